@@ -1,0 +1,37 @@
+"""Engines behind the projector. All evaluate the same plan; `auto` takes the fastest that runs on the tensor's device."""
+
+import importlib.util
+
+from ctlib.errors import ArgumentError
+
+BACKENDS = ("numba", "torch", "sparse", "astra")
+
+
+def available() -> tuple[str, ...]:
+    """Names of the engines whose packages are installed."""
+    needs = {"numba": "numba", "astra": "astra"}
+    return tuple(b for b in BACKENDS if b not in needs or importlib.util.find_spec(needs[b]))
+
+
+def resolve(name: str, device_type: str) -> str:
+    """The engine that `auto` (or a name) stands for on a device."""
+    if name == "auto":
+        return "numba" if device_type == "cpu" and "numba" in available() else "torch"
+    if name not in BACKENDS:
+        raise ArgumentError("backend", repr(name), f"'auto' or one of {', '.join(BACKENDS)}")
+    if name == "numba" and device_type != "cpu":
+        raise ArgumentError("backend", f"'numba' for a tensor on {device_type}", "a CPU tensor, or backend='auto'")
+    return name
+
+
+def engine(name: str, geometry):
+    """A new engine of this name for a geometry: `.forward` (B, *shape) -> (B, rays), `.adjoint` back."""
+    if name == "numba":
+        from ctlib.backends.numba_engine import NumbaEngine as Engine
+    elif name == "torch":
+        from ctlib.backends.torch_engine import TorchEngine as Engine
+    elif name == "sparse":
+        from ctlib.backends.sparse_engine import MatrixEngine as Engine
+    else:
+        from ctlib.backends.astra_engine import AstraEngine as Engine
+    return Engine(geometry)

@@ -1,0 +1,224 @@
+"""Scan geometries as frozen values: a voxel grid and the rays that cross it. Lengths in mm, angles in rad.
+
+Axes: x to the right, y up, z along the rotation axis. Row 0 of an image is its top (largest y), column 0 its left, slice 0 the lowest z.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ctlib.errors import ArgumentError
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
+        raise ArgumentError(name, repr(value), "a finite number > 0")
+    return float(value)
+
+
+def _count(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ArgumentError(name, repr(value), "a whole number >= 1")
+    return int(value)
+
+
+def _finite(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise ArgumentError(name, repr(value), "a finite number")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxel grid centred on the rotation axis.
+
+    shape     (Y, X) or (Z, Y, X), counts
+    voxel_mm  size of a voxel, one number or one per axis in the order of `shape`
+    """
+
+    shape: tuple[int, ...]
+    voxel_mm: float | tuple[float, ...] = 1.0
+
+    def __post_init__(self):
+        shape = tuple(_count("shape", n) for n in np.atleast_1d(np.asarray(self.shape, dtype=object)))
+        if len(shape) not in (2, 3):
+            raise ArgumentError("shape", self.shape, "(Y, X) or (Z, Y, X)")
+        sizes = self.voxel_mm if isinstance(self.voxel_mm, (tuple, list)) else (self.voxel_mm,) * len(shape)
+        if len(sizes) != len(shape):
+            raise ArgumentError("voxel_mm", self.voxel_mm, f"one number, or {len(shape)} in the order of shape")
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "voxel_mm", tuple(_positive("voxel_mm", s) for s in sizes))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def extent_mm(self) -> tuple[float, ...]:
+        """Size of the grid along each axis [mm]."""
+        return tuple(n * s for n, s in zip(self.shape, self.voxel_mm, strict=True))
+
+    def axis(self, i: int) -> np.ndarray:
+        """Coordinates of the voxel centres along axis i [mm]; the y axis descends, for row 0 is the top."""
+        centres = (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.voxel_mm[i]
+        return -centres if i % self.ndim == self.ndim - 2 else centres
+
+
+def _angles(given: object, num_views: int, span: float) -> tuple[float, ...]:
+    if given is None:
+        return tuple(float(v) for v in np.arange(num_views) * (span / num_views))
+    angles = tuple(_finite("angles", float(v)) for v in given)
+    if len(angles) != num_views:
+        raise ArgumentError("angles", f"{len(angles)} angles", f"num_views = {num_views} of them")
+    return angles
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What every geometry has: the grid, the views, a row of detector cells."""
+
+    volume: Volume
+    num_views: int
+    num_cols: int
+    pitch_mm: float
+
+    SPAN = math.pi
+    NDIM = 2
+
+    def _validate(self):
+        if not isinstance(self.volume, Volume) or self.volume.ndim != self.NDIM:
+            raise ArgumentError("volume", self.volume, f"a Volume with {self.NDIM} axes")
+        for name in ("num_views", "num_cols"):
+            object.__setattr__(self, name, _count(name, getattr(self, name)))
+        object.__setattr__(self, "pitch_mm", _positive("pitch_mm", self.pitch_mm))
+        object.__setattr__(self, "detector_offset_mm", _finite("detector_offset_mm", self.detector_offset_mm))
+        object.__setattr__(self, "angles", _angles(self.angles, self.num_views, self.SPAN))
+
+    @property
+    def sino_shape(self) -> tuple[int, ...]:
+        return (self.num_views, self.num_cols)
+
+    @property
+    def num_rays(self) -> int:
+        return math.prod(self.sino_shape)
+
+    def columns(self, rays_per_bin: int = 1) -> np.ndarray:
+        """Detector coordinate of the ray(s) of each column [mm]: (U,) or (U * rays_per_bin,)."""
+        k = np.arange(self.num_cols * rays_per_bin)
+        return ((k + 0.5) / rays_per_bin - self.num_cols / 2) * self.pitch_mm + self.detector_offset_mm
+
+
+@dataclass(frozen=True)
+class ParallelBeam(_Scan):
+    """Parallel rays: x cos t + y sin t = u at view angle t.
+
+    volume              Volume with two axes
+    num_views           V; angles equally spaced over pi unless `angles` [rad] gives them
+    num_cols, pitch_mm  U detector columns of this width [mm]
+    detector_offset_mm  shift of the detector's centre along u [mm]
+    """
+
+    angles: tuple[float, ...] | None = field(default=None, repr=False)
+    detector_offset_mm: float = 0.0
+
+    def __post_init__(self):
+        self._validate()
+
+    def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """(points, unit directions) of the rays in (x, y) [mm], float64 (V, U * rays_per_bin, 2)."""
+        t, u = np.asarray(self.angles)[:, None], self.columns(rays_per_bin)[None, :]
+        points = np.stack([u * np.cos(t), u * np.sin(t)], -1)
+        return points, np.stack([np.sin(t) + 0 * u, -np.cos(t) + 0 * u], -1)
+
+
+@dataclass(frozen=True)
+class FanBeam(_Scan):
+    """Fan beam on a flat detector: the source circles at source_origin_mm, the detector at source_detector_mm from it.
+
+    volume              Volume with two axes
+    num_views           V; angles equally spaced over 2 pi unless `angles` [rad] gives them
+    num_cols, pitch_mm  U detector columns; their width is measured at the detector [mm]
+    """
+
+    source_origin_mm: float = None
+    source_detector_mm: float = None
+    angles: tuple[float, ...] | None = field(default=None, repr=False)
+    detector_offset_mm: float = 0.0
+
+    SPAN = 2 * math.pi
+
+    def __post_init__(self):
+        self._validate()
+        for name in ("source_origin_mm", "source_detector_mm"):
+            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        _check_source(self.volume, self.source_origin_mm)
+
+    def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """(points, unit directions) of the rays in (x, y) [mm], float64 (V, U * rays_per_bin, 2); points are the source."""
+        t, u = np.asarray(self.angles)[:, None], self.columns(rays_per_bin)[None, :]
+        behind = self.source_detector_mm - self.source_origin_mm
+        source = np.stack([np.sin(t) + 0 * u, -np.cos(t) + 0 * u], -1) * self.source_origin_mm
+        cell = np.stack([-np.sin(t) * behind + u * np.cos(t), np.cos(t) * behind + u * np.sin(t)], -1)
+        return source, _unit(cell - source)
+
+
+@dataclass(frozen=True)
+class ConeBeam(_Scan):
+    """Cone beam on a flat detector, circular orbit in the plane z = 0.
+
+    volume              Volume with three axes
+    num_rows            R detector rows of height row_pitch_mm (default: pitch_mm)
+    otherwise as FanBeam
+    """
+
+    num_rows: int = None
+    source_origin_mm: float = None
+    source_detector_mm: float = None
+    angles: tuple[float, ...] | None = field(default=None, repr=False)
+    row_pitch_mm: float | None = None
+    detector_offset_mm: float = 0.0
+
+    SPAN = 2 * math.pi
+    NDIM = 3
+
+    def __post_init__(self):
+        self._validate()
+        object.__setattr__(self, "num_rows", _count("num_rows", self.num_rows))
+        pitch = self.pitch_mm if self.row_pitch_mm is None else self.row_pitch_mm
+        object.__setattr__(self, "row_pitch_mm", _positive("row_pitch_mm", pitch))
+        for name in ("source_origin_mm", "source_detector_mm"):
+            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        _check_source(self.volume, self.source_origin_mm)
+
+    @property
+    def sino_shape(self) -> tuple[int, ...]:
+        return (self.num_views, self.num_rows, self.num_cols)
+
+    def rows(self, rays_per_bin: int = 1) -> np.ndarray:
+        """Height of the ray(s) of each detector row [mm]: (R * rays_per_bin,)."""
+        k = np.arange(self.num_rows * rays_per_bin)
+        return ((k + 0.5) / rays_per_bin - self.num_rows / 2) * self.row_pitch_mm
+
+    def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """(points, unit directions) of the rays in (x, y, z) [mm], float64 (V, R, U, 3); points are the source."""
+        t = np.asarray(self.angles)[:, None, None]
+        v, u = self.rows(rays_per_bin)[None, :, None], self.columns(rays_per_bin)[None, None, :]
+        zero, behind = 0 * (t + v + u), self.source_detector_mm - self.source_origin_mm
+        source = np.stack([np.sin(t) + zero, -np.cos(t) + zero, zero], -1) * self.source_origin_mm
+        cell = np.stack(
+            [u * np.cos(t) - behind * np.sin(t) + zero, u * np.sin(t) + behind * np.cos(t) + zero, v + zero], -1
+        )
+        return source, _unit(cell - source)
+
+
+def _unit(d: np.ndarray) -> np.ndarray:
+    return d / np.linalg.norm(d, axis=-1, keepdims=True)
+
+
+def _check_source(volume: Volume, source_origin_mm: float) -> None:
+    reach = math.hypot(*volume.extent_mm[-2:]) / 2
+    if source_origin_mm <= reach:
+        raise ArgumentError(
+            "source_origin_mm", source_origin_mm, f"more than {reach:g}: the source must stay outside the grid"
+        )

@@ -1,0 +1,125 @@
+"""Linear operators: one protocol, the dot test, the largest singular value, conjugate gradients. Nothing of CT in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError, ConvergenceError
+
+
+class LinearOperator:
+    """y = A(x) with the exact adjoint A.T; leading axes are free. Subclasses give the shapes and the two products.
+
+    domain_shape, range_shape  trailing shape of x and of y
+    """
+
+    domain_shape: tuple[int, ...]
+    range_shape: tuple[int, ...]
+
+    def _apply(self, x: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} defines no product")
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} defines no adjoint product")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._apply(x)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The adjoint as an operator of its own; A.T.T is A."""
+        return _Adjoint(self)
+
+    def norm(self, num_iters: int = 100) -> float:
+        """Largest singular value, by the power method in float64."""
+        return power_norm(self, num_iters)
+
+
+class _Adjoint(LinearOperator):
+    def __init__(self, base: LinearOperator):
+        self.base = base
+        self.domain_shape, self.range_shape = base.range_shape, base.domain_shape
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self.base._apply_adjoint(x)
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self.base._apply(y)
+
+    @property
+    def T(self) -> LinearOperator:
+        return self.base
+
+    def __repr__(self) -> str:
+        return f"{self.base!r}.T"
+
+
+class FunctionOperator(LinearOperator):
+    """Operator from two functions; that they are adjoint to each other is the caller's promise (see `dot_test`)."""
+
+    def __init__(self, apply: Callable, adjoint: Callable, domain_shape: tuple[int, ...], range_shape: tuple[int, ...]):
+        self._apply, self._apply_adjoint = apply, adjoint
+        self.domain_shape, self.range_shape = tuple(domain_shape), tuple(range_shape)
+
+
+def from_matrix(matrix: Tensor) -> LinearOperator:
+    """Operator of a dense matrix (m, n): (..., n) -> (..., m)."""
+    if matrix.ndim != 2:
+        raise ArgumentError("matrix", f"shape {tuple(matrix.shape)}", "(m, n)")
+    return FunctionOperator(lambda x: x @ matrix.T, lambda y: y @ matrix, matrix.shape[1:], matrix.shape[:1])
+
+
+def dot_test(
+    A: LinearOperator, generator: torch.Generator, dtype=torch.float64, device="cpu", batch: tuple[int, ...] = ()
+) -> float:
+    """Mismatch of the adjoint on random signs, |<A x, y> - <x, A.T y>| / (|A x| |y|), sums in float64; 0 for an exact pair."""
+    x = torch.randn(*batch, *A.domain_shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    y = torch.randn(*batch, *A.range_shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    Ax, Aty = A(x).double(), A.T(y).double()
+    scale = float(Ax.norm() * y.double().norm())
+    mismatch = abs(float((Ax * y).sum() - (x * Aty).sum()))
+    return mismatch / scale if scale > 0 else mismatch
+
+
+def power_norm(A: LinearOperator, num_iters: int = 100, tolerance: float = 1e-7) -> float:
+    """Largest singular value of A by power iteration on A.T A from a fixed random start, in float64.
+
+    v <- A.T A v / |A.T A v|,    |A|^2 = lim <v, A.T A v>
+    """
+    generator = torch.Generator().manual_seed(0)
+    v = torch.rand(tuple(A.domain_shape), generator=generator, dtype=torch.float64) + 0.1
+    value = 0.0
+    for _ in range(num_iters):
+        w = A.T(A(v))
+        size = float(w.norm())
+        if size == 0.0:
+            return 0.0
+        previous, value = value, float((v * w).sum() / (v * v).sum())
+        v = w / size
+        if abs(value - previous) <= tolerance * value:
+            break
+    return value**0.5
+
+
+def conjugate_gradient(apply: Callable, b: Tensor, num_iters: int = 100, tolerance: float = 1e-10) -> Tensor:
+    """Solve H x = b for a symmetric positive definite H given by x -> H x; stops at |r| <= tolerance |b|.
+
+    {cite}`hestenes1952`. ConvergenceError where H turns out not to be positive definite.
+    """
+    x, r = torch.zeros_like(b), b.clone()
+    p, rr, goal = r, float((r * r).sum()), tolerance**2 * float((b * b).sum())
+    for _ in range(num_iters):
+        if rr <= goal:
+            break
+        Hp = apply(p)
+        curvature = float((p * Hp).sum())
+        if not curvature > 0:
+            raise ConvergenceError(f"conjugate_gradient: <p, H p> = {curvature:g}, but H must be positive definite")
+        step = rr / curvature
+        x, r = x + step * p, r - step * Hp
+        rr, previous = float((r * r).sum()), rr
+        p = r + rr / previous * p
+    return x
