@@ -1,6 +1,7 @@
 """Scan geometries as frozen values: a voxel grid and the rays that cross it. Lengths in mm, angles in rad.
 
-Axes: x to the right, y up, z along the rotation axis. Row 0 of an image is its top (largest y), column 0 its left, slice 0 the lowest z.
+Axes: x to the right, y up, z along the rotation axis. Row 0 of an image is its top (largest y), column 0 its left,
+slice 0 the lowest z.
 """
 
 import math
@@ -155,7 +156,7 @@ class FanBeam(_Scan):
         _check_source(self.volume, self.source_origin_mm)
 
     def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """(points, unit directions) of the rays in (x, y) [mm], float64 (V, U * rays_per_bin, 2); points are the source."""
+        """(source points, unit directions) of the rays in (x, y) [mm], float64 (V, U * rays_per_bin, 2)."""
         t, u = np.asarray(self.angles)[:, None], self.columns(rays_per_bin)[None, :]
         behind = self.source_detector_mm - self.source_origin_mm
         source = np.stack([np.sin(t) + 0 * u, -np.cos(t) + 0 * u], -1) * self.source_origin_mm
@@ -201,7 +202,7 @@ class ConeBeam(_Scan):
         return ((k + 0.5) / rays_per_bin - self.num_rows / 2) * self.row_pitch_mm
 
     def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """(points, unit directions) of the rays in (x, y, z) [mm], float64 (V, R, U, 3); points are the source."""
+        """(source points, unit directions) of the rays in (x, y, z) [mm], float64 (V, R, U, 3)."""
         t = np.asarray(self.angles)[:, None, None]
         v, u = self.rows(rays_per_bin)[None, :, None], self.columns(rays_per_bin)[None, None, :]
         zero, behind = 0 * (t + v + u), self.source_detector_mm - self.source_origin_mm

@@ -1,4 +1,4 @@
-"""Linear operators: one protocol, the dot test, the largest singular value, conjugate gradients. Nothing of CT in it."""
+"""Linear operators: protocol, dot test, largest singular value, conjugate gradients. Nothing of CT in it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def from_matrix(matrix: Tensor) -> LinearOperator:
 def dot_test(
     A: LinearOperator, generator: torch.Generator, dtype=torch.float64, device="cpu", batch: tuple[int, ...] = ()
 ) -> float:
-    """Mismatch of the adjoint on random signs, |<A x, y> - <x, A.T y>| / (|A x| |y|), sums in float64; 0 for an exact pair."""
+    """Mismatch of the adjoint on random signs, |<A x, y> - <x, A.T y>| / (|A x| |y|); 0 for an exact pair."""
     x = torch.randn(*batch, *A.domain_shape, generator=generator, dtype=torch.float64).to(device, dtype)
     y = torch.randn(*batch, *A.range_shape, generator=generator, dtype=torch.float64).to(device, dtype)
     Ax, Aty = A(x).double(), A.T(y).double()

@@ -17,8 +17,8 @@ class Projector(LinearOperator):
     geometry  ParallelBeam, FanBeam or ConeBeam
     backend   "auto" (fastest for the tensor's device) or one of Projector.backends()
 
-    Leading axes are computed in one call. float32 or float64; dtype and device follow the input. Joseph's method, {cite}`joseph1982`
-    (the astra engine: ASTRA's own models).
+    Leading axes are computed in one call. float32 or float64; dtype and device follow the input. Joseph's method,
+    {cite}`joseph1982` (the astra engine: ASTRA's own models).
     """
 
     def __init__(self, geometry, backend: str = "auto"):

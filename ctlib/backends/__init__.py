@@ -1,4 +1,4 @@
-"""Engines behind the projector. All evaluate the same plan; `auto` takes the fastest that runs on the tensor's device."""
+"""Engines behind the projector: all evaluate the same plan; `auto` is the fastest for the tensor's device."""
 
 import importlib.util
 

@@ -1,7 +1,7 @@
 """ASTRA's projectors (GPL-3, optional) through its public API: an independent engine, and the tests' oracle.
 
-2-D on a CPU. ASTRA computes the matrix once; products with it and its transpose are an exact pair in either precision. Parallel beam uses
-its 'linear' model (Joseph), fan beam 'line_fanflat' (exact lengths in pixels, Siddon).
+2-D on a CPU, square pixels. ASTRA computes the matrix once; products with it and its transpose are an exact pair in
+either precision. Parallel beam uses its 'linear' model (Joseph), fan beam 'line_fanflat' (exact lengths in pixels).
 """
 
 from functools import lru_cache

@@ -1,7 +1,8 @@
 """Compiled loops of Joseph's method on a CPU. Images are plane-major with a border of zeros and the batch last.
 
-Forward: threads share the rays. Adjoint: threads share the planes, and each plane is written by one thread only, so there are no atomics
-and every sum has one order. Both evaluate the same index and the same two weights: one is the exact transpose of the other.
+Forward: threads share the rays. Adjoint: threads share the planes, and each plane is written by one thread only, so
+there are no atomics and every sum has one order. Both evaluate the same index and the same weights: one is the exact
+transpose of the other.
 """
 
 import math
@@ -33,7 +34,7 @@ def forward_2d(image, rays, start, slope, length, sino):
         for q in range(low, high):
             c = a + b * q
             if -1.0 < c < size:
-                i = int(math.floor(c))
+                i = math.floor(c)
                 weight[1] = c - i
                 weight[0] = 1.0 - (c - i)
                 w0, w1 = weight[0], weight[1]
@@ -53,7 +54,7 @@ def adjoint_2d(sino, rays, start, slope, length, image):
         for r in range(rays.size):
             c = start[r, 0] + slope[r, 0] * q
             if -1.0 < c < size:
-                i = int(math.floor(c))
+                i = math.floor(c)
                 weight[1] = (c - i) * length[r]
                 weight[0] = (1.0 - (c - i)) * length[r]
                 w0, w1 = weight[0], weight[1]
@@ -74,7 +75,7 @@ def forward_3d(image, rays, start, slope, length, sino):
         for q in range(max(low, low2), min(high, high2)):
             c, d = start[r, 0] + slope[r, 0] * q, start[r, 1] + slope[r, 1] * q
             if -1.0 < c < rows and -1.0 < d < cols:
-                i, j = int(math.floor(c)), int(math.floor(d))
+                i, j = math.floor(c), math.floor(d)
                 _bilinear(weight, c - i, d - j, length[r])
                 w0, w1, w2, w3 = weight[0], weight[1], weight[2], weight[3]
                 for k in range(batch):
@@ -93,7 +94,7 @@ def adjoint_3d(sino, rays, start, slope, length, image):
         for r in range(rays.size):
             c, d = start[r, 0] + slope[r, 0] * q, start[r, 1] + slope[r, 1] * q
             if -1.0 < c < rows and -1.0 < d < cols:
-                i, j = int(math.floor(c)), int(math.floor(d))
+                i, j = math.floor(c), math.floor(d)
                 _bilinear(weight, c - i, d - j, length[r])
                 w0, w1, w2, w3 = weight[0], weight[1], weight[2], weight[3]
                 for k in range(batch):

@@ -1,6 +1,6 @@
 """Joseph's method as tables: what every engine evaluates.
 
-A ray is followed plane by plane along the axis it crosses fastest; on each plane the image is interpolated linearly across:
+A ray is followed plane by plane along the axis it crosses fastest; on each plane the image is interpolated linearly:
 
     (A x)_r = length_r * sum_q  x interpolated at (q, a_r + b_r q)
 

@@ -11,7 +11,7 @@ from ctlib.backends.taps import taps
 
 
 def sparse_rows(rows: Tensor, cols: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """CSR matrix from coordinates. torch warns once that CSR is beta and that it checks no invariants: not about our data."""
+    """CSR matrix from coordinates; torch's notes that CSR is beta and unchecked say nothing about our data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
         return torch.sparse_coo_tensor(torch.stack([rows, cols]), values, shape).coalesce().to_sparse_csr()
@@ -28,7 +28,7 @@ def system_matrix(geometry) -> tuple[Tensor, Tensor]:
 
 
 class MatrixEngine:
-    """Products with a stored matrix and its stored transpose, on any device; images (B, *shape), sinograms (B, rays)."""
+    """Products with a stored matrix and its transpose, on any device; images (B, *shape), sinograms (B, rays)."""
 
     name = "sparse"
 

@@ -1,4 +1,4 @@
-"""Readable reference that runs on any device: gather for the forward, add at the same places for the adjoint, some rays at a time."""
+"""Readable reference for any device: gather for the forward, add at the same places for the adjoint."""
 
 import torch
 from torch import Tensor
