@@ -1,0 +1,116 @@
+"""Image quality, with data range and mask spelled out. Every metric maps (..., Y, X) pairs to a tensor over (...)."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ctlib.errors import ArgumentError
+
+
+def _check(x: Tensor, ref: Tensor, mask: Tensor | None = None) -> None:
+    if x.ndim < 2 or x.shape[-2:] != ref.shape[-2:]:
+        raise ArgumentError("x", tuple(x.shape), f"images (..., Y, X) of the reference's size {tuple(ref.shape)}")
+    if mask is not None and (mask.dtype != torch.bool or mask.shape[-2:] != x.shape[-2:]):
+        raise ArgumentError("mask", f"{mask.dtype} {tuple(mask.shape)}", f"a bool tensor of size {tuple(x.shape[-2:])}")
+
+
+def _positive(data_range: float) -> float:
+    if not data_range > 0:
+        raise ArgumentError("data_range", data_range, "a positive number, in the images' unit")
+    return data_range
+
+
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the image, or over the pixels where the mask is true (NaN where it is empty)."""
+    if mask is None:
+        return x.mean(dim=(-2, -1))
+    return torch.where(mask, x, x.new_zeros(())).sum(dim=(-2, -1)) / mask.sum(dim=(-2, -1))
+
+
+def rmse(x: Tensor, ref: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Root mean squared error in the images' unit, over the pixels where `mask` (bool) holds: (..., Y, X) -> (...)."""
+    _check(x, ref, mask)
+    return _mean((x - ref) ** 2, mask).sqrt()
+
+
+def psnr(x: Tensor, ref: Tensor, *, data_range: float, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio [dB]: 10 log10(data_range^2 / MSE); infinite for equal images.
+
+    data_range  the reference's range, stated by the caller: never inferred from the images
+    mask        bool (..., Y, X): pixels that count
+    """
+    _check(x, ref, mask)
+    return 10 * torch.log10(_positive(data_range) ** 2 / _mean((x - ref) ** 2, mask))
+
+
+def nmse(x: Tensor, ref: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Normalised mean squared error |x - ref|^2 / |ref|^2 [1]: 1 for x = 0. Depends on the zero of the gray scale."""
+    _check(x, ref, mask)
+    return _mean((x - ref) ** 2, mask) / _mean(ref**2, mask)
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean where the whole window (radius int(3.5 sigma + 0.5)) fits: (N, Y, X) -> (N, Y - 2r, X - 2r)."""
+    radius = int(3.5 * sigma + 0.5)
+    t = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    g = torch.exp(-0.5 * (t / sigma) ** 2)
+    g = g / g.sum()
+    return F.conv2d(F.conv2d(x[:, None], g.view(1, 1, -1, 1)), g.view(1, 1, 1, -1))[:, 0]
+
+
+def ssim_map(x: Tensor, ref: Tensor, *, data_range: float, sigma: float = 1.5) -> Tensor:
+    """Local structural similarity [1] at the pixels whose 11 x 11 Gaussian window fits, {cite}`wang2004`.
+
+        SSIM = (2 m_x m_r + C1)(2 s_xr + C2) / ((m_x^2 + m_r^2 + C1)(s_x^2 + s_r^2 + C2))
+
+    with Gaussian-weighted means m and covariances s, C1 = (0.01 R)^2, C2 = (0.03 R)^2, R = data_range:
+    (..., Y, X) -> (..., Y - 10, X - 10), differentiable.
+    """
+    _check(x, ref)
+    if min(x.shape[-2:]) < 2 * int(3.5 * sigma + 0.5) + 1:
+        raise ArgumentError("x", tuple(x.shape), f"at least {2 * int(3.5 * sigma + 0.5) + 1} pixels a side")
+    x, ref = torch.broadcast_tensors(x, ref)
+    c1, c2 = (0.01 * _positive(data_range)) ** 2, (0.03 * data_range) ** 2
+    a, b = (t.reshape(-1, *t.shape[-2:]) for t in (x, ref))
+    moments = _blur(torch.cat([a, b, a * a, b * b, a * b]), sigma).unflatten(0, (5, -1))
+    ma, mb, aa, bb, ab = moments
+    s = (2 * ma * mb + c1) * (2 * (ab - ma * mb) + c2)
+    s = s / ((ma**2 + mb**2 + c1) * (aa - ma**2 + bb - mb**2 + c2))
+    return s.reshape(*x.shape[:-2], *s.shape[-2:])
+
+
+def ssim(x: Tensor, ref: Tensor, *, data_range: float, mask: Tensor | None = None) -> Tensor:
+    """Mean structural similarity [1], differentiable: the mean of `ssim_map`, {cite}`wang2004`.
+
+    Equals scikit-image's structural_similarity with gaussian_weights=True, sigma=1.5, use_sample_covariance=False.
+    mask  bool: windows centred on a true pixel count (a border of 5 pixels never does)
+    """
+    _check(x, ref, mask)
+    local = ssim_map(x, ref, data_range=data_range)
+    inner = None if mask is None else mask[..., 5:-5, 5:-5]
+    return _mean(local, inner)
+
+
+def mutual_information(x: Tensor, ref: Tensor, bins: int = 64, value_range: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """Mutual information [nat] of the gray levels of two images, plug-in histogram estimate: (..., Y, X) -> (...).
+
+        MI = sum_ij p_ij log(p_ij / (p_i q_j)),    values outside `value_range` count in the end bins
+
+    Biased upward by about (B_x - 1)(B_ref - 1) / (2 N) nat, with B occupied bins and N pixels: compare only values
+    of equal `bins` and size. Invariant to invertible gray-level maps. Not differentiable.
+    """
+    _check(x, ref)
+    low, high = value_range
+    if not high > low or bins < 1:
+        raise ArgumentError("value_range, bins", (value_range, bins), "low < high and at least one bin")
+    x, ref = torch.broadcast_tensors(x, ref)
+    i, j = ((((t - low) * (bins / (high - low))).floor().long()).clamp(0, bins - 1) for t in (x, ref))
+    num, n = math.prod(x.shape[:-2]), x.shape[-2] * x.shape[-1]
+    image = torch.arange(num, device=x.device).repeat_interleave(n)
+    joint = torch.bincount((image * bins + i.reshape(-1)) * bins + j.reshape(-1), minlength=num * bins * bins)
+    p = joint.reshape(num, bins, bins).to(torch.float64) / n
+    independent = p.sum(2, keepdim=True) * p.sum(1, keepdim=True)
+    terms = torch.where(p > 0, p * torch.log(p / independent.clamp_min(1e-300)), p.new_zeros(()))
+    return terms.sum((1, 2)).to(x.dtype).reshape(x.shape[:-2])

@@ -1,0 +1,46 @@
+"""CGLS: conjugate gradients on the normal equations."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ctlib.recon._common import inner, require_count, require_range, start_image
+
+
+def cgls(
+    A, y: Tensor, num_iters: int = 20, x0: Tensor | None = None, callback: Callable[[int, Tensor], None] | None = None
+) -> Tensor:
+    """Least squares min |A x - y|^2 by conjugate gradients, {cite}`hestenes1952`: early iterates are smooth ones.
+
+        r = y - A x,  s = A^T r,  p = s;    repeat:  q = A p,  a = |s|^2 / |q|^2,  x += a p,  r -= a q,
+                                                     s' = A^T r,  p = s' + (|s'|^2 / |s|^2) p
+
+    y   data (..., V, U); every leading index is a problem of its own with its own step lengths
+    x0  start, zero by default (then the iterates tend to the least-squares solution of least norm)
+    callback  called with (iteration, x) after every step
+
+    A solved problem stays where it is. Needs A.T to be the exact adjoint.
+    """
+    require_range(A, y)
+    require_count(num_iters)
+    x = start_image(A, y, x0)
+    r = y - A(x) if x0 is not None else y
+    s = p = A.T(r)
+    gamma = inner(s, s, len(A.domain_shape))
+    for k in range(num_iters):
+        q = A(p)
+        step = _ratio(gamma, inner(q, q, len(A.range_shape)))
+        x, r = x + step * p, r - step * q
+        s = A.T(r)
+        gamma, previous = inner(s, s, len(A.domain_shape)), gamma
+        p = s + _ratio(gamma, previous) * p
+        if callback is not None:
+            callback(k + 1, x)
+    return x
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a / b, and 0 where b is 0 (a problem already solved); the double `where` keeps gradients finite."""
+    positive = b > 0
+    return torch.where(positive, a / torch.where(positive, b, torch.ones_like(b)), torch.zeros_like(a))

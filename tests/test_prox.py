@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.restoration import denoise_tv_chambolle
+
+from ctlib.errors import ArgumentError
+from ctlib.prox import (
+    gradient,
+    gradient_adjoint,
+    project_ball,
+    project_box,
+    prox_tv,
+    shrink,
+    shrink_isotropic,
+    total_variation,
+    tv_dual,
+)
+
+seeds = st.integers(0, 2**31 - 1)
+sizes = st.integers(1, 9)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(deadline=None, max_examples=30)
+@given(sizes, sizes, seeds)
+def test_gradient_adjoint_is_the_exact_transpose(ny, nx, seed):
+    x, d = randn(3, ny, nx, seed=seed), randn(3, 2, ny, nx, seed=seed + 1)
+    left, right = (gradient(x) * d).sum(), (x * gradient_adjoint(d)).sum()
+    assert abs(left - right) <= 1e-12 * (1 + gradient(x).norm() * d.norm())
+
+
+def test_gradient_norm_stays_below_eight():
+    matrix = gradient(torch.eye(64, dtype=torch.float64).reshape(64, 8, 8)).reshape(64, -1)
+    largest = torch.linalg.matrix_norm(matrix, 2) ** 2
+    assert 7.5 < largest < 8
+
+
+def test_total_variation_of_a_square_is_its_perimeter():
+    x = torch.zeros(2, 20, 20)
+    x[0, 5:12, 4:10] = 3.0
+    x[1, :, :10] = 1.0
+    corner = 3 * (2**0.5 - 2)  # the one corner pixel where both differences meet counts as a diagonal
+    torch.testing.assert_close(total_variation(x), torch.tensor([3 * 2 * (7 + 6) + corner, 20.0]))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0, 3), seeds)
+def test_shrinkages_are_stationary(tau, seed):
+    v = 2 * randn(2, 2, 5, 7, seed=seed)
+    x = shrink(v, tau)
+    inside = x == 0
+    assert (v[inside].abs() <= tau).all()
+    torch.testing.assert_close((x - v + tau * x.sign())[~inside], torch.zeros_like(v[~inside]))
+    d = shrink_isotropic(v, tau)
+    length = d.norm(dim=-3, keepdim=True)
+    slope = (d - v + tau * d / length)[(length > 0).expand_as(d)]
+    assert slope.abs().max() < 1e-12 if slope.numel() else True
+    assert (v.norm(dim=-3, keepdim=True)[length == 0] <= tau + 1e-12).all()
+
+
+def test_shrinkage_takes_one_threshold_per_image():
+    v, tau = randn(2, 4, 4, seed=1), torch.tensor([0.1, 1.0], dtype=torch.float64).view(2, 1, 1)
+    torch.testing.assert_close(shrink(v, tau)[1], shrink(v[1], 1.0))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0, 3), seeds)
+def test_projections_are_nearest_feasible_points(radius, seed):
+    v = 2 * randn(2, 5, 7, seed=seed)
+    p = project_ball(v, radius)
+    assert (p.norm(dim=-3) <= radius + 1e-12).all()
+    w = project_ball(randn(2, 5, 7, seed=seed + 1), radius)  # any other feasible point: obtuse angle
+    assert (((v - p) * (w - p)).sum(-3) <= 1e-10).all()
+    b = project_box(v, -0.5, radius)
+    assert b.min() >= -0.5
+    assert b.max() <= radius
+    free = (v > -0.5) & (v < radius)
+    torch.testing.assert_close(b[free], v[free])
+
+
+def test_box_with_open_sides_and_a_wrong_one():
+    v = randn(4, 4)
+    assert project_box(v) is v
+    assert project_box(v, low=0).min() == 0
+    with pytest.raises(ArgumentError, match="low"):
+        project_box(v, 1.0, 0.0)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.floats(0.01, 2), st.booleans(), seeds)
+def test_tv_prox_closes_its_duality_gap(weight, nonneg, seed):
+    """gap = P(x) - D(p) >= 1/2 |x - x*|^2, so a small gap proves the minimiser."""
+    v = randn(2, 12, 10, seed=seed)
+    x = prox_tv(v, weight, 1500, nonneg)
+    p = tv_dual(v, weight, 1500, nonneg)
+    primal = ((x - v) ** 2).sum((-2, -1)) / 2 + weight * total_variation(x)
+    free = v - gradient_adjoint(p)
+    best = free.clamp_min(0) if nonneg else free
+    dual = (v**2).sum((-2, -1)) / 2 - (free**2).sum((-2, -1)) / 2 + ((best - free) ** 2).sum((-2, -1)) / 2
+    gap = primal - dual
+    assert (gap > -1e-10).all()
+    assert (gap < 1e-3 * primal).all()
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.floats(0.01, 2), seeds)
+def test_tv_prox_beats_every_nearby_image(weight, seed):
+    v = randn(8, 8, seed=seed)
+
+    def objective(x):
+        return ((x - v) ** 2).sum((-2, -1)) / 2 + weight * total_variation(x)
+
+    x = prox_tv(v, weight, 3000)
+    nearby = x + 0.05 * randn(200, 8, 8, seed=seed + 1)
+    assert (objective(nearby) > objective(x)).all()
+
+
+def test_tv_prox_limits():
+    v = randn(2, 9, 11, seed=3)
+    torch.testing.assert_close(prox_tv(v, 0.0), v)
+    flat = v.mean((-2, -1), keepdim=True).expand_as(v)
+    torch.testing.assert_close(prox_tv(v, 1e3, 3000), flat, atol=1e-3, rtol=0)
+    with pytest.raises(ArgumentError, match="weight"):
+        prox_tv(v, -1.0)
+
+
+def test_tv_prox_is_batched_with_a_weight_per_image():
+    v = randn(3, 10, 10, seed=4)
+    weight = torch.tensor([0.0, 0.1, 0.7], dtype=torch.float64)
+    together = prox_tv(v, weight.view(3, 1, 1), 50)
+    for x, image, w in zip(together, v, weight, strict=True):
+        torch.testing.assert_close(x, prox_tv(image, float(w), 50))
+
+
+def test_tv_prox_agrees_with_scikit_image():
+    """Their Chambolle iteration minimises the same objective: TV weight in their API is our weight."""
+    truth = np.zeros((32, 32))
+    truth[8:24, 10:20] = 1
+    noisy = truth + 0.1 * np.random.default_rng(0).standard_normal(truth.shape)
+    theirs = denoise_tv_chambolle(noisy, weight=0.15, eps=1e-12, max_num_iter=20000)
+    ours = prox_tv(torch.from_numpy(noisy), 0.15, 3000).numpy()
+    assert np.abs(ours - theirs).max() < 2e-3
+
+
+def test_tv_prox_is_differentiable():
+    v = randn(4, 4, seed=5).requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: prox_tv(t, 0.3, 30), v)
