@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
+import importlib
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..errors import ArgumentError
 
@@ -20,7 +22,8 @@ class Listing:
 
     def _repr_markdown_(self) -> str:
         fence = "````" if "```" in self.source else "```"
-        return f"{fence}python\n{self.source}\n{fence}\n\n`{self.name}`"
+        link = f'<a class="ctlib-listing" href="listings.html#{anchor_of(self.name)}"><code>{self.name}</code></a>'
+        return f"{fence}python\n{self.source}\n{fence}\n\n{link}"
 
     def __repr__(self) -> str:
         return f"{self.source}\n# {self.name}"
@@ -36,6 +39,16 @@ def _plain(fn: Callable) -> object:
         if not inspect.isclass(fn) and (inspect.isfunction(inner) or inspect.ismethod(inner)):
             fn = inner
     return fn
+
+
+def full_name(fn: object) -> str:
+    """Dotted name under which a function, method or class is defined."""
+    return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', fn)}"
+
+
+def anchor_of(name: str) -> str:
+    """Anchor of a function on the listings page."""
+    return name.replace(".", "-").lower()
 
 
 def without_docstrings(source: str) -> str:
@@ -59,7 +72,7 @@ def without_docstrings(source: str) -> str:
 def show(fn: Callable) -> Listing:
     """Listing of a ctlib function, class or method without its docstring; ArgumentError above 40 lines."""
     inner = _plain(fn)
-    name = f"{getattr(inner, '__module__', '?')}.{getattr(inner, '__qualname__', inner)}"
+    name = full_name(inner)
     try:
         source = textwrap.dedent(inspect.getsource(inner))
     except (TypeError, OSError):
@@ -70,3 +83,77 @@ def show(fn: Callable) -> Listing:
             "fn", f"{name} with {count} lines", f"at most {MAX_LINES}: split it where the derivation splits"
         )
     return Listing(name, source)
+
+
+# --- the page that says where each function is introduced -------------------------------------------------------------
+
+
+def _dotted(node: ast.AST) -> str | None:
+    """`a.b.c` as text, or None for any other expression."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (head := _dotted(node.value)):
+        return f"{head}.{node.attr}"
+    return None
+
+
+def shown(notebook: Mapping) -> list[str]:
+    """Dotted names of what the notebook's code cells pass to `show`, resolved through its imports, in order."""
+    aliases, found = {}, []
+    cells = ("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code")
+    for node in (n for source in cells for n in ast.walk(_parsed(source))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            aliases |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Import):
+            aliases |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.Call) and _dotted(node.func) in ("show", "book.show") and node.args:
+            found.append(_dotted(node.args[0]))
+    parts = (name.partition(".") for name in found if name)
+    return list(dict.fromkeys(aliases.get(head, head) + dot + rest for head, dot, rest in parts))
+
+
+def _parsed(source: str) -> ast.AST:
+    magic = ("%", "!")
+    return ast.parse("\n".join("" if line.lstrip().startswith(magic) else line for line in source.splitlines()))
+
+
+def resolve(name: str) -> object:
+    """The object that a dotted name of ctlib means; ArgumentError when there is none."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+            for attribute in parts[cut:]:
+                found = getattr(found, attribute)
+        except (ImportError, AttributeError):
+            continue
+        return found
+    raise ArgumentError("show", name, "a function that can be imported")
+
+
+def summary(fn: object) -> str:
+    """First line of a docstring as a table cell of Markdown."""
+    line = (inspect.getdoc(fn) or "").partition("\n")[0]
+    return html.escape(line, quote=False).replace("*", r"\*").replace("|", r"\|")
+
+
+def page(notebooks: Mapping[str, Mapping]) -> str:
+    """Markdown table: each shown ctlib function, what it is, the chapter that introduces it, and where it returns.
+
+    notebooks  {slug: notebook}, in the book's order
+    """
+    where: dict[str, list[str]] = {}
+    about = {}
+    for slug, notebook in notebooks.items():
+        for name in shown(notebook):
+            fn = _plain(resolve(name))
+            full = full_name(fn)
+            about[full] = summary(fn)
+            where.setdefault(full, [])
+            where[full] += [slug] * (slug not in where[full])
+    lines = ["| function | what it is | introduced in | shown again in |", "| --- | --- | --- | --- |"]
+    for full, slugs in sorted(where.items()):
+        links = [f"{{doc}}`{slug}`" for slug in slugs]
+        anchor = f'<a id="{anchor_of(full)}"></a>'
+        lines.append(f"| {anchor}`{full}` | {about[full]} | {links[0]} | {', '.join(links[1:])} |")
+    return "\n".join(lines) if where else "No chapter shows a listing yet."

@@ -43,3 +43,17 @@ def emit(text: str, bundle: dict | None = None, metadata: dict | None = None) ->
 def emit_png(text: str, png: bytes, metadata: dict | None = None) -> None:
     """Show a PNG image in a kernel, `text` elsewhere."""
     emit(text, {"image/png": base64.b64encode(png).decode()}, metadata)
+
+
+def for_page(nb: dict) -> None:
+    """Make an executed notebook fit for Sphinx, in place: claim records out, alt texts where it reads them.
+
+    Sphinx warns about MIME types it does not know, and takes alternative texts from the cell metadata alone.
+    """
+    for cell in nb["cells"]:
+        for out in cell.get("outputs", []):
+            out.get("data", {}).pop(CLAIM_MIME, None)
+            alt = out.get("metadata", {}).get("ctlib", {}).get("alt")
+            if alt:
+                image = cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})
+                image.setdefault("alt", alt)

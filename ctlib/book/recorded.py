@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 
 from ..errors import DataError
-from .claims import BOOK, badge, measured, read_claims, record_of
+from .claimfile import BOOK, read_claims
+from .claims import record_of
+from .project import PRESETS, Project, check_preset
+from .tables import Table, badge, measured
 
-PRESETS = ("ci", "laptop", "paper")
 FIELDS = {
     "slug": str,
     "preset": str,
@@ -37,45 +39,62 @@ def digest(record: dict) -> str:
 
 
 def read_run(path: Path | str, book: Path | str = BOOK) -> dict:
-    """A recorded run, validated: fields, digest, verdicts recomputed from the values, figures present and unchanged."""
+    """A recorded run, validated: fields, statistics recomputed from the values, digest, figures present and unchanged.
+
+    Its verdicts are computed again under the present claims file; claims that are no longer in it are left out.
+    An edited number raises DataError, which names the file and the field.
+    """
     path = Path(path)
+    record = _parse(path)
+    claims = {c.id: c for c in read_claims(Path(book, "claims", f"{record['slug']}.yml"))[1] if c.reproduced}
+    intact = digest(record) == record["digest"]
+    for name, stored in list(record["claims"].items()):
+        if intact and name not in claims:
+            del record["claims"][name]
+            continue
+        again = _again(path, name, stored, claims)
+        for key, value in again.items():
+            if stored[key] != value and not (intact and key == "verdict"):
+                raise DataError(path, f"claims.{name}.{key}", f"is {stored[key]!r}, the values give {value!r}")
+        record["claims"][name] = again
+    if not intact:
+        raise DataError(path, "digest", "does not match the contents: edited by hand; record the run again")
+    _check_figures(path, record["figures"])
+    return record
+
+
+def _parse(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(path, "JSON", str(error)) from None
     for field, kind in FIELDS.items():
         if not isinstance(record, dict) or not isinstance(record.get(field), kind):
             raise DataError(path, field, "missing or of the wrong type")
     if (record["slug"], record["preset"]) != (path.stem, path.parent.name):
         raise DataError(path, "slug, preset", f"say {record['preset']}/{record['slug']}, not where the file lies")
-    _check_claims(path, record, Path(book))
-    _check_figures(path, record)
-    if digest(record) != record["digest"]:
-        raise DataError(
-            path, "digest", "does not match the contents: the file was edited by hand; record the run again"
-        )
     return record
 
 
-def _check_claims(path: Path, record: dict, book: Path) -> None:
-    claims = {c.id: c for c in read_claims(book / "claims" / f"{record['slug']}.yml")[1]}
-    for name, stored in record["claims"].items():
-        if name not in claims or claims[name].reproduced is None:
-            raise DataError(path, f"claims.{name}", "no testable claim of this id in the claims file")
-        try:
-            again = record_of(claims[name], stored["values"])
-        except (TypeError, KeyError, ValueError):
-            raise DataError(path, f"claims.{name}.values", "needs a list of numbers") from None
-        for key, value in again.items():
-            if stored.get(key) != value:
-                raise DataError(path, f"claims.{name}.{key}", f"is {stored.get(key)!r}, the values give {value!r}")
+def _again(path: Path, name: str, stored: object, claims: dict) -> dict:
+    if name not in claims:
+        raise DataError(path, f"claims.{name}", "no testable claim of this id in the claims file")
+    try:
+        again = record_of(claims[name], stored["values"])
+    except (TypeError, KeyError, ValueError):
+        raise DataError(path, f"claims.{name}.values", "needs a list of numbers") from None
+    if set(stored) != set(again):
+        raise DataError(path, f"claims.{name}", f"has {sorted(stored)}, needs {sorted(again)}")
+    return again
 
 
-def _check_figures(path: Path, record: dict) -> None:
-    for name, figure in record["figures"].items():
-        file = path.parent / figure.get("file", "")
+def _check_figures(path: Path, figures: dict) -> None:
+    for name, figure in figures.items():
+        if not isinstance(figure, dict) or not str(figure.get("alt", "")).strip():
+            raise DataError(path, f"figures.{name}.alt", "missing")
+        file = path.parent / str(figure.get("file"))
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != figure.get("sha256"):
-            raise DataError(path, f"figures.{name}", f"{file.name}: missing or not the recorded file")
+            raise DataError(path, f"figures.{name}.file", f"{file.name} is missing or is not the recorded file")
 
 
 def read_runs(slug: str, book: Path | str = BOOK) -> dict[str, dict]:
@@ -84,11 +103,11 @@ def read_runs(slug: str, book: Path | str = BOOK) -> dict[str, dict]:
     return {preset: read_run(path, book) for preset, path in paths.items() if path.is_file()}
 
 
-def sources_now() -> str | None:
-    """Hash of ctlib's numerical sources as they are now."""
-    from . import sources
+def code_changed(record: dict, book: Path | str = BOOK) -> bool:
+    """True when the sources that a recorded run used differ from the present ones."""
+    from .sources import sources_sha256
 
-    return sources.sources_sha256()
+    return sources_sha256(record["slug"], Project(root=Path(book).parent)) != record["sources_sha256"]
 
 
 class Recorded:
@@ -100,42 +119,47 @@ class Recorded:
     def __repr__(self) -> str:
         if self.record is None:
             return f"No {self.preset} run of {self.slug} is recorded yet."
-        return f"Recorded {self.preset} run of {self.slug}: {self._provenance()}"
+        return f"Recorded {self.preset} run of {self.slug}: {self._provenance()}."
 
     def _repr_markdown_(self) -> str:
-        kind = "seealso" if self.record is None else "note"
-        lines = [f":::{{admonition}} Recorded run, preset `{self.preset}`", f":class: {kind} ctlib-recorded", ""]
-        lines += [repr(self)] if self.record is None else self._body()
-        return "\n".join([*lines, "", ":::"])
+        body = [repr(self)] if self.record is None else self._body()
+        return "\n".join([f":::{{admonition}} Recorded run, preset `{self.preset}`", *self._options(), *body, ":::"])
+
+    def _options(self) -> list[str]:
+        return [f":class: {'seealso' if self.record is None else 'note'} ctlib-recorded", ""]
 
     def _provenance(self) -> str:
         r = self.record
-        facts = [r["date"], f"{r['seconds']:.0f} s", r["device"], r["machine"], f"commit {r['commit'][:10]}"]
-        return ", ".join(facts)
+        versions = ", ".join(f"{k} {v}" for k, v in r["versions"].items())
+        return (
+            f"{r['date']}, {r['seconds']:.0f} s, {r['device']}, {r['machine']}, commit {r['commit'][:10]}, {versions}"
+        )
 
     def _body(self) -> list[str]:
         r = self.record
-        changed = sources_now() != r["sources_sha256"]
-        lines = [f"Computed elsewhere and stored, not by this build: {html.escape(self._provenance())}."]
-        lines += [
-            "",
-            "**The code has changed since this run.**" if changed else "The code has not changed since this run.",
-        ]
+        state = "**The code has changed since**" if code_changed(r, self.book) else "The code has not changed since"
+        given = ", ".join(f"`{k} = {v!r}`" for k, v in r["parameters"].items()) or "the defaults"
         claims = {c.id: c for c in read_claims(self.book / "claims" / f"{self.slug}.yml")[1]}
-        lines += ["", "| claim | recorded value | verdict |", "| --- | --- | --- |"]
-        for name, stored in r["claims"].items():
-            lines.append(
-                f"| {claims[name].quantity} | {measured(stored, claims[name].unit)} | {badge(stored['verdict'])} |"
-            )
-        folder = self.book / "results" / self.preset
-        for figure in r["figures"].values():
-            source = base64.b64encode((folder / figure["file"]).read_bytes()).decode()
+        rows = [
+            [claims[name].quantity, measured(stored, claims[name].unit), badge(stored["verdict"])]
+            for name, stored in r["claims"].items()
+        ]
+        lines = [f"Computed elsewhere and stored, not by this build: {html.escape(self._provenance())}. {state}."]
+        lines += ["", f"Parameters: {html.escape(given, quote=False)}.", ""]
+        lines += [Table(["quantity", "recorded value", "verdict"], rows)._repr_markdown_()] if rows else []
+        return [*lines, *self._figures(), ""]
+
+    def _figures(self) -> list[str]:
+        lines = []
+        for figure in self.record["figures"].values():
+            data = (self.book / "results" / self.preset / figure["file"]).read_bytes()
             alt = html.escape(figure["alt"], quote=True)
-            lines += ["", f'<img class="ctlib-recorded-figure" alt="{alt}" src="data:image/png;base64,{source}">']
+            source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            lines += ["", f'<img class="ctlib-recorded-figure" alt="{alt}" src="{source}">']
         return lines
 
 
 def recorded(slug: str, preset: str, book: Path | str = BOOK) -> Recorded:
     """The recorded run of a chapter at a preset as an admonition; says so when there is none."""
-    path = Path(book, "results", preset, f"{slug}.json")
+    path = Path(book, "results", check_preset(preset), f"{slug}.json")
     return Recorded(slug, preset, read_run(path, book) if path.is_file() else None, Path(book))
