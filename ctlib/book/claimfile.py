@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from ..errors import DataError
 from .project import ROOT
 
-BOOK = ROOT / "book"
+BOOK = Path(os.environ.get("CTLIB_BOOK") or ROOT / "book")  # the runner says which book it runs
 REPRODUCED, DIRECTION, FAILED, UNTESTABLE = "reproduced", "direction only", "not reproduced", "not testable"
 VERDICTS = (REPRODUCED, DIRECTION, FAILED, UNTESTABLE)
 TESTABLE_KEYS = ("id", "statement", "where", "paper", "quantity", "unit", "reproduced", "reason")

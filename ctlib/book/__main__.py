@@ -1,0 +1,7 @@
+"""`python -m ctlib.book`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,167 @@
+"""Command line of the book: `python -m ctlib.book COMMAND`. Mistakes end with one line and code 2, failures with 1."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import CtlibError
+from .project import PRESETS, ROOT, Project, UsageError, check_preset
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m ctlib.book", description="Run, render, test and record the book.")
+    top.add_argument("--root", default=str(ROOT), help=argparse.SUPPRESS)
+    sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str):
+        p = sub.add_parser(name, help=text, description=text)
+        p.add_argument("--root", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        return p
+
+    def preset(p, default="ci"):
+        p.add_argument("--preset", default=default, metavar="|".join(PRESETS), help=f"default: {default}")
+
+    def given(p):
+        p.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
+
+    p = command("build", "run every chapter and render the book")
+    preset(p)
+    p.add_argument("--jobs", type=int, help="chapters run at once (default: one per core)")
+    p = command("run", "run one chapter, with other parameters if given; prints its notebook and verdicts")
+    p.add_argument("chapter")
+    preset(p)
+    given(p)
+    p.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    p = command("sweep", "run a chapter over a grid of parameters on dask; continues where it was stopped")
+    p.add_argument("chapter")
+    p.add_argument("--grid", action="append", required=True, metavar="NAME=a,b,c")
+    preset(p)
+    given(p)
+    p.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler (default: processes on this machine)")
+    p.add_argument("--workers", type=int, default=2)
+    p.add_argument("--out", type=Path, help="summary file (default: _build/sweeps/CHAPTER.json)")
+    p = command("record", "run a chapter at a preset and store its numbers and figures under book/results")
+    p.add_argument("chapter")
+    preset(p, "laptop")
+    p.add_argument("--in-process", action="store_true", help="without Jupyter: run the code cells in this process")
+    p = command("reference", "renew the notebooks that the tests compare fresh runs with")
+    p.add_argument("chapters", nargs="*")
+    p = command("fmt", "write the chapters in canonical form")
+    p.add_argument("--check", action="store_true")
+    p = command("test", "unit tests, and every chapter re-executed against its reference")
+    p.add_argument("pytest", nargs=argparse.REMAINDER, help="further arguments for pytest")
+    command("lab", "open the chapters as notebooks in JupyterLab")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    project = Project(Path(args.root).resolve())
+    try:
+        return globals()[f"_{args.command}"](project, args) or 0
+    except UsageError as error:
+        return _complain(args, error, 2)
+    except CtlibError as error:
+        return _complain(args, error, 1)
+    except KeyboardInterrupt:
+        print("interrupted; finished runs are kept", file=sys.stderr)
+        return 130
+
+
+def _complain(args, error: Exception, code: int) -> int:
+    if getattr(args, "json", False):
+        print(json.dumps({"error": str(error)}), flush=True)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _build(project: Project, args) -> None:
+    from .render import build
+
+    page = build(project, args.preset, args.jobs)
+    print(f"The book is ready: open {page}")
+
+
+def _run(project: Project, args) -> None:
+    import nbformat
+
+    from . import claims, parameters
+    from .run import execute, kernel_preset
+
+    slug, given = project.slug(args.chapter), parameters.parse_given(args.given)
+    values = parameters.resolve(project, slug, check_preset(args.preset), given)
+    note = (lambda done, total: print(json.dumps({"done": done, "total": total}), flush=True)) if args.json else None
+    path = execute(project, slug, values, kernel_preset(args.preset, given), note)
+    if args.json:
+        print(json.dumps({"path": str(path)}), flush=True)
+        return
+    for name, record in claims.from_notebook(nbformat.read(path, 4)).items():
+        print(f"{record['verdict']:15s} {name}: {claims.measured(record)}")
+    print(path)
+
+
+def _sweep(project: Project, args) -> int:
+    from . import parameters
+    from .sweep import parse_grid, sweep
+
+    slug, grid = project.slug(args.chapter), parse_grid(args.grid)
+    out = args.out or project.build / "sweeps" / f"{slug}.json"
+    fixed = parameters.parse_given(args.given)
+    summary = sweep(project, slug, grid, fixed, check_preset(args.preset), args.scheduler, args.workers, out)
+    for row in summary["failed"]:
+        print(f"failed: {row['parameters']}: {row['error']}", file=sys.stderr)
+    print(f"{len(summary['rows'])} runs, {len(summary['failed'])} failed: {out}")
+    return 1 if summary["failed"] else 0
+
+
+def _record(project: Project, args) -> None:
+    from .record import record
+
+    print(record(project, project.slug(args.chapter), check_preset(args.preset), args.in_process))
+
+
+def _reference(project: Project, args) -> None:
+    from .reference import write
+
+    for slug in [project.slug(c) for c in args.chapters] or project.chapters():
+        print(write(project, slug))
+
+
+def _fmt(project: Project, args) -> int:
+    from .source import canonical
+
+    changed = []
+    for slug in project.chapters():
+        text = project.source(slug).read_text(encoding="utf-8")
+        if canonical(text) != text:
+            changed.append(slug)
+            if not args.check:
+                project.source(slug).write_text(canonical(text), encoding="utf-8")
+    for slug in changed:
+        print(f"{slug}: {'not canonical; run `python -m ctlib.book fmt`' if args.check else 'rewritten'}")
+    return 1 if args.check and changed else 0
+
+
+def _test(project: Project, args) -> int:
+    import os
+
+    from .reference import problems
+    from .run import ONE_THREAD
+
+    bad = problems(project)
+    if bad:
+        raise UsageError("references cannot be trusted:\n" + "\n".join(bad))
+    nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "1200"]
+    command = [sys.executable, "-m", "pytest", *nbval, "-n", "2", "--dist", "loadfile", *args.pytest]
+    return subprocess.call(command, cwd=project.root, env={**os.environ, **ONE_THREAD})
+
+
+def _lab(project: Project, args) -> int:
+    from .lab import lab
+
+    return lab(project)

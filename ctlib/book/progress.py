@@ -1,0 +1,57 @@
+"""Progress of running chapters: a papermill engine that reports finished cells, and bars or lines for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+def register(progress: Callable[[int, int], None] | None) -> str:
+    """Name of a papermill engine that calls progress(cells done, cells in all) after every cell."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Reporting(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
+            complete, total, done = nb_man.cell_complete, len(nb_man.nb.cells), set()
+
+            def report(cell, cell_index=None, **rest):
+                complete(cell, cell_index=cell_index, **rest)
+                done.add(cell_index)
+                if progress:
+                    progress(len(done), total)
+
+            nb_man.cell_complete = report
+            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+
+    papermill_engines.register("ctlib", Reporting)
+    return "ctlib"
+
+
+class Bars:
+    """One bar per chapter in a terminal; elsewhere one line when a chapter ends."""
+
+    def __init__(self, names: list[str]):
+        self.bars = {}
+        if sys.stderr.isatty():
+            import tqdm
+
+            style = "{desc:28s} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} cells, {elapsed}"
+            self.bars = {n: tqdm.tqdm(desc=n, total=1, position=i, bar_format=style) for i, n in enumerate(names)}
+
+    def update(self, name: str, done: int, total: int) -> None:
+        if name in self.bars:
+            self.bars[name].total, self.bars[name].n = total, done
+            self.bars[name].refresh()
+
+    def end(self, name: str, text: str) -> None:
+        if name in self.bars:
+            self.bars[name].total = self.bars[name].n = self.bars[name].total
+            self.bars[name].set_postfix_str(text)
+            self.bars[name].refresh()
+        else:
+            print(f"{name:28s} {text}", flush=True)
+
+    def close(self) -> None:
+        for bar in self.bars.values():
+            bar.close()

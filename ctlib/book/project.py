@@ -1,0 +1,61 @@
+"""Where a book lives: one frozen value that every step takes, so that tests can run them on a miniature book."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CtlibError
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = ("ci", "laptop", "paper")
+
+
+class UsageError(CtlibError, ValueError):
+    """A command was asked for something that does not exist or is not allowed: one line says what, and what is."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Folders of a book: sources, generated files, reference notebooks, and the library whose sources count."""
+
+    root: Path = ROOT
+    library: Path = ROOT / "ctlib"
+
+    @property
+    def book(self) -> Path:
+        return self.root / "book"
+
+    @property
+    def build(self) -> Path:
+        return self.root / "_build"
+
+    @property
+    def store(self) -> Path:
+        return self.build / "store"
+
+    @property
+    def reference(self) -> Path:
+        return self.root / "tests" / "reference"
+
+    def chapters(self) -> list[str]:
+        """Slugs of everything that papermill runs: numbered chapters, then labs."""
+        numbered, labs = self.book.glob("[0-9][0-9]-*.md"), self.book.glob("lab-*.md")
+        return sorted(p.stem for p in numbered) + sorted(p.stem for p in labs)
+
+    def slug(self, name: str) -> str:
+        """The slug that a person's name for a chapter means: `02`, `deep-image-prior` or the whole slug."""
+        name = name.removesuffix(".md").rsplit("/", 1)[-1]
+        found = [s for s in self.chapters() if name in (s, s[:2] if s[:2].isdigit() else s, s[3:])]
+        if len(found) != 1:
+            raise UsageError(f"unknown chapter {name!r}; chapters are: {', '.join(self.chapters())}")
+        return found[0]
+
+    def source(self, slug: str) -> Path:
+        return self.book / f"{slug}.md"
+
+
+def check_preset(preset: str) -> str:
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}; presets are: {', '.join(PRESETS)}")
+    return preset

@@ -1,0 +1,71 @@
+"""Reference notebooks that nbval compares a fresh run with: executed `ci` runs without pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from . import parameters
+from .project import Project
+from .run import execute
+from .source import code_cells
+
+DROP = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.jupyter.widget-view+json")
+
+
+def slim(nb):
+    """Code cells with the outputs nbval compares; no pictures, ids, times or widget state."""
+    import nbformat
+
+    nb = nbformat.from_dict(nb)
+    nb.metadata = {"kernelspec": nb.metadata.get("kernelspec", {"name": "python3", "display_name": "Python 3"})}
+    nb.cells = [c for c in nb.cells if c.cell_type == "code"]
+    nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for i, cell in enumerate(nb.cells):
+        cell.metadata, cell.id = {"tags": sorted(cell.metadata.get("tags", []))}, f"c{i}"
+        ignored = "nbval-ignore-output" in cell.metadata["tags"]
+        cell.outputs = [] if ignored else [o for o in map(_slim_output, cell.outputs) if o]
+    return nb
+
+
+def _slim_output(output):
+    """An output without its pictures; None when nothing is left."""
+    if "data" in output:
+        for mime in DROP:
+            output["data"].pop(mime, None)
+        output["metadata"] = {}
+        if not output["data"]:
+            return None
+    return output
+
+
+def write(project: Project, slug: str) -> Path:
+    """Run a chapter at `ci` and write its reference."""
+    import nbformat
+
+    nb = nbformat.read(execute(project, slug, parameters.resolve(project, slug)), 4)
+    path = project.reference / f"{slug}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(slim(nb)).rstrip() + "\n", encoding="utf-8")
+    return path
+
+
+def problems(project: Project) -> list[str]:
+    """Why references cannot be trusted: missing, left over, of other code, never executed; nbval passes those."""
+    out, slugs = [], project.chapters()
+    for path in sorted(project.reference.glob("*.ipynb")):
+        if path.stem not in slugs:
+            out.append(f"{path.name}: no such chapter any more; delete it")
+    for slug in slugs:
+        path = project.reference / f"{slug}.ipynb"
+        if not path.is_file():
+            out.append(f"{slug}: no reference; run `python -m ctlib.book reference {slug}`")
+            continue
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if ["".join(c["source"]) for c in cells] != [c.source for c in code_cells(project.source(slug))]:
+            out.append(f"{slug}: the reference is of other code; run `python -m ctlib.book reference {slug}`")
+        elif not all(c.get("execution_count") for c in cells if "".join(c["source"]).strip()):
+            out.append(f"{slug}: the reference holds cells without an execution count: nbval would pass it unread")
+        elif not any(c.get("outputs") for c in cells):
+            out.append(f"{slug}: the reference holds no outputs: nbval would have nothing to compare")
+    return out
