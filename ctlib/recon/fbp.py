@@ -41,8 +41,7 @@ def fbp(A, y: Tensor, window: str = "ram-lak") -> Tensor:
 
 def fan_cosine(geometry: FanBeam, like: Tensor) -> Tensor:
     """Cosine of each column's angle to the central ray, SD / sqrt(SD^2 + u^2): (U,)."""
-    u = torch.arange(geometry.num_cols, dtype=like.dtype, device=like.device) - (geometry.num_cols - 1) / 2
-    u = u * geometry.pitch_mm + geometry.detector_offset_mm
+    u = torch.as_tensor(geometry.columns(), dtype=like.dtype, device=like.device)
     return geometry.source_detector_mm / torch.sqrt(geometry.source_detector_mm**2 + u**2)
 
 

@@ -48,7 +48,7 @@ def tv_reconstruct(
     require_count(num_iters)
     if bool((torch.as_tensor(weight) < 0).any()):
         raise ArgumentError("weight", weight, "values >= 0")
-    lipschitz = 1.02 * (float(A.norm()) if norm is None else norm) ** 2  # a power method's norm is a lower bound
+    lipschitz = 1.01 * (float(A.norm()) if norm is None else norm) ** 2  # a power method stops below the norm
     x = start_image(A, y, x0)
     x = z = x.clamp_min(0) if nonneg else x
     Ax = Az = A(x)
@@ -59,12 +59,17 @@ def tv_reconstruct(
         v = step - gradient_adjoint(dual)
         v = v.clamp_min(0) if nonneg else v
         Av = A(v)
-        value = _objective(Av - y, v, weight)
-        keep, t_new = value <= best, (1 + math.sqrt(1 + 4 * t * t)) / 2
-        x_new, Ax_new = torch.where(keep, v, x), torch.where(keep, Av, Ax)
-        z = x_new + (t / t_new) * (v - x_new) + ((t - 1) / t_new) * (x_new - x)
-        Az = Ax_new + (t / t_new) * (Av - Ax_new) + ((t - 1) / t_new) * (Ax_new - Ax)  # linear: no third product
-        x, Ax, best, t = x_new, Ax_new, torch.minimum(value, best), t_new
+        value, t_new = _objective(Av - y, v, weight), (1 + math.sqrt(1 + 4 * t * t)) / 2
+        keep, best = value <= best, torch.minimum(value, best)
+        x, z = _momentum(keep, v, x, t, t_new)
+        Ax, Az = _momentum(keep, Av, Ax, t, t_new)  # A is linear: no third product
+        t = t_new
         if callback is not None:
             callback(k + 1, x)
     return x
+
+
+def _momentum(keep: Tensor, v: Tensor, x: Tensor, t: float, t_new: float) -> tuple[Tensor, Tensor]:
+    """The better of v and x, and the extrapolated point the next step starts from."""
+    x_new = torch.where(keep, v, x)
+    return x_new, x_new + (t / t_new) * (v - x_new) + ((t - 1) / t_new) * (x_new - x)
