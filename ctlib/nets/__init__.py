@@ -1,0 +1,1 @@
+"""Networks: one architecture a file. They see tensors; operators, solvers and training are somebody else's."""

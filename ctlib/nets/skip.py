@@ -1,0 +1,109 @@
+"""The networks of the deep image prior, with skip branches and as an hourglass without, {cite}`ulyanov2018`."""
+
+import torch
+from torch import Tensor, nn
+
+from ctlib.errors import ArgumentError
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """Convolution with bias that keeps the size (up to the stride), reflection padding."""
+    mode = "reflect" if kernel > 1 else "zeros"
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, padding_mode=mode)
+
+
+def unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, LeakyReLU with slope 0.2."""
+    return nn.Sequential(
+        conv(in_channels, out_channels, kernel, stride), nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.2)
+    )
+
+
+class Scale(nn.Module):
+    """One scale: down, whatever is deeper, up, joined with the skip branch, and two convolutions.
+
+    down  3x3 stride 2, 3x3     skip  1x1     join  concatenation, batch normalisation, 3x3, 1x1
+    """
+
+    def __init__(self, in_channels: int, channels: int, skip_channels: int, deeper: nn.Module | None, up: str):
+        super().__init__()
+        self.down = nn.Sequential(unit(in_channels, channels, 3, stride=2), unit(channels, channels, 3))
+        self.deeper = deeper if deeper is not None else nn.Identity()
+        deep = deeper.out_channels if deeper is not None else channels
+        self.up = nn.Upsample(scale_factor=2, mode=up, align_corners=False if up == "bilinear" else None)
+        self.skip = unit(in_channels, skip_channels, 1) if skip_channels else None
+        joined = deep + skip_channels
+        self.join = nn.Sequential(nn.BatchNorm2d(joined), unit(joined, channels, 3), unit(channels, channels, 1))
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(self.deeper(self.down(x)))  # (B, deep, Y, X)
+        y = y if self.skip is None else torch.cat([self.skip(x), y], 1)
+        return self.join(y)
+
+
+class SkipNet(nn.Module):
+    """x = f_theta(z): (B, in_channels, Y, X) -> (B, out_channels, Y, X) in (0, 1).
+
+    channels       feature channels, one number for all scales or one per scale (first the finest)
+    skip_channels  channels of the skip branches, likewise; 0 for an hourglass
+    scales         number of halvings; Y and X must be multiples of 2^scales with at least 2 pixels left
+    up             "bilinear" or "nearest"
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 32,
+        out_channels: int = 1,
+        channels: int | tuple[int, ...] = 128,
+        skip_channels: int | tuple[int, ...] = 4,
+        scales: int = 5,
+        up: str = "bilinear",
+    ):
+        super().__init__()
+        widths, skips = (
+            _per_scale(n, v, scales) for n, v in (("channels", channels), ("skip_channels", skip_channels))
+        )
+        if up not in ("bilinear", "nearest"):
+            raise ArgumentError("up", repr(up), "'bilinear' or 'nearest'")
+        net = None
+        for i in reversed(range(scales)):
+            net = Scale(widths[i - 1] if i else in_channels, widths[i], skips[i], net, up)
+        self.body, self.head, self.scales = net, nn.Sequential(conv(widths[0], out_channels, 1), nn.Sigmoid()), scales
+
+    def forward(self, z: Tensor) -> Tensor:
+        step = 2**self.scales
+        if any(n % step or n < 2 * step for n in z.shape[-2:]):
+            raise ArgumentError("z", f"size {tuple(z.shape[-2:])}", f"multiples of {step}, at least {2 * step}")
+        return self.head(self.body(z))
+
+
+def hourglass(in_channels: int = 2, channels: int = 128, scales: int = 5, up: str = "nearest") -> SkipNet:
+    """The same network without skip branches, as used for large holes."""
+    return SkipNet(in_channels, 1, channels, 0, scales, up)
+
+
+def _per_scale(name: str, value: int | tuple[int, ...], scales: int) -> tuple[int, ...]:
+    values = (value,) * scales if isinstance(value, int) else tuple(value)
+    if scales < 1 or len(values) != scales:
+        raise ArgumentError(name, value, f"one number, or one for each of the {scales} scales (at least 1)")
+    return values
+
+
+def skip_prior(
+    shape: tuple[int, int], seed: int, in_channels: int = 32, device: str = "cpu", **options
+) -> tuple[SkipNet, Tensor]:
+    """(network, input) of a deep image prior: weights and the fixed input z ~ U(0, 0.1) from separate random streams.
+
+    options  of `SkipNet`; the global random state is left as it was
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = SkipNet(in_channels, **options).to(device)
+    z = torch.rand(1, in_channels, *shape, generator=torch.Generator().manual_seed(seed + 10_000)) * 0.1
+    return net, z.to(device)
+
+
+def num_parameters(net: nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)

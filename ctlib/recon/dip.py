@@ -1,0 +1,145 @@
+"""Deep image prior: fit an untrained network to one degraded image, and keep the whole trajectory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ctlib.errors import ConvergenceError
+
+
+def data_energy(A, x: Tensor, x0: Tensor) -> Tensor:
+    """E(x; x0) = |A x - x0|^2 per observed entry; entries a mask hides count neither above nor below the line."""
+    count = getattr(A, "num_observed", x0.numel())
+    return (A(x) - x0).square().sum() / count
+
+
+def perturbed(z: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """z + std xi with fresh xi ~ N(0, I): the noise regularisation of every step."""
+    if std == 0:
+        return z
+    return z + std * torch.randn(z.shape, generator=generator).to(z)
+
+
+def moving_average(average: Tensor | None, x: Tensor, gamma: float) -> Tensor:
+    """gamma average + (1 - gamma) x; the first image starts it."""
+    return x.clone() if average is None else gamma * average + (1 - gamma) * x
+
+
+def decibel(mse: Tensor) -> float:
+    """PSNR of a mean squared error at data range 1: 10 log10(1 / MSE), at most 200 dB."""
+    return -10 * torch.log10(mse.detach().double().clamp_min(1e-20)).item()
+
+
+class Guard:
+    """Falls back to the last good weights when the fit drops by more than `drop_db` within one step."""
+
+    def __init__(self, net: nn.Module, drop_db: float):
+        self.net, self.drop_db, self.psnr, self.restored = net, drop_db, -float("inf"), 0
+        self.weights = None
+
+    def accept(self, psnr: float) -> bool:
+        """Keep the weights if the fit is sound and return True; otherwise restore the last kept ones."""
+        if self.weights is not None and not psnr >= self.psnr - self.drop_db:
+            with torch.no_grad():
+                for p, kept in zip(self.net.parameters(), self.weights, strict=True):
+                    p.copy_(kept)
+            self.restored += 1
+            return False
+        self.weights, self.psnr = [p.detach().clone() for p in self.net.parameters()], psnr
+        return True
+
+
+@dataclass
+class Fit:
+    """Trajectory of one fit; lists have one entry per step, taken before the step.
+
+    energy        data energy E(f_theta(z); x0)
+    psnr_fit      PSNR of A f against the fitted x0 [dB]: what can be seen without truth
+    psnr_truth    PSNR of f against the truth [dB], data range 1; empty without truth
+    psnr_average  the same of the exponential average
+    variance      exponential moving variance of the output, for a stopping rule
+    held_out      energy on entries kept from the fit, if any were
+    snapshots     {step: image} of the steps asked for
+    average       the final exponential average, (Y, X)
+    last          the final output, (Y, X)
+    restored      how often the guard stepped in
+    """
+
+    energy: list[float] = field(default_factory=list)
+    psnr_fit: list[float] = field(default_factory=list)
+    psnr_truth: list[float] = field(default_factory=list)
+    psnr_average: list[float] = field(default_factory=list)
+    variance: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+    snapshots: dict[int, Tensor] = field(default_factory=dict)
+    average: Tensor | None = None
+    last: Tensor | None = None
+    restored: int = 0
+
+    def best(self, averaged: bool = False) -> tuple[int, float]:
+        """(step, PSNR) of the best output against truth: what no rule without truth can promise."""
+        values = torch.tensor(self.psnr_average if averaged else self.psnr_truth)
+        return int(values.argmax()), float(values.max())
+
+
+def fit_dip(
+    A,
+    x0: Tensor,
+    net: nn.Module,
+    z: Tensor,
+    num_iters: int,
+    generator: torch.Generator,
+    lr: float = 0.01,
+    reg_noise: float = 0.03,
+    ema: float = 0.99,
+    guard_db: float = 5.0,
+    truth: Tensor | None = None,
+    held_out: tuple | None = None,
+    snapshots: Sequence[int] = (),
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Fit:
+    """Deep image prior, {cite}`ulyanov2018`: Adam on theta for min E(f_theta(z); x0), z fixed.
+
+    A           linear operator of the task, (Y, X) -> shape of x0
+    x0          observation, same device as net and z
+    generator   stream of the noise added to z (CPU)
+    held_out    (operator, observation) of entries not fitted: their energy is logged
+    snapshots   steps whose output is kept
+
+    ConvergenceError when the energy is not finite.
+    """
+    fit, average, guard = Fit(), None, Guard(net, guard_db)
+    optimizer = torch.optim.Adam(net.parameters(), lr)
+    for step in range(num_iters):
+        x = net(perturbed(z, reg_noise, generator))[0, 0]  # (Y, X)
+        energy = data_energy(A, x, x0)
+        if not torch.isfinite(energy):
+            raise ConvergenceError(f"fit_dip: the energy is {float(energy)} at step {step}; lower lr = {lr}")
+        previous, average = average, moving_average(average, x.detach(), ema)
+        log_step(fit, step, energy, x.detach(), average, previous, truth, held_out)
+        if step in snapshots:
+            fit.snapshots[step] = x.detach().clone()
+        if guard.accept(fit.psnr_fit[-1]):
+            optimizer.zero_grad()
+            energy.backward()
+            optimizer.step()
+        if callback is not None:
+            callback(step, x.detach())
+    fit.average, fit.last, fit.restored = average, x.detach(), guard.restored
+    return fit
+
+
+def log_step(fit: Fit, step: int, energy: Tensor, x: Tensor, average: Tensor, previous, truth, held_out) -> None:
+    """Append one step's figures to a trajectory."""
+    fit.energy.append(float(energy.detach()))
+    fit.psnr_fit.append(decibel(energy))
+    change = 0.0 if previous is None else float((x - previous).square().mean())
+    last = fit.variance[-1] if fit.variance else 0.0
+    fit.variance.append(0.9 * (last + 0.1 * change))
+    if truth is not None:
+        fit.psnr_truth.append(decibel((x - truth).square().mean()))
+        fit.psnr_average.append(decibel((average - truth).square().mean()))
+    if held_out is not None:
+        fit.held_out.append(float(data_energy(held_out[0], x, held_out[1])))

@@ -1,0 +1,48 @@
+"""Why stopping early denoises: the fit linearised around its start, and what it predicts."""
+
+import torch
+from torch import Tensor, nn
+
+
+def tangent_kernel(net: nn.Module, z: Tensor) -> Tensor:
+    """K = J J^T of the output f_theta(z) at the present weights, {cite}`jacot2018`: (N, N) for N pixels, float64.
+
+    J[i] = d f_i / d theta
+    """
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    f = net(z).flatten()
+    rows = []
+    for i in range(f.numel()):
+        g = torch.autograd.grad(f[i], parameters, retain_graph=True)
+        rows.append(torch.cat([t.flatten() for t in g]))
+    J = torch.stack(rows).double()
+    return J @ J.T
+
+
+def mean_frequency(images: Tensor) -> Tensor:
+    """Power-weighted mean spatial frequency [cycles/pixel] of each image: (..., Y, X) -> (...)."""
+    power = torch.fft.fft2(images).abs().square()
+    fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64) for n in images.shape[-2:])
+    f = torch.sqrt(fy[:, None] ** 2 + fx**2)
+    return (power * f).sum((-2, -1)) / power.sum((-2, -1))
+
+
+def expected_error(kappa: Tensor, initial: Tensor, sigma: float, t: Tensor) -> Tensor:
+    """Expected squared error to the truth along the gradient flow of the linearised fit: (T,) for times t (T,).
+
+        sum_j  exp(-2 kappa_j t) initial_j^2 + sigma^2 (1 - exp(-kappa_j t))^2
+
+    kappa    (N,) eigenvalues of the tangent kernel
+    initial  (N,) error f_0 - x_gt at t = 0 in its eigenvectors
+    sigma    standard deviation of the white noise in the target
+    """
+    decay = torch.exp(-kappa * t[:, None])
+    return (decay.square() * initial.square() + sigma**2 * (1 - decay).square()).sum(-1)
+
+
+def expected_energy(kappa: Tensor, initial: Tensor, sigma: float, t: Tensor) -> Tensor:
+    """Expected data energy along the same flow, which falls for every t: (T,).
+
+    sum_j  exp(-2 kappa_j t) (initial_j^2 + sigma^2)
+    """
+    return (torch.exp(-2 * kappa * t[:, None]) * (initial.square() + sigma**2)).sum(-1)
