@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -130,7 +131,8 @@ class Ledger:
         for claim in self.claims.values():
             verdict = self.verdict(claim.id)
             why = f" ({claim.not_testable})" if claim.not_testable else ""
-            print(f"{verdict:14s}  {claim.id}: {claim.statement}{why}")
+            line = f"{verdict:14s}  {claim.id}: {claim.statement}{why}"
+            print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
             if verdict == "not measured":
                 problems.append(f"{claim.id}: not measured")
             elif claim.expect and verdict not in claim.expect:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ COLORS = (
     "#56B4E9",
     "#000000",
 )  # Okabe and Ito, colour-blind safe
+DASHES = ("-", "--", "-.", ":")
 STYLE = {
     "figure.figsize": (WIDTH_IN, 3.6),
     "figure.dpi": 100,
@@ -35,8 +36,8 @@ STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 10,
+    "font.size": 11,  # 8 CSS pixels on a phone
+    "axes.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -79,7 +80,7 @@ def _panels(arrays: Sequence[np.ndarray], titles: Sequence[str], ncols: int | No
 
     if len(titles) != len(arrays):
         raise ArgumentError("titles", f"{len(titles)} titles", f"one for each of the {len(arrays)} images")
-    ncols = ncols or min(len(arrays), 4)
+    ncols = ncols or {1: 1, 2: 2, 4: 2}.get(len(arrays), 4 if len(arrays) in (7, 8) else 3)
     nrows = -(-len(arrays) // ncols)
     aspect = max(a.shape[0] / a.shape[1] for a in arrays)
     panel = (WIDTH_IN - 0.9) / ncols
@@ -99,7 +100,7 @@ def _scale_bar(ax, shape: tuple[int, int], pixel_mm: float) -> None:
     ax.plot([x, x + pixels], [y, y], color="black", linewidth=4, solid_capstyle="butt")
     ax.plot([x, x + pixels], [y, y], color="white", linewidth=2, solid_capstyle="butt")
     style = {"facecolor": "black", "alpha": 0.5, "pad": 1, "linewidth": 0}
-    ax.text(x + pixels / 2, y - 0.03 * shape[0], f"{length:g} mm", color="white", ha="center", fontsize=8, bbox=style)
+    ax.text(x + pixels / 2, y - 0.03 * shape[0], f"{length:g} mm", color="white", ha="center", fontsize=9, bbox=style)
 
 
 def images(
@@ -152,6 +153,28 @@ def difference(
     return images(
         arrays, titles, window=(-limit, limit), unit=unit, pixel_mm=pixel_mm, ncols=ncols, cmap="RdBu_r", label=label
     )
+
+
+def curves(series: Mapping[str, tuple], *, xlabel: str, ylabel: str, log: str = ""):
+    """Curves in one pair of axes, told apart by colour and dash; returns the figure.
+
+    series  {label: (x, y)}; a 2-D y, (seeds, points), is drawn as its median with the range over seeds shaded
+    log     axes on a logarithmic scale: "", "x", "y" or "xy"
+    """
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(WIDTH_IN, 3.6), layout="constrained")
+    for i, (label, (x, y)) in enumerate(series.items()):
+        y = np.atleast_2d(np.asarray(y, dtype=float))
+        look = {"color": COLORS[i % len(COLORS)], "linestyle": DASHES[i % len(DASHES)]}
+        ax.plot(x, np.median(y, axis=0), label=label, **look)
+        if len(y) > 1:
+            ax.fill_between(x, y.min(axis=0), y.max(axis=0), alpha=0.2, linewidth=0, color=look["color"])
+    ax.set(
+        xlabel=xlabel, ylabel=ylabel, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear"
+    )
+    ax.legend()
+    return fig
 
 
 def png(fig, colors: int = 256) -> bytes:

@@ -62,10 +62,11 @@ def without_docstrings(source: str) -> str:
             continue
         doc = node.body[0]
         start, stop = doc.lineno - 1, doc.end_lineno
-        head = lines[start][: doc.col_offset]  # not blank when the docstring sits on the line of the `def`
+        head, tail = lines[start][: doc.col_offset], lines[stop - 1][doc.end_col_offset :].lstrip(" ;")
         while stop < len(lines) and not lines[stop].strip() and len(node.body) > 1:
             stop += 1
-        lines[start:stop] = [f"{head}..."] if len(node.body) == 1 else [head.rstrip()] * bool(head.strip())
+        kept = tail or ("..." if len(node.body) == 1 else "")  # code may share the docstring's line
+        lines[start:stop] = [head + kept] if kept else []
     return "\n".join(lines)
 
 

@@ -137,7 +137,11 @@ class Recorded:
 
     def _body(self) -> list[str]:
         r = self.record
-        state = "**The code has changed since**" if code_changed(r, self.book) else "The code has not changed since"
+        state = (
+            "**The code has changed since this run**"
+            if code_changed(r, self.book)
+            else "The code has not changed since this run"
+        )
         given = ", ".join(f"`{k} = {v!r}`" for k, v in r["parameters"].items()) or "the defaults"
         claims = {c.id: c for c in read_claims(self.book / "claims" / f"{self.slug}.yml")[1]}
         rows = [
@@ -155,7 +159,7 @@ class Recorded:
             data = (self.book / "results" / self.preset / figure["file"]).read_bytes()
             alt = html.escape(figure["alt"], quote=True)
             source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-            lines += ["", f'<img class="ctlib-recorded-figure" alt="{alt}" src="{source}">']
+            lines += ["", f'<div class="ctlib-recorded-figure"><img alt="{alt}" src="{source}"></div>']
         return lines
 
 

@@ -15,9 +15,10 @@ from ..errors import ArgumentError
 from .output import in_kernel
 
 MAX_STATES = 60
+MIN_WIDTH = 384  # CSS pixels to which small arrays are enlarged
 
 
-def to_png(image: object, min_side: int = 256) -> bytes:
+def to_png(image: object) -> bytes:
     """PNG bytes of a figure, of PNG bytes, or of a 2-D array with values in [0, 1] (black to white)."""
     from . import figures
 
@@ -31,23 +32,34 @@ def to_png(image: object, min_side: int = 256) -> bytes:
         return data
     from PIL import Image
 
-    array = figures.as_array(image)
-    grey = (np.clip(np.nan_to_num(array), 0, 1) * 255 + 0.5).astype(np.uint8)
-    zoom = max(1, -(-min_side // max(array.shape)))
+    grey = np.clip(np.nan_to_num(figures.as_array(image)), 0, 1) * 255 + 0.5
     out = io.BytesIO()
-    Image.fromarray(np.kron(grey, np.ones((zoom, zoom), np.uint8))).save(out, format="png", optimize=True)
+    Image.fromarray(grey.astype(np.uint8)).save(out, format="png", optimize=True)
     return out.getvalue()
 
 
-def state_html(data: bytes, caption: str, alt: str, width: int) -> str:
+def shown_width(data: bytes, pixelated: bool, width: int) -> int:
+    """CSS pixels: a figure at most in its own size, a small array enlarged by a whole factor, neither above `width`."""
+    native = int.from_bytes(data[16:20], "big")  # the PNG header holds the width there
+    return min(width, native * max(1, -(-MIN_WIDTH // native)) if pixelated else native)
+
+
+def state_html(image: object, caption: str, alt: str, width: int) -> str:
     """One state as an HTML figure; every text is escaped."""
-    source = base64.b64encode(data).decode()
-    alt = html.escape(alt, quote=True)
-    image = f'<img style="width:100%;height:auto" alt="{alt}" src="data:image/png;base64,{source}">'
+    data = to_png(image)
+    pixelated = not isinstance(image, bytes) and not hasattr(image, "savefig")
+    style = "width:100%;height:auto" + (";image-rendering:pixelated" if pixelated else "")
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return (
-        f'<figure class="ctlib-explore" style="margin:0;max-width:min(100%, {int(width)}px)">'
-        f"{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f'<figure class="ctlib-explore" style="margin:0;max-width:{shown_width(data, pixelated, width)}px">'
+        f'<img style="{style}" alt="{html.escape(alt, quote=True)}" src="{source}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
+
+
+def text_of(value: object) -> str:
+    """A slider's value as people read it: 10000.0 is 10000."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def states(render: Callable, axes: dict[str, Sequence], width: int) -> dict[tuple[int, ...], str]:
@@ -63,8 +75,8 @@ def states(render: Callable, axes: dict[str, Sequence], width: int) -> dict[tupl
         image, caption = render(**point)
         if not str(caption).strip():
             raise ArgumentError("caption", "an empty text", "one line that says what this state shows")
-        where = ", ".join(f"{k} = {v}" for k, v in point.items())
-        out[index] = state_html(to_png(image), str(caption), f"{caption} ({where})", width)
+        where = ", ".join(f"{k} = {text_of(v)}" for k, v in point.items())
+        out[index] = state_html(image, str(caption), f"{caption} ({where})", width)
     return out
 
 
@@ -92,7 +104,7 @@ def box(pictures: dict[tuple[int, ...], str], axes: dict[str, list]):
 
     sliders = [
         w.SelectionSlider(
-            options=[str(v) for v in values], description=name, tooltip=name, layout=w.Layout(width="95%")
+            options=[text_of(v) for v in values], description=name, tooltip=name, layout=w.Layout(width="95%")
         )
         for name, values in axes.items()
     ]
