@@ -108,8 +108,7 @@ class Ledger:
         self.records[claim_id] = record
         if (collector := COLLECTOR.get()) is not None:
             collector.claims[claim_id] = record
-        flag = "" if all(math.isfinite(v) for v in numbers) else "  NOT FINITE"
-        row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}{flag}"
+        row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}"
         emit(row, {CLAIM_MIME: {"id": claim_id, **record}})
 
     def _claim(self, claim_id: str) -> Claim:

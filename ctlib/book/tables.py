@@ -21,6 +21,8 @@ def digits(value: float) -> str:
 def measured(record: Mapping, unit: str = "") -> str:
     """`median [min, max] unit (n)` of a claim record."""
     unit = "" if unit in ("", "1") else f" {unit}"
+    if not math.isfinite(float(record["median"])):
+        return f"not finite: {', '.join(digits(v) for v in record['values'])}"
     if len(record["values"]) == 1:
         return f"{digits(record['median'])}{unit}"
     spread = f"[{digits(record['min'])}, {digits(record['max'])}]"
