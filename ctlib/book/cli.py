@@ -9,11 +9,25 @@ import sys
 from pathlib import Path
 
 from ..errors import CtlibError
-from .project import PRESETS, ROOT, Project, UsageError, check_preset
+from .project import PRESETS, ROOT, BookError, Project, UsageError, check_preset
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line for a mistake."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
+
+
+def at_least_one(text: str) -> int:
+    """A count on the command line."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m ctlib.book", description="Run, render, test and record the book.")
+    top = Parser(prog="python -m ctlib.book", description="Run, render, test and record the book.")
     top.add_argument("--root", default=str(ROOT), help=argparse.SUPPRESS)
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -26,11 +40,19 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--preset", default=default, metavar="|".join(PRESETS), help=f"default: {default}")
 
     def given(p):
-        p.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="given")
+        p.add_argument(
+            "-p",
+            nargs=2,
+            action="append",
+            default=[],
+            metavar=("NAME", "VALUE"),
+            dest="given",
+            help="a parameter of the chapter; may be repeated",
+        )
 
     p = command("build", "run every chapter and render the book")
     preset(p)
-    p.add_argument("--jobs", type=int, help="chapters run at once (default: one per core)")
+    p.add_argument("--jobs", type=at_least_one, help="chapters run at once (default: one per core)")
     p = command("run", "run one chapter, with other parameters if given; prints its notebook and verdicts")
     p.add_argument("chapter")
     preset(p)
@@ -38,11 +60,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     p = command("sweep", "run a chapter over a grid of parameters on dask; continues where it was stopped")
     p.add_argument("chapter")
-    p.add_argument("--grid", action="append", required=True, metavar="NAME=a,b,c")
+    p.add_argument(
+        "--grid",
+        action="append",
+        required=True,
+        metavar="NAME=a,b,c",
+        help="values of a parameter; repeat for a product",
+    )
     preset(p)
     given(p)
     p.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler (default: processes on this machine)")
-    p.add_argument("--workers", type=int, default=2)
+    p.add_argument("--workers", type=at_least_one, default=2, help="default: 2")
     p.add_argument("--out", type=Path, help="summary file (default: _build/sweeps/CHAPTER.json)")
     p = command("record", "run a chapter at a preset and store its numbers and figures under book/results")
     p.add_argument("chapter")
@@ -91,12 +119,13 @@ def _run(project: Project, args) -> None:
     import nbformat
 
     from . import claims, parameters
-    from .run import execute, kernel_preset
+    from .run import execute
 
-    slug, given = project.slug(args.chapter), parameters.parse_given(args.given)
-    values = parameters.resolve(project, slug, check_preset(args.preset), given)
+    slug, preset = project.slug(args.chapter), check_preset(args.preset)
+    values = parameters.resolve(project, slug, preset, parameters.parse_given(project, slug, args.given))
+    kernel_preset = parameters.kernel_preset(project, slug, preset, values)
     note = (lambda done, total: print(json.dumps({"done": done, "total": total}), flush=True)) if args.json else None
-    path = execute(project, slug, values, kernel_preset(args.preset, given), note)
+    path = execute(project, slug, values, kernel_preset, note)
     if args.json:
         print(json.dumps({"path": str(path)}), flush=True)
         return
@@ -109,10 +138,13 @@ def _sweep(project: Project, args) -> int:
     from . import parameters
     from .sweep import parse_grid, sweep
 
-    slug, grid = project.slug(args.chapter), parse_grid(args.grid)
+    slug, preset = project.slug(args.chapter), check_preset(args.preset)
+    grid = parse_grid(project, slug, args.grid)
     out = args.out or project.build / "sweeps" / f"{slug}.json"
-    fixed = parameters.parse_given(args.given)
-    summary = sweep(project, slug, grid, fixed, check_preset(args.preset), args.scheduler, args.workers, out)
+    fixed = parameters.parse_given(project, slug, args.given)
+    if both := grid.keys() & fixed.keys():
+        raise UsageError(f"{min(both)} is given by both --grid and -p")
+    summary = sweep(project, slug, grid, fixed, preset, args.scheduler, args.workers, out)
     for row in summary["failed"]:
         print(f"failed: {row['parameters']}: {row['error']}", file=sys.stderr)
     print(f"{len(summary['rows'])} runs, {len(summary['failed'])} failed: {out}")
@@ -127,23 +159,26 @@ def _record(project: Project, args) -> None:
 
 def _reference(project: Project, args) -> None:
     from .reference import write
+    from .render import run_all
 
-    for slug in [project.slug(c) for c in args.chapters] or project.chapters():
+    slugs = [project.slug(c) for c in args.chapters] or project.chapters()
+    run_all(project, "ci", slugs=slugs)
+    for slug in slugs:
         print(write(project, slug))
 
 
 def _fmt(project: Project, args) -> int:
     from .source import canonical
 
-    changed = []
-    for slug in project.chapters():
-        text = project.source(slug).read_text(encoding="utf-8")
-        if canonical(text) != text:
-            changed.append(slug)
+    changed = 0
+    for path in map(project.source, project.chapters()):
+        text = path.read_text(encoding="utf-8")
+        again = canonical(path)
+        if again != text:
+            changed += 1
+            print(f"{path.stem}: {'not canonical; run `python -m ctlib.book fmt`' if args.check else 'rewritten'}")
             if not args.check:
-                project.source(slug).write_text(canonical(text), encoding="utf-8")
-    for slug in changed:
-        print(f"{slug}: {'not canonical; run `python -m ctlib.book fmt`' if args.check else 'rewritten'}")
+                path.write_text(again, encoding="utf-8")
     return 1 if args.check and changed else 0
 
 
@@ -153,12 +188,13 @@ def _test(project: Project, args) -> int:
     from .reference import problems
     from .run import ONE_THREAD
 
-    bad = problems(project)
-    if bad:
-        raise UsageError("references cannot be trusted:\n" + "\n".join(bad))
+    if bad := problems(project):
+        raise BookError("references cannot be trusted:\n" + "\n".join(bad))
+    env = {**ONE_THREAD, "PYTHONHASHSEED": "0", **os.environ}  # a person may test with other numbers of threads
+    env.pop("CTLIB_PRESET", None)
     nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "1200"]
     command = [sys.executable, "-m", "pytest", *nbval, "-n", "2", "--dist", "loadfile", *args.pytest]
-    return subprocess.call(command, cwd=project.root, env={**os.environ, **ONE_THREAD})
+    return subprocess.call(command, cwd=project.root, env=env)
 
 
 def _lab(project: Project, args) -> int:

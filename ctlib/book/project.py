@@ -15,6 +15,10 @@ class UsageError(CtlibError, ValueError):
     """A command was asked for something that does not exist or is not allowed: one line says what, and what is."""
 
 
+class BookError(CtlibError, RuntimeError):
+    """A command that was understood could not do its work."""
+
+
 @dataclass(frozen=True)
 class Project:
     """Folders of a book: sources, generated files, reference notebooks, and the library whose sources count."""
@@ -46,7 +50,11 @@ class Project:
     def slug(self, name: str) -> str:
         """The slug that a person's name for a chapter means: `02`, `deep-image-prior` or the whole slug."""
         name = name.removesuffix(".md").rsplit("/", 1)[-1]
-        found = [s for s in self.chapters() if name in (s, s[:2] if s[:2].isdigit() else s, s[3:])]
+        found = [
+            s
+            for s in self.chapters()
+            if name in (s, s.partition("-")[2]) or (name.isdigit() and name.zfill(2) == s[:2])
+        ]
         if len(found) != 1:
             raise UsageError(f"unknown chapter {name!r}; chapters are: {', '.join(self.chapters())}")
         return found[0]

@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import claims, parameters, run, sources
+from . import claims, parameters, provenance, run, sources
 from .output import COLLECTOR, Collector
 from .project import Project, UsageError
 from .recorded import digest
@@ -82,11 +82,11 @@ def write(project: Project, slug: str, preset: str, values: dict, found: Collect
         "parameters": values,
         "claims": claims.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
         "figures": figures,
-        "commit": run.commit(project),
+        "commit": provenance.commit(project),
         "sources_sha256": sources.sources_sha256(slug, project),
-        "device": run.device(),
-        "machine": run.machine(),
-        "versions": run.versions(),
+        "device": provenance.device(),
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": round(seconds, 1),
     }

@@ -2,113 +2,89 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
-from ..errors import CtlibError
 from . import parameters, site
+from .pool import Pool
 from .progress import Bars
-from .project import Project, check_preset
+from .project import BookError, Project, UsageError, check_preset
 from .stage import stage
 
 
-class BuildFailed(CtlibError, RuntimeError):
+class BuildFailed(BookError):
     """A chapter failed, Jupyter Book warned, or a page is not as it must be."""
 
 
-def run_all(project: Project, preset: str, jobs: int | None = None) -> dict[str, Path]:
+def preset_of(project: Project, slug: str, preset: str) -> str:
+    """The preset at which a chapter goes into a book of `preset`: `ci` where the chapter has no such preset."""
+    return preset if preset in parameters.presets(project, slug) else "ci"
+
+
+def run_all(project: Project, preset: str, jobs: int | None = None, slugs: list[str] | None = None) -> dict[str, Path]:
     """Executed notebook of every chapter; at most `jobs` at once, each in a process of its own."""
-    slugs = project.chapters()
-    for slug in slugs:
-        parameters.resolve(project, slug, preset)  # a wrong preset file is refused before anything runs
-    bars, results, lock = Bars(slugs), {}, threading.Lock()
-    todo = list(slugs)
-
-    def work():
-        while True:
-            with lock:
-                if not todo:
-                    return
-                slug = todo.pop(0)
-            results[slug] = _run_one(project, slug, preset, bars)
-
-    count = max(1, min(jobs or os.cpu_count() or 1, len(slugs) or 1))
-    threads = [threading.Thread(target=work) for _ in range(count)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    bars.close()
+    presets = {slug: preset_of(project, slug, preset) for slug in slugs or project.chapters()}
+    if presets and preset not in presets.values():
+        raise UsageError(f"no chapter has a preset {preset!r}")
+    for slug, own in presets.items():
+        parameters.resolve(project, slug, own)  # a wrong preset file is refused before anything runs
+    pool, bars = Pool(project), Bars(list(presets))
+    try:
+        results = pool.run(presets, bars, jobs or os.cpu_count() or 1)
+    finally:
+        bars.close()
     failed = [r["error"] for _, r in sorted(results.items()) if "error" in r]
     if failed:
         raise BuildFailed("\n".join(failed))
-    return {slug: Path(results[slug]["path"]) for slug in slugs}
-
-
-def _run_one(project: Project, slug: str, preset: str, bars: Bars) -> dict:
-    """Run one chapter in a child process that writes JSON lines: progress, then the result."""
-    started, last = time.time(), {"error": "the run ended without a result (killed?)"}
-    command = [
-        sys.executable,
-        "-m",
-        "ctlib.book",
-        "run",
-        slug,
-        "--preset",
-        preset,
-        "--json",
-        "--root",
-        str(project.root),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        drain = threading.Thread(target=lambda: errors.append(child.stderr.read()))
-        errors: list[str] = []
-        drain.start()
-        for line in child.stdout:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if "done" in message:
-                bars.update(slug, message["done"], message["total"])
-            else:
-                last = message
-        drain.join()
-    if "error" in last and not last["error"].startswith(slug) and errors and errors[0].strip():
-        last["error"] = f"{slug}: {last['error']}: {errors[0].strip().splitlines()[-1]}"
-    bars.end(slug, "FAILED" if "error" in last else f"{preset}  {time.time() - started:.1f} s")
-    return last
+    return {slug: Path(results[slug]["path"]) for slug in presets}
 
 
 def render(project: Project, preset: str, runs: dict[str, Path]) -> Path:
     """Render the staged book with `-W -n`; path of the HTML folder. BuildFailed on any warning or bad page."""
-    source, work = stage(project, preset, runs), project.build / preset / "work"
+    source, html = stage(project, preset, runs), project.build / preset / "html"
+    stamp, made_from = html / ".made-from", _fingerprint(source)
+    if stamp.is_file() and stamp.read_text() == made_from and not site.problems(project, html):
+        return html
+    built = _sphinx(source, project.build / preset / "work")
+    if bad := site.problems(project, built):
+        raise BuildFailed("\n".join(bad))
+    shutil.rmtree(html, ignore_errors=True)
+    shutil.move(str(built), str(html))
+    stamp.write_text(made_from)
+    return html
+
+
+def _sphinx(source: Path, work: Path) -> Path:
+    """Folder of the pages that Jupyter Book makes of `source`."""
     shutil.rmtree(work, ignore_errors=True)
     main = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
     flags = ["-W", "-n", "--keep-going", "--all", "-q", "--path-output", str(work)]
-    done = subprocess.run(
-        [sys.executable, "-c", main, "build", str(source), *flags], capture_output=True, text=True, check=False
-    )
-    built = work / "_build" / "html"
+    command = [sys.executable, "-c", main, "build", str(source), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [x for x in (done.stdout + done.stderr).splitlines() if "WARNING" in x or "ERROR" in x]
         raise BuildFailed("Jupyter Book: " + ("\n".join(lines) or done.stderr[-2000:]))
-    bad = site.problems(project, built)
-    if bad:
-        raise BuildFailed("\n".join(bad))
-    html = project.build / preset / "html"
-    shutil.rmtree(html, ignore_errors=True)
-    shutil.move(str(built), str(html))
-    return html
+    return work / "_build" / "html"
+
+
+def _fingerprint(source: Path) -> str:
+    """Hash over the staged files and the versions of what renders them."""
+    names = ("jupyter-book", "Sphinx", "myst-nb", "myst-parser", "sphinx-book-theme")
+    digest = hashlib.sha256(repr([importlib.metadata.version(n) for n in names]).encode())
+    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(source).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def build(project: Project, preset: str = "ci", jobs: int | None = None) -> Path:
     """Run, render, check; the path of the page to open."""
     check_preset(preset)
+    for name in site.toc_pages(project):
+        if not any((project.root / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb", ".rst")):
+            raise UsageError(f"_toc.yml lists {name}, and there is no such file")
     return render(project, preset, run_all(project, preset, jobs)) / "index.html"

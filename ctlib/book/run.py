@@ -3,113 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import CtlibError
-from . import sources
-from .project import Project
+from . import parameters as params
+from . import sources, store
+from .project import BookError, Project
+from .provenance import commit, device, machine, versions
 from .source import code_cells, read_notebook
 
 STORE_FORMAT = 1
-NUMERIC = ("numpy", "scipy", "torch", "numba", "astra-toolbox", "matplotlib", "scikit-image", "pydicom")
 ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 CELL_TIMEOUT_S = 7200
+SOCKET_FOLDER_MAX = 50  # a socket's path may have about 104 characters, its file name has 52
 
 
-class ChapterFailed(CtlibError, RuntimeError):
+class ChapterFailed(BookError):
     """A cell of a chapter raised: names the chapter, the error and where the notebook up to there lies."""
 
 
-def versions() -> dict[str, str]:
-    """Versions of the numerical packages that are installed."""
-    out = {"python": platform.python_version()}
-    for name in NUMERIC:
-        try:
-            out[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return out
+class KernelDied(BookError):
+    """The kernel ended in the middle of a cell: killed, or out of memory. Trying again may help."""
 
 
-def device() -> str:
-    """The CUDA device torch would use, or CPU."""
-    import torch
+def run_key(project: Project, slug: str, parameters: dict, preset: str, depends: dict | None = None) -> str:
+    """sha256 over everything a run depends on; the preset counts because the ledger raises at `ci` only.
 
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
-
-
-def machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-
-
-def commit(project: Project) -> str:
-    """Commit of the checkout, with `+` when files differ from it; `unknown` outside a checkout."""
-    git = ["git", "-C", str(project.root)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    if head.returncode:
-        return "unknown"
-    dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
-
-
-def run_key(project: Project, slug: str, parameters: dict, preset: str) -> str:
-    """sha256 over everything a run depends on; the preset counts because the ledger raises at `ci` only."""
-    files = {v: _sha256(Path(v)) for v in parameters.values() if isinstance(v, str) and v and Path(v).is_file()}
+    depends  what `sources.depends` gave, where many keys of one chapter are made
+    """
     parts = {
         "format": STORE_FORMAT,
-        "sources": sources.sources_sha256(slug, project),
-        "inputs": sources.inputs_sha256(slug, project),
+        **(depends or sources.depends(slug, project)),
         "parameters": parameters,
-        "files": files,
+        "files": _files(project, {**params.declared(project, slug), **parameters}),
         "preset": preset,
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def kernel_preset(preset: str, given: dict) -> str:
-    """What the ledger is told: a run with parameters given by hand is `custom`, where expectations do not raise."""
-    return "custom" if given else preset
-
-
-def clean_parts(folder: Path) -> None:
-    """Remove what interrupted runs left behind; a live run's file carries the number of its process."""
-    for part in folder.glob("*.part.ipynb"):
-        pid = part.name.split(".")[-3]
-        if not (pid.isdigit() and _alive(int(pid))):
-            part.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def finished(path: Path) -> bool:
-    """Whether a stored notebook is a whole run: it parses, papermill wrote its end time, no cell holds an error."""
-    try:
-        nb = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not nb.get("metadata", {}).get("papermill", {}).get("end_time") or "ctlib" not in nb["metadata"]:
-        return False
-    return not any(o.get("output_type") == "error" for c in nb["cells"] for o in c.get("outputs", []))
+def _files(project: Project, parameters: dict) -> dict[str, str]:
+    """sha256 of every file, or of the files in every folder, that a parameter names."""
+    texts = [v for v in parameters.values() if isinstance(v, str) and params.FILE_LIKE.search(v)]
+    found = {v: project.book / v for v in texts}
+    files = {v: [p] if p.is_file() else sorted(q for q in p.rglob("*") if q.is_file()) for v, p in found.items()}
+    return {f"{v}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for v, ps in files.items() for p in ps}
 
 
 def execute(
@@ -121,15 +62,16 @@ def execute(
     """
     import nbformat
 
-    key = run_key(project, slug, parameters, preset)
+    depends = sources.depends(slug, project)
+    key = run_key(project, slug, parameters, preset, depends)
     out = project.store / slug / f"{key[:20]}.ipynb"
     out.parent.mkdir(parents=True, exist_ok=True)
-    clean_parts(out.parent)
-    if out.exists() and finished(out):
+    store.clean_parts(out.parent)
+    if store.finished(out):
         return out
-    part, started = out.with_suffix(f".{os.getpid()}.part.ipynb"), time.time()
+    part, started = out.with_suffix(f".{store.HOST}-{os.getpid()}.part.ipynb"), time.time()
     _papermill(project, slug, parameters, preset, part, progress)
-    nb = nbformat.read(part, 4)
+    nb = store.tidy(nbformat.read(part, 4))
     nb.metadata["ctlib"] = {
         "slug": slug,
         "preset": preset,
@@ -141,22 +83,24 @@ def execute(
         "device": device(),
         "versions": versions(),
         "commit": commit(project),
-        "sources_sha256": sources.sources_sha256(slug, project),
+        "sources_sha256": depends["sources"],
     }
     nbformat.write(nb, part)
     os.replace(part, out)
+    out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     return out
 
 
 def _papermill(project: Project, slug: str, parameters: dict, preset: str, part: Path, progress: Callable | None):
+    import nbformat
     import papermill
-    from traitlets.config import Config
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     from .progress import register
 
     os.environ.update(ONE_THREAD)  # the kernel inherits it: two OpenMP threads on busy cores are slower than one
-    os.environ.update(CTLIB_PRESET=preset, CTLIB_BOOK=str(project.book))
-    private = Config({"KernelManager": {"transport": "ipc"}})  # sockets in files: nothing listens on a port
+    os.environ.update(CTLIB_PRESET=preset, CTLIB_BOOK=str(project.book), PYTHONHASHSEED="0")
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one in the home folder
     try:
         papermill.execute_notebook(
             read_notebook(project.source(slug)),
@@ -166,11 +110,35 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
             engine_name=register(progress),
             cwd=str(project.book),
             progress_bar=False,
-            config=private,
+            start_timeout=180,
             execution_timeout=CELL_TIMEOUT_S,
+            extra_arguments=["--log-level=CRITICAL"],
+            **_private_sockets(),
         )
     except papermill.PapermillExecutionError as error:
-        failed = part.with_name(part.name.split(".")[0] + ".failed.ipynb")
-        os.replace(part, failed)
-        where = f"code cell {error.exec_count} of {len(code_cells(project.source(slug)))}"
-        raise ChapterFailed(f"{slug}: {where}: {error.ename}: {error.evalue} (see {failed})") from None
+        if store.failures(nbformat.read(part, 4)):
+            raise _failed(project, slug, part, error.source, f"{error.ename}: {error.evalue}") from None
+    except CellTimeoutError:
+        raise _failed(project, slug, part, "", f"ran longer than {CELL_TIMEOUT_S} s") from None
+    except DeadKernelError:
+        part.unlink(missing_ok=True)
+        raise KernelDied(f"{slug}: the kernel died (killed, or out of memory); finished runs are kept") from None
+
+
+def _private_sockets() -> dict:
+    """Kernel sockets in files, so that nothing listens on a port; TCP where their paths would be too long."""
+    from jupyter_core.paths import jupyter_runtime_dir
+    from traitlets.config import Config
+
+    if os.name != "posix" or len(jupyter_runtime_dir()) > SOCKET_FOLDER_MAX:
+        return {}
+    return {"config": Config({"KernelManager": {"transport": "ipc"}})}
+
+
+def _failed(project: Project, slug: str, part: Path, source: str, what: str) -> ChapterFailed:
+    """Keep the notebook up to the failing cell and say where it is."""
+    failed = part.with_name(part.name.split(".")[0] + ".failed.ipynb")
+    os.replace(part, failed)
+    found = [i for i, c in enumerate(code_cells(project.source(slug)), 1) if source and c.source == source]
+    where = f"code cell {found[0]} (`{source.splitlines()[0]}`)" if found else "a cell"
+    return ChapterFailed(f"{slug}: {where}: {(what.strip().splitlines() or ['failed'])[0]} (see {failed})")

@@ -1,4 +1,4 @@
-"""Which library files a chapter reaches, and one hash over them: what decides whether a stored result is still true."""
+"""Which files a chapter's outputs depend on, and hashes over them: they decide whether a stored result still holds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import ast
 import hashlib
 from pathlib import Path
 
-from .project import Project
-from .source import code_cells
+from .project import Project, UsageError
+from .source import code_cells, plain_python
 
 # Reader modules whose output lands in a notebook count; the pipeline around them (runner, store, rendering) does not.
-_RUNNER = ("__main__", "cli", "lab", "parameters", "progress", "project", "record", "reference", "run", "sweep")
-_PAGES = ("recorded", "render", "scoreboard", "site", "source", "sources", "stage")
+_RUNNER = ("__main__", "cli", "lab", "parameters", "pool", "progress", "project", "record", "reference", "run", "sweep")
+_PAGES = ("provenance", "render", "scoreboard", "site", "source", "sources", "stage", "store")
 PIPELINE = {f"book/{name}.py" for name in (*_RUNNER, *_PAGES)}
 
 
@@ -43,9 +43,12 @@ def library_modules(library: Path) -> dict[str, Path]:
 
 
 def reached(project: Project, slug: str) -> list[Path]:
-    """Library files that the chapter's code imports, directly or through others; the pipeline's own are left out."""
+    """Library files that the chapter's code imports, directly or through others, with the data files beside them.
+
+    The pipeline's own modules are left out: they move notebooks around and leave no trace in them.
+    """
     modules = library_modules(project.library)
-    todo = _imported("\n".join(_plain(c.source) for c in code_cells(project.source(slug))), "", set(modules))
+    todo = _imported(_code(project, slug), "", set(modules))
     seen: set[str] = set()
     while todo:
         name = todo.pop()
@@ -53,33 +56,60 @@ def reached(project: Project, slug: str) -> list[Path]:
         path = modules[name]
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         todo |= _imported(path.read_text(encoding="utf-8"), package, set(modules)) - seen
-    files = (modules[name] for name in seen)
-    return sorted(p for p in files if p.relative_to(project.library).as_posix() not in PIPELINE)
+    files = {modules[name] for name in seen}
+    data = {f for folder in {p.parent for p in files} for f in folder.iterdir() if f.is_file() and _is_data(f)}
+    return sorted(f for f in files | data if f.relative_to(project.library).as_posix() not in PIPELINE)
 
 
-def _plain(source: str) -> str:
-    """Cell source without IPython magics, which are not Python."""
-    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
+def _is_data(path: Path) -> bool:
+    return path.suffix not in (".py", ".pyc", ".md") and not path.name.startswith(".")
+
+
+def _code(project: Project, slug: str) -> str:
+    """The chapter's code as one Python text; UsageError names the cell that does not parse."""
+    sources = [plain_python(c.source) for c in code_cells(project.source(slug))]
+    for i, source in enumerate(sources, 1):
+        try:
+            ast.parse(source)
+        except SyntaxError as error:
+            raise UsageError(f"{slug}: code cell {i}, line {error.lineno}: {error.msg}") from None
+    return "\n".join(sources)
+
+
+def _hash(files: list[Path], root: Path, *texts: str) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(b"\0text\0" + text.encode())
+    for path in files:
+        digest.update(b"\0file\0" + path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_reader(path: Path, project: Project) -> bool:
+    return path.is_relative_to(project.library / "book")
 
 
 def sources_sha256(slug: str, project: Project | None = None) -> str:
-    """Hash over the chapter's code cells and the library files they reach: the code that makes its numbers."""
+    """Hash over the chapter's code cells and the numerical library files they reach: what makes its numbers."""
     project = project or Project()
-    digest = hashlib.sha256()
-    for cell in code_cells(project.source(slug)):
-        digest.update(b"\0cell\0" + cell.source.encode())
-    for path in reached(project, slug):
-        digest.update(b"\0file\0" + path.relative_to(project.library).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    files = [p for p in reached(project, slug) if not _is_reader(p, project)]
+    return _hash(files, project.library, *(c.source for c in code_cells(project.source(slug))))
+
+
+def reader_sha256(slug: str, project: Project) -> str:
+    """Hash over the reader modules that the chapter reaches: how its numbers look in the notebook."""
+    return _hash([p for p in reached(project, slug) if _is_reader(p, project)], project.library)
 
 
 def inputs_sha256(slug: str, project: Project) -> str:
-    """Hash over the book's data that the chapter shows: its claims, and recorded results, its own or named in it."""
-    code = "\n".join(c.source for c in code_cells(project.source(slug)))
-    results = (p for p in sorted((project.book / "results").rglob("*")) if p.is_file())
-    files = [project.book / "claims" / f"{slug}.yml", *(p for p in results if p.stem == slug or p.stem in code)]
-    digest = hashlib.sha256()
-    for path in files:
-        if path.is_file():
-            digest.update(b"\0" + path.relative_to(project.book).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    """Hash over the book's data that the chapter shows: claims and recorded results, its own or those named in it."""
+    code = _code(project, slug)
+    folders = (project.book / "claims", project.book / "results")
+    files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()]
+    return _hash([p for p in files if p.stem == slug or p.stem in code], project.book)
+
+
+def depends(slug: str, project: Project) -> dict[str, str]:
+    """All three hashes, as they enter the key of a run."""
+    kinds = {"sources": sources_sha256, "reader": reader_sha256, "inputs": inputs_sha256}
+    return {name: hash_of(slug, project) for name, hash_of in kinds.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import listing, output, scoreboard
-from .project import Project
+from .project import Project, UsageError
+from .source import read_notebook
 
 MARK = "<!-- generated -->"
 
@@ -14,7 +15,8 @@ def provenance(slug: str, about: dict) -> str:
     """The dropdown at the end of a chapter: preset, date, machine, versions, and the command that makes it again."""
     given = " ".join(f"-p {k} {v!r}" for k, v in about["parameters"].items()) or "none: the notebook's defaults"
     packages = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    again = f"python -m ctlib.book run {slug}" + ("" if about["preset"] == "ci" else f" --preset {about['preset']}")
+    preset = "" if about["preset"] in ("ci", "custom") else f" --preset {about['preset']}"
+    again = f"python -m ctlib.book run {slug}{preset}"
     facts = [
         f"Preset `{about['preset']}`, executed on {about['date']} in {about['seconds']:.0f} s "
         f"({about['machine']}; {about['device']}).",
@@ -23,6 +25,29 @@ def provenance(slug: str, about: dict) -> str:
         f"Again: `{again}`.",
     ]
     return ":::{admonition} How this page was computed\n:class: dropdown\n\n" + "\n\n".join(facts) + "\n:::\n"
+
+
+def with_present_text(project: Project, slug: str, ran):
+    """The executed notebook with the chapter's present prose and tags: the store's key holds its code alone.
+
+    Outputs go to the code cells in order; the cell that papermill injected stays behind the parameters.
+    """
+    text = read_notebook(project.source(slug))
+    done, cells = [c for c in ran.cells if c.cell_type == "code"], []
+    for cell in text.cells:
+        cells.append(cell)
+        if cell.cell_type != "code":
+            continue
+        if not done or done[0].source != cell.source:
+            raise UsageError(f"{slug}: changed while the book was being built; build again")
+        cell.outputs, cell.execution_count = done[0].outputs, done[0].execution_count
+        done.pop(0)
+        while done and "injected-parameters" in done[0].metadata.get("tags", []):
+            cells.append(done.pop(0))
+    for i, cell in enumerate(cells):
+        cell.id = f"cell-{i}"
+    ran.cells = cells
+    return ran
 
 
 def with_provenance(nb):
@@ -40,7 +65,8 @@ def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
     """Folder with everything Jupyter Book needs; files that did not change keep their time stamps."""
     import nbformat
 
-    folder, notebooks = project.build / preset / "stage", {s: nbformat.read(p, 4) for s, p in runs.items()}
+    folder = project.build / preset / "stage"
+    notebooks = {slug: with_present_text(project, slug, nbformat.read(path, 4)) for slug, path in runs.items()}
     wanted = {f"book/{slug}.ipynb": nbformat.writes(with_provenance(nb)).encode() for slug, nb in notebooks.items()}
     for path in sorted(project.book.rglob("*")):
         name = path.relative_to(project.root).as_posix()

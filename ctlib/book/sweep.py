@@ -10,44 +10,62 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import CtlibError
-from . import claims, parameters, run
+from . import claims, parameters, run, sources
 from .project import Project, UsageError
 
 RETRIES = 2
 
 
-def parse_grid(axes: list[str]) -> dict[str, list]:
-    """`NAME=a,b,c` texts as {name: values}; every name once."""
+def parse_grid(project: Project, slug: str, axes: list[str]) -> dict[str, list]:
+    """`NAME=a,b,c` texts as {name: values}; every name once, every value once."""
     grid = {}
     for text in axes:
         name, equals, values = text.partition("=")
-        if not equals or not name.isidentifier() or not values:
+        if not equals or not values.strip():
             raise UsageError(f"--grid {text!r}: needs NAME=value,value,...")
         if name in grid:
             raise UsageError(f"--grid: {name} is given twice")
-        grid[name] = [parameters.parse_given([(name, v)])[name] for v in values.split(",")]
+        grid[name] = [parameters.parse(project, slug, name, v) for v in _split(values)]
+        if twice := [v for v in grid[name] if grid[name].count(v) > 1]:
+            raise UsageError(f"--grid: {name} has the value {twice[0]!r} twice")
     return grid
 
 
+def _split(text: str) -> list[str]:
+    """Texts between the commas that are outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in ")}]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [p.strip() for p in parts]
+
+
 def points(grid: dict[str, list], fixed: dict) -> list[dict]:
+    """Every combination of the grid's values, with what is the same in all."""
     return [{**fixed, **dict(zip(grid, values, strict=True))} for values in itertools.product(*grid.values())]
 
 
 def point(root: str, slug: str, values: dict, preset: str) -> dict:
-    """One run, in a process of its own so that a crash of it is an error and not the worker's end."""
+    """Row of one grid point. A chapter's own error is a result; a dead kernel is raised, so that dask tries again."""
     import nbformat
 
     project = Project(Path(root))
     try:
         nb = nbformat.read(run.execute(project, slug, values, preset), 4)
+    except run.KernelDied:
+        raise
     except CtlibError as error:
-        return {"parameters": values, "error": str(error)}
+        return {"error": str(error)}
     about = nb.metadata["ctlib"]
     return {
-        "parameters": values,
         "claims": {k: v["values"] for k, v in claims.from_notebook(nb).items()},
         "numbers": numbers(nb),
         "seconds": about["seconds"],
@@ -81,46 +99,53 @@ def sweep(
 
     address  of a dask scheduler whose workers see the same files; default: `workers` processes on this machine
     """
-    from dask.distributed import Client, LocalCluster, as_completed
-
-    todo = {}
+    if out is not None and Path(out).is_dir():
+        raise UsageError(f"--out {out}: is a folder, needs a file name")
+    depends, tasks = sources.depends(slug, project), {}
     for p in points(grid, fixed or {}):
         values = parameters.resolve(project, slug, preset, p)
-        todo[f"{slug}-{run.run_key(project, slug, values, 'custom')}"] = p, values
-    cluster = None
-    if address is None:
-        cluster = LocalCluster(n_workers=min(workers, len(todo)), threads_per_worker=1, dashboard_address=None)
+        key = run.run_key(project, slug, values, "custom", depends)
+        tasks[f"{slug}-{key}"] = p, (str(project.root), slug, values, "custom")
     rows, failed = [], []
-    with Client(address or cluster) as client:
-        futures = {
-            client.submit(point, str(project.root), slug, values, "custom", key=key, retries=RETRIES, pure=True): p
-            for key, (p, values) in todo.items()
-        }
-        for future in _bar(as_completed(futures), len(futures), slug):
-            row = future.result() if future.status == "finished" else {"error": repr(future.exception())[:300]}
-            row["parameters"] = futures[future]
-            (failed if "error" in row else rows).append(row)
-    if cluster is not None:
-        cluster.close()
-    order = {json.dumps(p, sort_keys=True): i for i, (p, _) in enumerate(todo.values())}
+    for p, row in _bar(_results(tasks, address, workers), len(tasks), slug):
+        (failed if "error" in row else rows).append({"parameters": p, **row})
+    order = [p for p, _ in tasks.values()]
     for part in (rows, failed):
-        part.sort(key=lambda r: order[json.dumps(r["parameters"], sort_keys=True)])
+        part.sort(key=lambda r: order.index(r["parameters"]))
     summary = {"chapter": slug, "preset": preset, "grid": grid, "rows": rows, "failed": failed}
     if out is not None:
         write_json(out, summary)
     return summary
 
 
-def _bar(futures, total: int, name: str):
-    """The finished futures, counted: a bar in a terminal, one line a run elsewhere."""
+def _results(tasks: dict[str, tuple[dict, tuple]], address: str | None, workers: int) -> Iterator[tuple[dict, dict]]:
+    """(point, row) as they finish on the cluster; a task that its workers did not survive gives an error row."""
+    from dask.distributed import Client, LocalCluster, as_completed
+
+    with ExitStack() as stack:
+        if address is None:
+            size = {"n_workers": max(1, min(workers, len(tasks))), "threads_per_worker": 1}
+            address = stack.enter_context(LocalCluster(**size, dashboard_address=None, memory_limit=None))
+        try:
+            client = stack.enter_context(Client(address))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no dask scheduler at {address!r}: {error}") from None
+        futures = {client.submit(point, *args, key=key, retries=RETRIES): p for key, (p, args) in tasks.items()}
+        for future in as_completed(futures):
+            done = future.status == "finished"
+            yield futures[future], future.result() if done else {"error": repr(future.exception())[:300]}
+
+
+def _bar(results: Iterator, total: int, name: str) -> Iterator:
+    """The results, counted: a bar in a terminal, one line a run elsewhere."""
     if sys.stderr.isatty():
         import tqdm
 
-        yield from tqdm.tqdm(futures, total=total, desc=name, unit="run")
+        yield from tqdm.tqdm(results, total=total, desc=name, unit="run")
         return
-    for i, future in enumerate(futures, 1):
+    for i, result in enumerate(results, 1):
         print(f"{name}: {i} of {total} runs done", flush=True)
-        yield future
+        yield result
 
 
 def write_json(path: Path, data: dict) -> None:
