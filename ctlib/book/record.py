@@ -10,11 +10,12 @@ import shutil
 import time
 from pathlib import Path
 
-from . import claims, parameters, provenance, run, sources
-from .output import COLLECTOR, Collector
-from .project import Project, UsageError
+from . import claims, inprocess, parameters, provenance, run, sources
+from .output import Collector
+from .project import BookError, Project
 from .recorded import digest
-from .source import code_cells
+
+MAX_FIGURE_BYTES = 200_000  # figures are committed
 
 
 def record(project: Project, slug: str, preset: str, in_process: bool = False, progress=None) -> Path:
@@ -23,17 +24,21 @@ def record(project: Project, slug: str, preset: str, in_process: bool = False, p
     in_process  run the code cells by plain `exec`: for a machine without Jupyter
     """
     values = parameters.resolve(project, slug, preset)
-    started = time.time()
+    made_from, started = sources.sources_sha256(slug, project), time.time()
     if in_process:
-        found, seconds = _exec(project, slug, values, preset), time.time() - started
+        found, seconds = inprocess.run_cells(project, slug, values, preset), time.time() - started
     else:
         import nbformat
 
         nb = nbformat.read(run.execute(project, slug, values, preset, progress), 4)
         found, seconds = from_notebook(nb), nb.metadata["ctlib"]["seconds"]
     if not found.claims:
-        raise UsageError(f"{slug}: the run checked no claim: there is nothing to record")
-    return write(project, slug, preset, values, found, seconds)
+        raise BookError(f"{slug}: the run checked no claim: there is nothing to record")
+    for name, (png, _) in found.figures.items():
+        if len(png) > MAX_FIGURE_BYTES:
+            raise BookError(f"{slug}: figure {name} has {len(png)} bytes, above {MAX_FIGURE_BYTES}: keep a smaller one")
+    about = {"slug": slug, "preset": preset, "parameters": values, "sources_sha256": made_from}
+    return write(project, {**about, "seconds": round(seconds, 1)}, found)
 
 
 def from_notebook(nb) -> Collector:
@@ -47,27 +52,9 @@ def from_notebook(nb) -> Collector:
     return Collector(claims=claims.from_notebook(nb), figures=figures)
 
 
-def _exec(project: Project, slug: str, values: dict, preset: str) -> Collector:
-    """Run the code cells one after another in this process, parameters injected after their cell."""
-    collector, here = Collector(), Path.cwd()
-    os.environ.update(CTLIB_PRESET=preset, CTLIB_BOOK=str(project.book))
-    token = COLLECTOR.set(collector)
-    namespace = {"__name__": "__main__"}
-    os.chdir(project.book)
-    try:
-        for i, cell in enumerate(code_cells(project.source(slug))):
-            exec(compile(cell.source, f"{slug}, code cell {i + 1}", "exec"), namespace)
-            if "parameters" in cell.tags:
-                namespace.update(values)
-    finally:
-        os.chdir(here)
-        COLLECTOR.reset(token)
-    return collector
-
-
-def write(project: Project, slug: str, preset: str, values: dict, found: Collector, seconds: float) -> Path:
+def write(project: Project, about: dict, found: Collector) -> Path:
     """Write figures and the JSON with its digest; the JSON is replaced last and in one step."""
-    folder = project.book / "results" / preset
+    slug, folder = about["slug"], project.book / "results" / about["preset"]
     new = folder / f".{slug}.part"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -77,23 +64,31 @@ def write(project: Project, slug: str, preset: str, values: dict, found: Collect
         (new / file).write_bytes(png)
         figures[name] = {"file": file, "sha256": hashlib.sha256(png).hexdigest(), "alt": alt}
     body = {
-        "slug": slug,
-        "preset": preset,
-        "parameters": values,
+        **about,
         "claims": claims.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
         "figures": figures,
         "commit": provenance.commit(project),
-        "sources_sha256": sources.sources_sha256(slug, project),
         "device": provenance.device(),
         "machine": provenance.machine(),
         "versions": provenance.versions(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "seconds": round(seconds, 1),
     }
     body["digest"] = digest(body)
+    _forget_figures(folder, slug)
     for file in new.iterdir():
         os.replace(file, folder / file.name)
     (new / "run.json").write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(new / "run.json", folder / f"{slug}.json")
     new.rmdir()
     return folder / f"{slug}.json"
+
+
+def _forget_figures(folder: Path, slug: str) -> None:
+    """Remove the figures that an earlier record of this chapter named."""
+    try:
+        old = json.loads((folder / f"{slug}.json").read_text(encoding="utf-8"))["figures"].values()
+        files = [folder / Path(f["file"]).name for f in old]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -52,20 +52,27 @@ def write(project: Project, slug: str) -> Path:
 
 def problems(project: Project) -> list[str]:
     """Why references cannot be trusted: missing, left over, of other code, never executed; nbval passes those."""
-    out, slugs = [], project.chapters()
-    for path in sorted(project.reference.glob("*.ipynb")):
-        if path.stem not in slugs:
-            out.append(f"{path.name}: no such chapter any more; delete it")
-    for slug in slugs:
-        path = project.reference / f"{slug}.ipynb"
-        if not path.is_file():
-            out.append(f"{slug}: no reference; run `python -m ctlib.book reference {slug}`")
-            continue
+    slugs = project.chapters()
+    left = [p.name for p in sorted(project.reference.glob("*.ipynb")) if p.stem not in slugs]
+    found = {slug: _problem(project.reference / f"{slug}.ipynb", project.source(slug)) for slug in slugs}
+    out = [f"{name}: no such chapter any more; delete it" for name in left]
+    renew = "run `python -m ctlib.book reference"
+    return out + [f"{slug}: {what}; {renew} {slug}`" for slug, what in found.items() if what]
+
+
+def _problem(path: Path, source: Path) -> str:
+    """What is wrong with one reference; empty when nothing is."""
+    if not path.is_file():
+        return "no reference"
+    try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        if ["".join(c["source"]) for c in cells] != [c.source for c in code_cells(project.source(slug))]:
-            out.append(f"{slug}: the reference is of other code; run `python -m ctlib.book reference {slug}`")
-        elif not all(c.get("execution_count") for c in cells if "".join(c["source"]).strip()):
-            out.append(f"{slug}: the reference holds cells without an execution count: nbval would pass it unread")
-        elif not any(c.get("outputs") for c in cells):
-            out.append(f"{slug}: the reference holds no outputs: nbval would have nothing to compare")
-    return out
+        texts = ["".join(c["source"]) for c in cells]
+    except (ValueError, KeyError, TypeError):
+        return "the reference is not a notebook"
+    if texts != [c.source for c in code_cells(source)]:
+        return "the reference is of other code"
+    if not all(c.get("execution_count") for c in cells if "".join(c["source"]).strip()):
+        return "the reference holds cells without an execution count, which nbval would pass unread"
+    if not any(c.get("outputs") for c in cells):
+        return "the reference holds no outputs: nbval would have nothing to compare"
+    return ""

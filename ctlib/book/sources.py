@@ -10,7 +10,20 @@ from .project import Project, UsageError
 from .source import code_cells, plain_python
 
 # Reader modules whose output lands in a notebook count; the pipeline around them (runner, store, rendering) does not.
-_RUNNER = ("__main__", "cli", "lab", "parameters", "pool", "progress", "project", "record", "reference", "run", "sweep")
+_RUNNER = (
+    "__main__",
+    "cli",
+    "inprocess",
+    "lab",
+    "parameters",
+    "pool",
+    "progress",
+    "project",
+    "record",
+    "reference",
+    "run",
+    "sweep",
+)
 _PAGES = ("provenance", "render", "scoreboard", "site", "source", "sources", "stage", "store")
 PIPELINE = {f"book/{name}.py" for name in (*_RUNNER, *_PAGES)}
 
