@@ -72,6 +72,11 @@ def from_matrix(matrix: Tensor) -> LinearOperator:
     return FunctionOperator(lambda x: x @ matrix.T, lambda y: y @ matrix, matrix.shape[1:], matrix.shape[:1])
 
 
+def scaled(A: LinearOperator, factor: float) -> LinearOperator:
+    """factor A, with its adjoint factor A.T: a change of unit."""
+    return FunctionOperator(lambda x: factor * A(x), lambda y: factor * A.T(y), A.domain_shape, A.range_shape)
+
+
 def dot_test(
     A: LinearOperator, generator: torch.Generator, dtype=torch.float64, device="cpu", batch: tuple[int, ...] = ()
 ) -> float:
