@@ -30,8 +30,8 @@ def code_cells(path: Path) -> list[CodeCell]:
         head = FRONT.match(body) or SHORT.match(body)
         options, body = (head[0], body[head.end() :]) if head else ("", body)
         found = TAGS.search(options)
-        tags = re.findall(r"[\w-]+", found[1] or found[2]) if found else []
-        cells.append(CodeCell(body.strip("\n"), tuple(t for t in tags if t != "-")))
+        tags = re.findall(r"\w[\w-]*", found[1] or found[2]) if found else []
+        cells.append(CodeCell(body.strip("\n"), tuple(tags)))
     return cells
 
 

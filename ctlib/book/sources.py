@@ -55,27 +55,27 @@ def library_modules(library: Path) -> dict[str, Path]:
     return modules
 
 
-def reached(project: Project, slug: str) -> list[Path]:
+def reached(project: Project, slug: str, reader: bool = True) -> list[Path]:
     """Library files that the chapter's code imports, directly or through others, with the data files beside them.
 
     The pipeline's own modules are left out: they move notebooks around and leave no trace in them.
+    reader  False: numerical modules alone, as far as they are reached without the reader modules
     """
     modules = library_modules(project.library)
-    todo = _imported(_code(project, slug), "", set(modules))
-    seen: set[str] = set()
+    names = {name: path.relative_to(project.library).as_posix() for name, path in modules.items()}
+    counted = {n for n, file in names.items() if file not in PIPELINE and (reader or not file.startswith("book/"))}
+    todo, seen = _imported(_code(project, slug), "", counted), set()
     while todo:
         name = todo.pop()
         seen.add(name)
-        path = modules[name]
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        todo |= _imported(path.read_text(encoding="utf-8"), package, set(modules)) - seen
+        package = name if modules[name].name == "__init__.py" else name.rpartition(".")[0]
+        todo |= _imported(modules[name].read_text(encoding="utf-8"), package, counted) - seen
     files = {modules[name] for name in seen}
-    data = {f for folder in {p.parent for p in files} for f in folder.iterdir() if f.is_file() and _is_data(f)}
-    return sorted(f for f in files | data if f.relative_to(project.library).as_posix() not in PIPELINE)
+    return sorted(files | {f for folder in {p.parent for p in files} for f in folder.iterdir() if _is_data(f)})
 
 
 def _is_data(path: Path) -> bool:
-    return path.suffix not in (".py", ".pyc", ".md") and not path.name.startswith(".")
+    return path.is_file() and path.suffix not in (".py", ".pyc", ".md") and not path.name.startswith(".")
 
 
 def _code(project: Project, slug: str) -> str:
@@ -98,20 +98,16 @@ def _hash(files: list[Path], root: Path, *texts: str) -> str:
     return digest.hexdigest()
 
 
-def _is_reader(path: Path, project: Project) -> bool:
-    return path.is_relative_to(project.library / "book")
-
-
 def sources_sha256(slug: str, project: Project | None = None) -> str:
     """Hash over the chapter's code cells and the numerical library files they reach: what makes its numbers."""
     project = project or Project()
-    files = [p for p in reached(project, slug) if not _is_reader(p, project)]
-    return _hash(files, project.library, *(c.source for c in code_cells(project.source(slug))))
+    cells = (c.source for c in code_cells(project.source(slug)))
+    return _hash(reached(project, slug, reader=False), project.library, *cells)
 
 
 def reader_sha256(slug: str, project: Project) -> str:
-    """Hash over the reader modules that the chapter reaches: how its numbers look in the notebook."""
-    return _hash([p for p in reached(project, slug) if _is_reader(p, project)], project.library)
+    """Hash over all library files that the chapter reaches: what makes its numbers and how they look."""
+    return _hash(reached(project, slug), project.library)
 
 
 def inputs_sha256(slug: str, project: Project) -> str:
