@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctlib.backends.sparse_engine import MatrixEngine, sparse_rows
+from ctlib.backends.sparse_engine import MatrixEngine
 from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.geometry import FanBeam, ParallelBeam
 
@@ -35,8 +35,8 @@ def astra_geometries(geometry) -> tuple[dict, dict]:
 
 
 @lru_cache(maxsize=4)
-def astra_matrix(geometry) -> tuple[Tensor, Tensor]:
-    """ASTRA's system matrix and its transpose as float64 CSR matrices."""
+def astra_entries(geometry) -> tuple[Tensor, Tensor, Tensor]:
+    """(ray, pixel, weight) of every nonzero entry of ASTRA's system matrix, weights as float64."""
     try:
         import astra
     except ImportError as error:
@@ -52,8 +52,7 @@ def astra_matrix(geometry) -> tuple[Tensor, Tensor]:
     astra.matrix.delete(handle)
     astra.projector.delete(projector)
     rows, cols = torch.from_numpy(m.row.astype(np.int64)), torch.from_numpy(m.col.astype(np.int64))
-    values = torch.from_numpy(m.data.astype(np.float64))
-    return sparse_rows(rows, cols, values, m.shape), sparse_rows(cols, rows, values, m.shape[::-1])
+    return rows, cols, torch.from_numpy(m.data.astype(np.float64))
 
 
 class AstraEngine(MatrixEngine):
@@ -61,5 +60,5 @@ class AstraEngine(MatrixEngine):
 
     name = "astra"
 
-    def build(self, geometry) -> tuple[Tensor, Tensor]:
-        return astra_matrix(geometry)
+    def build(self, geometry) -> tuple[Tensor, Tensor, Tensor]:
+        return astra_entries(geometry)

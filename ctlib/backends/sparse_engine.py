@@ -18,13 +18,10 @@ def sparse_rows(rows: Tensor, cols: Tensor, values: Tensor, shape: tuple[int, in
 
 
 @lru_cache(maxsize=4)
-def system_matrix(geometry) -> tuple[Tensor, Tensor]:
-    """The X-ray transform and its transpose as float64 CSR matrices, (rays, voxels) and (voxels, rays)."""
-    shape = geometry.volume.shape
-    parts = [taps(group, slice(None), shape) for group in plan(geometry)]
-    rows, cols, values = (torch.cat(p) for p in zip(*parts, strict=True))
-    size = (geometry.num_rays, torch.Size(shape).numel())
-    return sparse_rows(rows, cols, values, size), sparse_rows(cols, rows, values, size[::-1])
+def system_entries(geometry) -> tuple[Tensor, Tensor, Tensor]:
+    """(ray, voxel, weight) of every nonzero entry of the X-ray transform, float64; equal places add."""
+    parts = [taps(group, slice(None), geometry.volume.shape) for group in plan(geometry)]
+    return tuple(torch.cat(p) for p in zip(*parts, strict=True))
 
 
 class MatrixEngine:
@@ -33,20 +30,24 @@ class MatrixEngine:
     name = "sparse"
 
     def __init__(self, geometry):
-        self.matrices, self.shape = self.build(geometry), geometry.volume.shape
-        self.cast = {}  # (dtype, device) -> the pair, converted once
+        self.entries, self.shape = self.build(geometry), geometry.volume.shape
+        self.size = (geometry.num_rays, torch.Size(self.shape).numel())
+        self.stored = {}  # (transposed, dtype, device) -> matrix, made when first needed
 
-    def build(self, geometry) -> tuple[Tensor, Tensor]:
-        return system_matrix(geometry)
+    def build(self, geometry) -> tuple[Tensor, Tensor, Tensor]:
+        return system_entries(geometry)
 
-    def _pair(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        key = like.dtype, like.device
-        if key not in self.cast:
-            self.cast[key] = tuple(m.to(device=like.device, dtype=like.dtype) for m in self.matrices)
-        return self.cast[key]
+    def _matrix(self, like: Tensor, transposed: bool) -> Tensor:
+        key = transposed, like.dtype, like.device
+        if key not in self.stored:
+            rays, voxels, weights = self.entries
+            order = (voxels, rays) if transposed else (rays, voxels)
+            matrix = sparse_rows(*order, weights, self.size[::-1] if transposed else self.size)
+            self.stored[key] = matrix.to(device=like.device, dtype=like.dtype)
+        return self.stored[key]
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self._pair(x)[0] @ x.flatten(1).T).T.contiguous()
+        return (self._matrix(x, False) @ x.flatten(1).T).T.contiguous()
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return (self._pair(y)[1] @ y.T).T.reshape(-1, *self.shape)
+        return (self._matrix(y, True) @ y.T).T.reshape(-1, *self.shape)

@@ -1,0 +1,59 @@
+"""The operator protocol, on matrices where everything is known."""
+
+import pytest
+import torch
+
+from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.linop import FunctionOperator, conjugate_gradient, dot_test, from_matrix, power_norm, scaled
+
+
+def matrix(m, n, seed=0):
+    return torch.randn(m, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_adjoint_of_a_matrix_is_its_transpose():
+    M = matrix(5, 3)
+    A = from_matrix(M)
+    x, y = matrix(4, 3, 1), matrix(4, 5, 2)
+    torch.testing.assert_close(A(x), x @ M.T)
+    torch.testing.assert_close(A.T(y), y @ M)
+    assert A.T.T is A
+    torch.testing.assert_close(A.T.T(x), A(x))
+    assert (A.T.domain_shape, A.T.range_shape) == ((5,), (3,))
+
+
+def test_the_dot_test_accepts_an_exact_pair_and_sees_a_wrong_one():
+    M, generator = matrix(6, 4), torch.Generator().manual_seed(1)
+    assert dot_test(from_matrix(M), generator, batch=(3,)) < 1e-15
+    N = M.clone()
+    N[0, 0] += 0.01
+    wrong = FunctionOperator(lambda x: x @ M.T, lambda y: y @ N, (4,), (6,))
+    assert dot_test(wrong, generator) > 1e-5
+
+
+def test_the_power_method_finds_the_largest_singular_value():
+    M = matrix(7, 5)
+    assert power_norm(from_matrix(M), 500, 1e-14) == pytest.approx(float(torch.linalg.svdvals(M)[0]), rel=1e-6)
+    assert from_matrix(torch.zeros(3, 2, dtype=torch.float64)).norm() == 0.0
+    assert scaled(from_matrix(M), 2.5).norm() == pytest.approx(2.5 * from_matrix(M).norm(), rel=1e-9)
+
+
+def test_a_scaled_operator_keeps_an_exact_adjoint():
+    assert dot_test(scaled(from_matrix(matrix(6, 4)), -3.0), torch.Generator().manual_seed(0)) < 1e-15
+
+
+def test_conjugate_gradients_solve_in_as_many_steps_as_unknowns():
+    M = matrix(6, 6)
+    H, x = M.T @ M + torch.eye(6), matrix(1, 6, 3)[0]
+    torch.testing.assert_close(conjugate_gradient(lambda v: H @ v, H @ x, 6, 0.0), x, rtol=1e-8, atol=1e-8)
+    assert conjugate_gradient(lambda v: H @ v, torch.zeros(6, dtype=torch.float64)).abs().max() == 0
+
+
+def test_conjugate_gradients_refuse_an_indefinite_matrix():
+    with pytest.raises(ConvergenceError, match="positive definite"):
+        conjugate_gradient(lambda v: -v, torch.ones(3, dtype=torch.float64))
+
+
+def test_a_matrix_needs_two_axes():
+    with pytest.raises(ArgumentError, match="matrix"):
+        from_matrix(torch.zeros(3))
