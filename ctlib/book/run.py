@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import parameters as params
@@ -18,7 +20,7 @@ from .source import code_cells, read_notebook
 STORE_FORMAT = 1
 ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 CELL_TIMEOUT_S = 7200
-SOCKET_FOLDER_MAX = 50  # a socket's path may have about 104 characters, its file name has 52
+SOCKET_FOLDER_MAX = 90  # a socket's path may have about 104 characters
 
 
 class ChapterFailed(BookError):
@@ -101,20 +103,12 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
     os.environ.update(ONE_THREAD)  # the kernel inherits it: two OpenMP threads on busy cores are slower than one
     os.environ.update(CTLIB_PRESET=preset, CTLIB_BOOK=str(project.book), PYTHONHASHSEED="0")
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one in the home folder
+    options = {"kernel_name": "python3", "cwd": str(project.book), "progress_bar": False, "start_timeout": 180}
+    options |= {"execution_timeout": CELL_TIMEOUT_S, "extra_arguments": ["--log-level=CRITICAL"]}
+    source, engine = read_notebook(project.source(slug)), register(progress)
     try:
-        papermill.execute_notebook(
-            read_notebook(project.source(slug)),
-            str(part),
-            parameters,
-            kernel_name="python3",
-            engine_name=register(progress),
-            cwd=str(project.book),
-            progress_bar=False,
-            start_timeout=180,
-            execution_timeout=CELL_TIMEOUT_S,
-            extra_arguments=["--log-level=CRITICAL"],
-            **_private_sockets(),
-        )
+        with _private_sockets() as sockets:
+            papermill.execute_notebook(source, str(part), parameters, engine_name=engine, **options, **sockets)
     except papermill.PapermillExecutionError as error:
         if store.failures(nbformat.read(part, 4)):
             raise _failed(project, slug, part, error.source, f"{error.ename}: {error.evalue}") from None
@@ -125,14 +119,19 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
         raise KernelDied(f"{slug}: the kernel died (killed, or out of memory); finished runs are kept") from None
 
 
-def _private_sockets() -> dict:
-    """Kernel sockets in files, so that nothing listens on a port; TCP where their paths would be too long."""
-    from jupyter_core.paths import jupyter_runtime_dir
+@contextmanager
+def _private_sockets() -> Iterator[dict]:
+    """Options that put the kernel's sockets into a folder of this run, so that runs cannot meet; ports where they must.
+
+    By default two kernels started at once in one folder get the same socket files.
+    """
     from traitlets.config import Config
 
-    if os.name != "posix" or len(jupyter_runtime_dir()) > SOCKET_FOLDER_MAX:
-        return {}
-    return {"config": Config({"KernelManager": {"transport": "ipc"}})}
+    with tempfile.TemporaryDirectory(prefix="ctlib-", ignore_cleanup_errors=True) as folder:
+        if os.name == "posix" and len(folder) < SOCKET_FOLDER_MAX:
+            yield {"config": Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})}
+        else:
+            yield {}
 
 
 def _failed(project: Project, slug: str, part: Path, source: str, what: str) -> ChapterFailed:

@@ -2,28 +2,18 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from minibook import FILES
+from minibook import command, miniature
 
 from ctlib.book.project import ROOT, Project
 
 
 @pytest.fixture
 def mini(tmp_path) -> Project:
-    """The miniature book in a folder of its own."""
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return Project(tmp_path)
-
-
-def command(project: Project, *words: str) -> list[str]:
-    """The command line of the book in a process of its own."""
-    return [sys.executable, "-m", "ctlib.book", *words, "--root", str(project.root)]
+    """A miniature book in a folder of its own."""
+    return miniature(tmp_path)
 
 
 @pytest.fixture

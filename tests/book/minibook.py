@@ -1,5 +1,10 @@
 """Files of a miniature book: one chapter with a claim, one lab that can kill, one generated page."""
 
+import sys
+from pathlib import Path
+
+from ctlib.book.project import Project
+
 FRONT = """---
 jupytext:
   text_representation:
@@ -156,3 +161,17 @@ FILES = {
     "book/_static/mathjax.js": "// not needed here\n",
 }
 FILES["_toc.yml"] += "- file: book/listings\n"
+
+
+def miniature(folder: Path) -> Project:
+    """A miniature book in this folder."""
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Project(folder)
+
+
+def command(project: Project, *words: str) -> list[str]:
+    """The command line of the book in a process of its own."""
+    return [sys.executable, "-m", "ctlib.book", *words, "--root", str(project.root)]
