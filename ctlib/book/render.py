@@ -14,6 +14,7 @@ from . import parameters, site
 from .pool import Pool
 from .progress import Bars
 from .project import BookError, Project, UsageError, check_preset
+from .recorded import read_run
 from .stage import stage
 
 
@@ -87,4 +88,6 @@ def build(project: Project, preset: str = "ci", jobs: int | None = None) -> Path
     for name in site.toc_pages(project):
         if not any((project.root / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb", ".rst")):
             raise UsageError(f"_toc.yml lists {name}, and there is no such file")
+    for path in sorted((project.book / "results").glob("*/*.json")):
+        read_run(path, project.book)  # an edited number is told before anything runs
     return render(project, preset, run_all(project, preset, jobs)) / "index.html"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import time
@@ -103,6 +104,7 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
     os.environ.update(ONE_THREAD)  # the kernel inherits it: two OpenMP threads on busy cores are slower than one
     os.environ.update(CTLIB_PRESET=preset, CTLIB_BOOK=str(project.book), PYTHONHASHSEED="0")
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one in the home folder
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would say stands in the error raised
     options = {"kernel_name": "python3", "cwd": str(project.book), "progress_bar": False, "start_timeout": 180}
     options |= {"execution_timeout": CELL_TIMEOUT_S, "extra_arguments": ["--log-level=CRITICAL"]}
     source, engine = read_notebook(project.source(slug)), register(progress)

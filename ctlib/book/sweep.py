@@ -54,16 +54,16 @@ def points(grid: dict[str, list], fixed: dict) -> list[dict]:
 
 
 def point(root: str, slug: str, values: dict, preset: str) -> dict:
-    """Row of one grid point. A chapter's own error is a result; a dead kernel is raised, so that dask tries again."""
+    """Row of one grid point. A chapter's own error is its result; after the death of a kernel it is tried again."""
     import nbformat
 
-    project = Project(Path(root))
-    try:
-        nb = nbformat.read(run.execute(project, slug, values, preset), 4)
-    except run.KernelDied:
-        raise
-    except CtlibError as error:
-        return {"error": str(error)}
+    for attempt in range(1 + RETRIES):
+        try:
+            nb = nbformat.read(run.execute(Project(Path(root)), slug, values, preset), 4)
+            break
+        except CtlibError as error:
+            if attempt == RETRIES or not isinstance(error, run.KernelDied):
+                return {"error": str(error)}
     about = nb.metadata["ctlib"]
     return {
         "claims": {k: v["values"] for k, v in claims.from_notebook(nb).items()},

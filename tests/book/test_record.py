@@ -1,0 +1,77 @@
+"""Recorded runs: through papermill and in this process the same numbers, whole or not at all."""
+
+import json
+
+import pytest
+
+from ctlib.book import record
+from ctlib.book.claims import record_of
+from ctlib.book.output import Collector
+from ctlib.book.project import BookError
+from ctlib.book.recorded import digest, read_run
+from ctlib.errors import DataError
+
+FIELDS = ("claims", "figures", "parameters", "slug", "preset", "sources_sha256", "versions", "device", "machine")
+
+
+def test_both_ways_of_recording_give_the_same_record(mini, book):
+    path = mini.book / "results" / "laptop" / "01-alpha.json"
+    done = book("record", "alpha", "--preset", "laptop")
+    assert (done.returncode, done.stdout) == (0, f"{path}\n"), done.stderr
+    one = read_run(path, mini.book)
+    assert one["parameters"] == {"n": 32}
+    assert one["claims"]["alpha-sum"]["values"] == [32.0, 35.2, 38.4]
+    assert one["claims"]["alpha-sum"]["verdict"] == "reproduced"
+    assert one["figures"]["board"]["alt"] == "A checkerboard"
+    done = book("record", "alpha", "--preset", "laptop", "--in-process", CTLIB_BOOK=str(mini.book))
+    assert done.returncode == 0, done.stderr
+    two = read_run(path, mini.book)
+    assert {k: two[k] for k in FIELDS} == {k: one[k] for k in FIELDS}
+    assert sorted(p.name for p in path.parent.iterdir()) == ["01-alpha-board.png", "01-alpha.json"]
+
+    edited = json.loads(path.read_text())
+    edited["claims"]["alpha-sum"]["values"][0] = 33.0
+    path.write_text(json.dumps(edited))
+    with pytest.raises(DataError, match=r"01-alpha\.json: claims\.alpha-sum\.min"):
+        read_run(path, mini.book)
+    done = book("build")
+    assert done.returncode == 1
+    assert "01-alpha.json: claims.alpha-sum.min" in done.stderr, done.stderr
+
+
+def test_a_cell_that_fails_in_this_process_is_named_and_the_old_record_stays(mini, book):
+    old = mini.book / "results" / "laptop" / "01-alpha.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    mini.source("01-alpha").write_text(mini.source("01-alpha").read_text().replace("n == 13", "n == 32"))
+    done = book("record", "alpha", "--in-process", CTLIB_BOOK=str(mini.book))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: 01-alpha, code cell 2: ValueError: thirteen pixels")
+    assert old.read_text() == "{}"
+
+
+def test_a_run_without_claims_and_a_large_figure_are_refused(mini, monkeypatch):
+    claim = {"alpha-sum": {"values": [11.0]}}
+    big = {"board": (b"0" * 200_001, "A checkerboard")}
+    for found, says in ((Collector(), "checked no claim"), (Collector(claims=claim, figures=big), "200001 bytes")):
+        monkeypatch.setattr(record.inprocess, "run_cells", lambda *args, found=found: found)
+        with pytest.raises(BookError, match=says):
+            record.record(mini, "01-alpha", "laptop", in_process=True)
+    assert not (mini.book / "results").exists()
+
+
+def test_a_new_record_takes_away_the_figures_of_the_old_one(mini):
+    about = {"slug": "01-alpha", "preset": "laptop", "parameters": {}, "sources_sha256": "0", "seconds": 1.0}
+    values = {"alpha-sum": {"values": [11.0, 12.0]}}
+    record.write(mini, about, Collector(claims=values, figures={"old": (b"1", "Old"), "kept": (b"2", "Kept")}))
+    path = record.write(mini, about, Collector(claims=values, figures={"kept": (b"3", "Kept")}))
+    assert sorted(p.name for p in path.parent.iterdir()) == ["01-alpha-kept.png", "01-alpha.json"]
+    body = json.loads(path.read_text())
+    assert body["digest"] == digest(body)
+    assert body["claims"]["alpha-sum"].keys() == record_of(_claim(mini), [11.0, 12.0]).keys()
+
+
+def _claim(project):
+    from ctlib.book.claimfile import read_claims
+
+    return read_claims(project.book / "claims" / "01-alpha.yml")[1][0]
