@@ -56,11 +56,13 @@ class Mask(LinearOperator):
 
 
 def lanczos_kernel(factor: int, lobes: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Lanczos low-pass for decimation, half a pixel off a sample: 2 lobes factor taps with sum 1, symmetric.
+    """Lanczos low-pass for decimation, centred on the coarse pixel: symmetric, sum 1.
+
+    2 lobes factor taps for an even factor, whose coarse pixels are centred between fine ones; one more for an odd one.
 
     k(n) ~ sinc(t) sinc(t / lobes),   t = (n - (taps - 1) / 2) / factor,   |t| < lobes
     """
-    taps = 2 * lobes * factor
+    taps = 2 * lobes * factor + factor % 2
     t = (torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / factor
     k = torch.sinc(t) * torch.sinc(t / lobes)
     return (k / k.sum()).to(dtype)

@@ -122,7 +122,11 @@ class Ledger:
         return self.claims[claim_id]
 
     def verify(self) -> None:
-        """Print one verdict a line, without digits; at preset `ci` raise ClaimFailed for what must hold and fails."""
+        """Print one line a claim, the same on every machine; at `ci` raise ClaimFailed for what must hold and fails.
+
+        `holds` is a claim the page relies on, with the verdict asked for; `recorded` is one whose verdict, in the
+        table, is a result: it may fall on either side of a band when the machine changes.
+        """
         if self.claims is None:
             print(f"{len(self.records)} claims recorded; verdicts need PyYAML")
             return
@@ -130,7 +134,10 @@ class Ledger:
         for claim in self.claims.values():
             verdict = self.verdict(claim.id)
             why = f" ({claim.not_testable})" if claim.not_testable else ""
-            line = f"{verdict:14s}  {claim.id}: {claim.statement}{why}"
+            state = verdict if verdict == "not measured" or claim.not_testable else "recorded"
+            if claim.expect and verdict != "not measured":
+                state = "holds" if verdict in claim.expect else "FAILS"
+            line = f"{state:14s}  {claim.id}: {claim.statement}{why}"
             print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
             if verdict == "not measured":
                 problems.append(f"{claim.id}: not measured")

@@ -32,6 +32,24 @@ def decibel(mse: Tensor) -> float:
     return -10 * torch.log10(mse.detach().double().clamp_min(1e-20)).item()
 
 
+class MovingVariance:
+    """Exponential moving variance of a sequence of images, {cite}`wang2023early`: how much the output still moves.
+
+    m <- m + a (x - m),    v <- (1 - a)(v + a |x - m|^2 / N)
+    """
+
+    def __init__(self, weight: float = 0.1):
+        self.weight, self.mean, self.value = weight, None, 0.0
+
+    def update(self, x: Tensor) -> float:
+        if self.mean is None:
+            self.mean = x.clone()
+        change = x - self.mean
+        self.mean = self.mean + self.weight * change
+        self.value = (1 - self.weight) * (self.value + self.weight * float(change.square().mean()))
+        return self.value
+
+
 class Guard:
     """Falls back to the last good weights when the fit drops by more than `drop_db` within one step."""
 
@@ -78,6 +96,11 @@ class Fit:
     last: Tensor | None = None
     restored: int = 0
 
+    def first(self, num_steps: int) -> "Fit":
+        """The trajectory as it would be, had the fit ended after num_steps (its images are not kept)."""
+        names = ("energy", "psnr_fit", "psnr_truth", "psnr_average", "variance", "held_out")
+        return Fit(**{name: getattr(self, name)[:num_steps] for name in names})
+
     def best(self, averaged: bool = False) -> tuple[int, float]:
         """(step, PSNR) of the best output against truth: what no rule without truth can promise."""
         values = torch.tensor(self.psnr_average if averaged else self.psnr_truth)
@@ -110,15 +133,16 @@ def fit_dip(
 
     ConvergenceError when the energy is not finite.
     """
-    fit, average, guard = Fit(), None, Guard(net, guard_db)
+    fit, average, guard, moving = Fit(), None, Guard(net, guard_db), MovingVariance()
     optimizer = torch.optim.Adam(net.parameters(), lr)
     for step in range(num_iters):
         x = net(perturbed(z, reg_noise, generator))[0, 0]  # (Y, X)
         energy = data_energy(A, x, x0)
         if not torch.isfinite(energy):
             raise ConvergenceError(f"fit_dip: the energy is {float(energy)} at step {step}; lower lr = {lr}")
-        previous, average = average, moving_average(average, x.detach(), ema)
-        log_step(fit, step, energy, x.detach(), average, previous, truth, held_out)
+        average = moving_average(average, x.detach(), ema)
+        fit.variance.append(moving.update(x.detach()))
+        log_step(fit, energy, x.detach(), average, truth, held_out)
         if step in snapshots:
             fit.snapshots[step] = x.detach().clone()
         if guard.accept(fit.psnr_fit[-1]):
@@ -131,13 +155,10 @@ def fit_dip(
     return fit
 
 
-def log_step(fit: Fit, step: int, energy: Tensor, x: Tensor, average: Tensor, previous, truth, held_out) -> None:
+def log_step(fit: Fit, energy: Tensor, x: Tensor, average: Tensor, truth: Tensor | None, held_out) -> None:
     """Append one step's figures to a trajectory."""
     fit.energy.append(float(energy.detach()))
     fit.psnr_fit.append(decibel(energy))
-    change = 0.0 if previous is None else float((x - previous).square().mean())
-    last = fit.variance[-1] if fit.variance else 0.0
-    fit.variance.append(0.9 * (last + 0.1 * change))
     if truth is not None:
         fit.psnr_truth.append(decibel((x - truth).square().mean()))
         fit.psnr_average.append(decibel((average - truth).square().mean()))

@@ -168,7 +168,7 @@ def test_verify_prints_the_same_text_for_other_digits(ledger, capsys):
         ledger.verify()
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
-    assert "reproduced      gap: Noise is fitted later" in texts[0]
+    assert "holds           gap: Noise is fitted later" in texts[0]
     assert "not testable    readers: Radiologists prefer it (needs readers)" in texts[0]
 
 
@@ -183,7 +183,7 @@ def test_broken_expectations_raise_at_preset_ci_only(tmp_path, monkeypatch, caps
             ledger.verify()
     else:
         ledger.verify()
-    assert "not reproduced  gap" in capsys.readouterr().out
+    assert "FAILS           gap" in capsys.readouterr().out
 
 
 def test_a_claim_without_measurement_raises(ledger):
