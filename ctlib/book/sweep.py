@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from ..errors import CtlibError
 from . import claims, parameters, run, sources
 from .project import Project, UsageError
+from .recorded import digest
 
 RETRIES = 2
 
@@ -95,7 +97,7 @@ def sweep(
     workers: int = 2,
     out: Path | None = None,
 ) -> dict:
-    """Summary of all points: {"chapter", "preset", "grid", "rows", "failed"}; also written to `out`, in one step.
+    """Summary of all points: chapter, preset, grid, rows, failed, provenance; also written to `out`, in one step.
 
     address  of a dask scheduler whose workers see the same files; default: `workers` processes on this machine
     """
@@ -112,10 +114,22 @@ def sweep(
     order = [p for p, _ in tasks.values()]
     for part in (rows, failed):
         part.sort(key=lambda r: order.index(r["parameters"]))
-    summary = {"chapter": slug, "preset": preset, "grid": grid, "rows": rows, "failed": failed}
+    summary = sealed(project, {"chapter": slug, "preset": preset, "grid": grid, "rows": rows, "failed": failed})
     if out is not None:
         write_json(out, summary)
     return summary
+
+
+def sealed(project: Project, summary: dict) -> dict:
+    """The summary with its provenance, and a digest that an edit by hand breaks."""
+    about = {
+        "commit": run.commit(project),
+        "device": run.device(),
+        "machine": run.machine(),
+        "versions": run.versions(),
+    }
+    body = {**summary, **about, "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    return {**body, "digest": digest(body)}
 
 
 def _results(tasks: dict[str, tuple[dict, tuple]], address: str | None, workers: int) -> Iterator[tuple[dict, dict]]:
