@@ -119,19 +119,26 @@ def _run(project: Project, args) -> None:
     import nbformat
 
     from . import claims, parameters
+    from .progress import one_bar
     from .run import execute
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     values = parameters.resolve(project, slug, preset, parameters.parse_given(project, slug, args.given))
     kernel_preset = parameters.kernel_preset(project, slug, preset, values)
-    note = (lambda done, total: print(json.dumps({"done": done, "total": total}), flush=True)) if args.json else None
-    path = execute(project, slug, values, kernel_preset, note)
     if args.json:
+        path = execute(project, slug, values, kernel_preset, _tell)
         print(json.dumps({"path": str(path)}), flush=True)
         return
+    with one_bar(slug) as progress:
+        path = execute(project, slug, values, kernel_preset, progress)
     for name, record in claims.from_notebook(nbformat.read(path, 4)).items():
         print(f"{record['verdict']:15s} {name}: {claims.measured(record)}")
     print(path)
+
+
+def _tell(done: int, total: int) -> None:
+    """Progress of a run for the process that started it."""
+    print(json.dumps({"done": done, "total": total}), flush=True)
 
 
 def _sweep(project: Project, args) -> int:
@@ -152,9 +159,16 @@ def _sweep(project: Project, args) -> int:
 
 
 def _record(project: Project, args) -> None:
+    from .progress import one_bar
     from .record import record
 
-    print(record(project, project.slug(args.chapter), check_preset(args.preset), args.in_process))
+    slug, preset = project.slug(args.chapter), check_preset(args.preset)
+    if args.in_process:
+        path = record(project, slug, preset, in_process=True)
+    else:
+        with one_bar(slug) as progress:
+            path = record(project, slug, preset, progress=progress)
+    print(path)
 
 
 def _reference(project: Project, args) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 
-from .progress import Bars
+from .progress import FAILED, Bars
 from .project import Project
 
 
@@ -46,7 +46,7 @@ class Pool:
                 return
             started, result = time.time(), self._one(slug, preset, bars)
             self.results[slug] = result
-            bars.end(slug, "FAILED" if "error" in result else f"{preset}  {time.time() - started:.1f} s")
+            bars.end(slug, FAILED if "error" in result else f"{preset}  {time.time() - started:.1f} s")
 
     def _one(self, slug: str, preset: str, bars: Bars) -> dict:
         words = ["run", slug, "--preset", preset, "--json", "--root", str(self.project.root)]

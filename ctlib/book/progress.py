@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+FAILED = "FAILED"
 
 
 def register(progress: Callable[[int, int], None] | None) -> str:
@@ -45,13 +48,26 @@ class Bars:
             self.bars[name].refresh()
 
     def end(self, name: str, text: str) -> None:
-        if name in self.bars:
-            self.bars[name].total = self.bars[name].n = self.bars[name].total
-            self.bars[name].set_postfix_str(text)
-            self.bars[name].refresh()
-        else:
+        if name not in self.bars:
             print(f"{name:28s} {text}", flush=True)
+            return
+        bar = self.bars[name]
+        bar.n = bar.total if text != FAILED else bar.n
+        bar.set_description_str(f"{name} {FAILED}" if text == FAILED else name)
 
     def close(self) -> None:
         for bar in self.bars.values():
             bar.close()
+
+
+@contextmanager
+def one_bar(name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """What to call after every cell of one run: draws a bar in a terminal, None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bars = Bars([name])
+    try:
+        yield lambda done, total: bars.update(name, done, total)
+    finally:
+        bars.close()

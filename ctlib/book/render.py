@@ -51,6 +51,7 @@ def render(project: Project, preset: str, runs: dict[str, Path]) -> Path:
     stamp, made_from = html / ".made-from", _fingerprint(source)
     if stamp.is_file() and stamp.read_text() == made_from and not site.problems(project, html):
         return html
+    print("rendering the pages", flush=True)
     built = _sphinx(source, project.build / preset / "work")
     if bad := site.problems(project, built):
         raise BuildFailed("\n".join(bad))

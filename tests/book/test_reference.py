@@ -43,7 +43,6 @@ def test_a_written_reference_is_trusted_small_and_holds_no_picture(written, alph
     assert len(text) < 10_000
     assert "image/png" not in text
     assert nbformat.read(alpha, 4).metadata.keys() == {"kernelspec"}
-    assert "reproduced" in text
     assert "alpha-sum" in text
     assert "18.25" not in text, "digits of an ignored cell"
 
@@ -89,13 +88,11 @@ def nbval(project) -> subprocess.CompletedProcess:
     return subprocess.run(words, cwd=project.root, env=env, capture_output=True, text=True, check=False)
 
 
-def test_nbval_passes_a_true_reference_and_fails_one_with_an_edited_number(written, alpha):
-    edit(alpha, lambda nb: None)
-    done = nbval(written)
-    assert done.returncode == 0, done.stdout[-3000:]
+def test_nbval_passes_every_cell_but_the_one_with_an_edited_number(written, alpha):
     alpha.write_text(alpha.read_text().replace("8.00", "8.01"))
     done = nbval(written)
     assert done.returncode == 1
+    assert "1 failed, 6 passed" in done.stdout, done.stdout[-3000:]
     assert "8.01" in done.stdout
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from minibook import miniature
+from minibook import BETA, miniature
 
 from ctlib.book import render
 from ctlib.book.progress import Bars
@@ -60,8 +60,8 @@ def test_a_warning_a_remote_script_and_a_missing_description_fail_the_build(buil
 
 
 def test_a_failing_chapter_fails_the_build_before_anything_is_rendered(mini, book):
-    path = mini.source("lab-beta")
-    path.write_text(path.read_text().replace("seed = 0  ", "seed = 13 "))
+    mini.source("01-alpha").write_text(BETA)
+    mini.source("lab-beta").write_text(BETA.replace("seed = 0  ", "seed = 13 "))
     done = book("build")
     assert done.returncode == 1
     assert "error: lab-beta: code cell 2 (`import os`): ValueError: unlucky" in done.stderr
