@@ -1,0 +1,97 @@
+"""The project's own files agree with each other: lock, environment, metadata, README, Makefile, table of contents."""
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import ctlib
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+DIRECT = sorted({*PYPROJECT["project"]["dependencies"], *(r for extra in EXTRAS.values() for r in extra)})
+PERMISSIVE = re.compile(r"\b(BSD|MIT|Apache|PSF|Python Software Foundation|ISC|HPND|MPL|Unlicense|Zlib)\b", re.I)
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+PINS = {canonical(line.partition("==")[0]): line.partition("==")[2] for line in LOCK}
+
+
+def test_the_lock_is_exact_portable_and_free_of_addresses():
+    for line in LOCK:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line), f"{line}: exact pins without local tags only"
+    assert len(PINS) == len(LOCK)
+    assert not {"torchvision", "setuptools", "wheel", "pip", "ctlib", "ctlib-book"} & set(PINS)
+    assert not [p for p in PINS if p.startswith("nvidia-")]
+    text = (ROOT / "requirements.txt").read_text() + (ROOT / "environment.yml").read_text()
+    assert "index-url" not in text
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("requirement", DIRECT)
+def test_every_dependency_is_pinned_and_installed_as_pinned(requirement):
+    wanted = Requirement(requirement)
+    pin = PINS[canonical(wanted.name)]
+    assert wanted.specifier.contains(pin)
+    assert importlib.metadata.version(wanted.name).split("+")[0] == pin
+
+
+@pytest.mark.parametrize("requirement", DIRECT)
+def test_every_dependency_is_permissively_licensed(requirement):
+    """astra-toolbox is the one exception: an optional engine and the tests' oracle."""
+    name = Requirement(requirement).name
+    meta = importlib.metadata.metadata(name)
+    licence = " ".join([meta.get("License-Expression") or "", *(meta.get_all("Classifier") or [])])
+    licence = licence if PERMISSIVE.search(licence) else licence + " " + (meta.get("License") or "")[:200]
+    if name == "astra-toolbox":
+        assert "GPL" in licence
+    else:
+        assert PERMISSIVE.search(licence), f"{name}: {licence[:200]}"
+        assert not re.search(r"\bGPL|General Public", licence), name
+
+
+def test_the_registrys_torchvision_is_absent():
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("torchvision")
+
+
+def test_the_conda_environment_reads_the_same_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, nested = environment["dependencies"]
+    assert python.startswith("python=3.")
+    assert (pip, nested) == ("pip", {"pip": ["-r requirements.txt", "-e ."]})
+
+
+def test_one_version_everywhere():
+    version = PYPROJECT["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert ctlib.__version__ == version == citation["version"]
+    assert f"## {version} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_make_command_of_the_readme_exists():
+    named = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text()))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"book", "test", "lab"} <= named <= targets
+
+
+def test_the_hosted_workflow_and_ci_run_what_the_readme_says():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
+    steps = [s["run"] for s in workflow["jobs"]["book"]["steps"] if "run" in s]
+    ci = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make")]
+    assert steps == ci == ["make book", "make test"]
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = (ROOT / "_toc.yml").read_text()
+    for page in sorted((ROOT / "book").glob("*.md")):
+        assert f"book/{page.stem}" in toc, page.name
