@@ -15,6 +15,7 @@ from .pool import Pool
 from .progress import Bars
 from .project import BookError, Project, UsageError, check_preset
 from .recorded import read_run
+from .recorded_sweep import recorded_sweep
 from .stage import stage
 
 
@@ -83,12 +84,20 @@ def _fingerprint(source: Path) -> str:
     return digest.hexdigest()
 
 
+def check_results(project: Project) -> None:
+    """Refuse an edited number in a recorded run or sweep before anything runs: DataError names file and field."""
+    for path in sorted((project.book / "results").glob("*/*.json")):
+        if path.parent.name == "sweeps":
+            recorded_sweep(path.stem, project.book)
+        else:
+            read_run(path, project.book)
+
+
 def build(project: Project, preset: str = "ci", jobs: int | None = None) -> Path:
     """Run, render, check; the path of the page to open."""
     check_preset(preset)
     for name in site.toc_pages(project):
         if not any((project.root / f"{name}{suffix}").is_file() for suffix in (".md", ".ipynb", ".rst")):
             raise UsageError(f"_toc.yml lists {name}, and there is no such file")
-    for path in sorted((project.book / "results").glob("*/*.json")):
-        read_run(path, project.book)  # an edited number is told before anything runs
+    check_results(project)
     return render(project, preset, run_all(project, preset, jobs)) / "index.html"

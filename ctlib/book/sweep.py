@@ -65,7 +65,7 @@ def point(root: str, slug: str, values: dict, preset: str) -> dict:
             break
         except CtlibError as error:
             if attempt == RETRIES or not isinstance(error, run.KernelDied):
-                return {"error": str(error)}
+                return {"error": str(error).replace(root + os.sep, "")}  # a summary may be committed: no machine paths
     about = nb.metadata["ctlib"]
     return {
         "claims": {k: v["values"] for k, v in claims.from_notebook(nb).items()},
@@ -114,7 +114,8 @@ def sweep(
     order = [p for p, _ in tasks.values()]
     for part in (rows, failed):
         part.sort(key=lambda r: order.index(r["parameters"]))
-    summary = sealed(project, {"chapter": slug, "preset": preset, "grid": grid, "rows": rows, "failed": failed})
+    summary = {"chapter": slug, "preset": preset, "grid": grid, "rows": rows, "failed": failed}
+    summary = sealed(project, {**summary, "sources_sha256": depends["sources"]})
     if out is not None:
         write_json(out, summary)
     return summary

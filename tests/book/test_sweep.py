@@ -49,7 +49,7 @@ def test_a_killed_kernel_or_worker_costs_no_point_and_an_error_of_the_notebook_i
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     (failed,) = summary(mini)["failed"]
     assert failed["parameters"] == {"victim": victim, "seed": 13}
-    assert "ValueError: unlucky" in failed["error"]
+    assert "ValueError: unlucky (see _build/store/" in failed["error"]
     assert [r["parameters"]["seed"] for r in summary(mini)["rows"]] == [0, 1]
     assert runs(mini) == {"0": 1, "1": 1}
     assert len(list(mini.store.rglob("*.failed.ipynb"))) == 1
