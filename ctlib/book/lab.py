@@ -24,5 +24,8 @@ def write_overrides(prefix: Path) -> Path:
 
 def lab(project: Project) -> int:
     """Start JupyterLab in the book's folder; returns its exit code."""
-    write_overrides(Path(sys.prefix))
+    try:
+        write_overrides(Path(sys.prefix))
+    except OSError as error:
+        print(f"chapters will open as text (right click, Open With, Notebook): {error}", file=sys.stderr)
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(project.book)])

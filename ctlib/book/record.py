@@ -10,7 +10,8 @@ import shutil
 import time
 from pathlib import Path
 
-from . import claims, inprocess, parameters, provenance, run, sources
+from ..errors import MissingDependency
+from . import claimfile, claims, inprocess, parameters, provenance, run, sources
 from .output import Collector
 from .project import BookError, Project
 from .recorded import digest
@@ -23,7 +24,11 @@ def record(project: Project, slug: str, preset: str, in_process: bool = False, p
 
     in_process  run the code cells by plain `exec`: for a machine without Jupyter
     """
-    values = parameters.resolve(project, slug, preset)
+    try:
+        claimfile.read_claims(project.book / "claims" / f"{slug}.yml")  # a wrong file is told before a long run
+        values = parameters.resolve(project, slug, preset)
+    except ImportError:
+        raise MissingDependency("PyYAML", "presets and claims") from None
     made_from, started = sources.sources_sha256(slug, project), time.time()
     if in_process:
         found, seconds = inprocess.run_cells(project, slug, values, preset), time.time() - started

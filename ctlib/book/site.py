@@ -27,13 +27,14 @@ class Page(HTMLParser):
     def __init__(self, text: str):
         super().__init__()
         self.problems: list[str] = []
-        self._inside = ""
+        self._inside, self._held = "", []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         given = {k: v or "" for k, v in attrs}
-        self._inside = {"style": "style", "script": given.get("type", "script")}.get(tag, "")
+        if tag in ("script", "style"):
+            self._inside = given.get("type", "script") if tag == "script" else "style"
         url = given.get(LOADS.get(tag, ""), "")
         plain_link = tag == "link" and set(given.get("rel", "").split()) & NOT_LOADED
         urls = [] if plain_link else [url, *given.get("srcset", "").split(",")]
@@ -44,16 +45,21 @@ class Page(HTMLParser):
             if not alt or alt.lower().endswith((".png", ".jpg", ".jpeg", ".svg", ".gif")):
                 self.problems.append(f"image without a real alternative text: {url[:60]}")
 
-    def handle_endtag(self, tag):
-        self._inside = ""
-
     def handle_data(self, data):
-        if self._inside == "style":
-            self._remote(CSS_REMOTE, data)
-        elif self._inside in ("module", "script", "text/javascript"):
-            self._remote(JS_REMOTE, data)
-        elif self._inside == WIDGETS:
-            for part in json.loads(data)["state"].values():
+        if self._inside:
+            self._held.append(data)  # comes in pieces
+
+    def handle_endtag(self, tag):
+        if tag not in ("script", "style"):
+            return
+        text, inside = "".join(self._held), self._inside
+        self._inside, self._held = "", []
+        if inside == "style":
+            self._remote(CSS_REMOTE, text)
+        elif inside in ("module", "script", "text/javascript"):
+            self._remote(JS_REMOTE, text)
+        elif inside == WIDGETS:
+            for part in json.loads(text)["state"].values():
                 if isinstance(html := part["state"].get("value"), str) and "<" in html:
                     self.problems += [f"widget: {p}" for p in Page(html).problems]
 

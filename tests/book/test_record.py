@@ -1,13 +1,16 @@
 """Recorded runs: through papermill and in this process the same numbers, whole or not at all."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from ctlib.book import record
 from ctlib.book.claims import record_of
 from ctlib.book.output import Collector
-from ctlib.book.project import BookError
+from ctlib.book.project import ROOT, BookError
 from ctlib.book.recorded import digest, read_run
 from ctlib.errors import DataError
 
@@ -48,6 +51,27 @@ def test_a_cell_that_fails_in_this_process_is_named_and_the_old_record_stays(min
     assert done.returncode == 1
     assert done.stderr.startswith("error: 01-alpha, code cell 2: ValueError: thirteen pixels")
     assert old.read_text() == "{}"
+
+
+BARE = """
+import sys
+for name in {missing}:
+    sys.modules[name] = None
+from ctlib.book.cli import main
+sys.exit(main(["record", "alpha", "--in-process", "--root", {root!r}]))
+"""
+JUPYTER = ["papermill", "jupytext", "nbformat", "nbclient", "IPython", "ipykernel", "myst_nb", "dask", "tqdm"]
+
+
+def test_a_machine_without_jupyter_can_record_and_one_without_yaml_is_told_what_is_missing(mini):
+    for missing, code, says in ((JUPYTER, 0, ""), (["yaml"], 1, "error: PyYAML is needed for presets and claims")):
+        words = [sys.executable, "-c", BARE.format(missing=missing, root=str(mini.root))]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CTLIB_BOOK": str(mini.book)}
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr[: len(says)]) == (code, says), done.stderr
+    record = read_run(mini.book / "results" / "laptop" / "01-alpha.json", mini.book)
+    assert record["claims"]["alpha-sum"]["verdict"] == "reproduced"
+    assert "Traceback" not in done.stderr
 
 
 def test_a_run_without_claims_and_a_large_figure_are_refused(mini, monkeypatch):
