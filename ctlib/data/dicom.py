@@ -1,9 +1,8 @@
-"""CT slices and series from DICOM files, in HU."""
+"""CT from DICOM: one slice, or a folder of them as a volume, with every way of not being one named."""
 
 from __future__ import annotations
 
-import math
-import warnings
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,23 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctlib.errors import DataError, MissingDependency
+from ctlib.data.dicom_slice import DicomSlice, read_ct_slice
+from ctlib.errors import DataError
 
-MAX_PIXELS = 64 * 1024 * 1024
-PADDING_HU = -1000.0  # nothing in a patient is below air: scanners write -2000 and less outside the round field of view
-HU_LIMIT = 1e5
-
-
-@dataclass(frozen=True)
-class DicomSlice:
-    """One CT slice: image (Y, X) float32 [HU], pixel size (y, x) [mm], position along its normal [mm], identity."""
-
-    image: Tensor
-    spacing_mm: tuple[float, float]
-    position_mm: float | None
-    patient_id: str
-    series: str
-    sample_id: str
+__all__ = ["DicomSeries", "DicomSlice", "read_ct_series", "read_ct_slice"]
 
 
 @dataclass(frozen=True)
@@ -41,151 +27,94 @@ class DicomSeries:
     sample_ids: tuple[str, ...]
 
 
-def read_ct_slice(path: str | Path) -> DicomSlice:
-    """Read one CT slice; HU = RescaleSlope * stored + RescaleIntercept, clipped below at -1000 (padding, not air).
-
-    DataError names the file and the field for whatever is missing, of another modality, not finite or not decodable.
-    """
-    path = Path(path)
-    data = _dataset(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of odd values; those that matter are checked below
-        rows, cols = _layout(path, data)
-        stored = _pixels(path, data, rows, cols)
-        slope, intercept = (_number(path, data, f, d) for f, d in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)))
-        spacing = _numbers(path, data, "PixelSpacing", 2)
-        position = _position(path, data)
-        identity = {k: str(data.get(k, "") or "") for k in ("PatientID", "SeriesInstanceUID", "SOPInstanceUID")}
-    if slope == 0:
-        raise DataError(path, "RescaleSlope", "is 0: every pixel would be the same")
-    hu = stored.astype(np.float64) * slope + intercept
-    if not np.abs(hu).max() <= HU_LIMIT:
-        raise DataError(path, "RescaleSlope, RescaleIntercept", f"give values beyond {HU_LIMIT:g} HU")
-    if not all(s > 0 for s in spacing):
-        raise DataError(path, "PixelSpacing", f"{spacing}: needs two numbers > 0")
-    image = torch.from_numpy(np.maximum(hu, PADDING_HU).astype(np.float32))
-    name = identity["SOPInstanceUID"] or path.name
-    return DicomSlice(image, spacing, position, identity["PatientID"], identity["SeriesInstanceUID"], name)
-
-
-def _dataset(path: Path):
-    try:
-        import pydicom
-    except ImportError as error:
-        raise MissingDependency("pydicom", "DICOM files") from error
-    if not path.is_file():
-        raise DataError(path, "file", "does not exist")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = pydicom.dcmread(path)
-            modality = str(data.get("Modality", "missing"))
-    except Exception as error:  # a damaged file makes pydicom raise a dozen types; all mean the same to a user
-        raise DataError(path, "DICOM", f"cannot be read ({type(error).__name__}: {_short(error)})") from None
-    if modality != "CT":
-        raise DataError(path, "Modality", f"is {modality!r}, needs 'CT'")
-    return data
-
-
-def _layout(path: Path, data) -> tuple[int, int]:
-    """(rows, columns) of a single-frame gray image of sane size."""
-    values = {}
-    for name, default in (("Rows", None), ("Columns", None), ("SamplesPerPixel", 1), ("NumberOfFrames", 1)):
-        value = _number(path, data, name, default)
-        if value != int(value) or value < 1:
-            raise DataError(path, name, f"is {value:g}, needs a whole number >= 1")
-        values[name] = int(value)
-    if values["SamplesPerPixel"] != 1 or values["NumberOfFrames"] != 1:
-        raise DataError(path, "SamplesPerPixel, NumberOfFrames", "need one gray frame a file")
-    kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
-    if kind != "MONOCHROME2":
-        raise DataError(path, "PhotometricInterpretation", f"is {kind!r}, needs 'MONOCHROME2'")
-    if values["Rows"] * values["Columns"] > MAX_PIXELS:
-        raise DataError(path, "Rows, Columns", f"{values['Rows']} x {values['Columns']} is larger than any CT slice")
-    return values["Rows"], values["Columns"]
-
-
-def _pixels(path: Path, data, rows: int, cols: int) -> np.ndarray:
-    if "PixelData" not in data:
-        raise DataError(path, "PixelData", "missing")
-    try:
-        stored = np.asarray(data.pixel_array)
-    except Exception as error:  # as above: decoders raise whatever their codec raises
-        raise DataError(path, "PixelData", f"cannot be decoded ({type(error).__name__}: {_short(error)})") from None
-    if stored.shape != (rows, cols):
-        raise DataError(path, "PixelData", f"has shape {stored.shape}, Rows and Columns say {(rows, cols)}")
-    return stored
-
-
-def _numbers(path: Path, data, name: str, count: int) -> tuple[float, ...]:
-    """`count` finite numbers of a field."""
-    try:
-        value = data.get(name)
-        values = tuple(float(v) for v in ([] if value is None else value if count > 1 else [value]))
-    except Exception as error:  # values are parsed on access, and broken ones raise anything
-        raise DataError(path, name, f"cannot be read ({type(error).__name__}: {_short(error)})") from None
-    if len(values) != count or not all(math.isfinite(v) for v in values):
-        raise DataError(path, name, f"is {values if values else 'missing'}, needs {count} finite number(s)")
-    return values
-
-
-def _number(path: Path, data, name: str, default: float | None) -> float:
-    try:
-        absent = data.get(name) in (None, "")
-    except Exception as error:
-        raise DataError(path, name, f"cannot be read ({type(error).__name__}: {_short(error)})") from None
-    return float(default) if absent and default is not None else _numbers(path, data, name, 1)[0]
-
-
-def _position(path: Path, data) -> float | None:
-    """Position along the slice normal [mm]; None where the file does not say."""
-    try:
-        if data.get("ImagePositionPatient") is None or data.get("ImageOrientationPatient") is None:
-            return None
-    except Exception as error:
-        raise DataError(path, "ImagePositionPatient", f"cannot be read ({type(error).__name__})") from None
-    place = _numbers(path, data, "ImagePositionPatient", 3)
-    axes = np.array(_numbers(path, data, "ImageOrientationPatient", 6)).reshape(2, 3)
-    return float(np.cross(*axes) @ np.array(place))
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
-
-
-def read_ct_series(folder: str | Path, gap_tolerance: float = 0.01) -> DicomSeries:
+def read_ct_series(folder: str | Path, gap_tolerance: float = 0.01, clip_padding: bool = True) -> DicomSeries:
     """Read the one CT series in a folder, sorted by position along the slice normal (file names mean nothing).
 
     gap_tolerance  allowed deviation of a step from the common spacing, as a fraction of it
+    clip_padding   as in read_ct_slice
 
-    DataError for an empty folder, several series, other sizes, equal positions, or a missing slice.
+    DataError for an empty folder, several series, other sizes or orientations, equal positions, a missing slice, and
+    slices shifted against each other (tilted gantry). A single slice takes SliceThickness for its z spacing.
     """
     folder = Path(folder)
-    files = sorted(p for p in folder.glob("*") if p.is_file() and p.suffix.lower() in (".dcm", ".ima", ""))
+    items = [(read_ct_slice(p, clip_padding), p) for p in _files(folder)]
+    for item in items:
+        _check_same(items[0][0], *item)
+    items.sort(key=lambda item: item[0].position_mm)
+    _check_ids(items)
+    spacing = _common_step(items, gap_tolerance)
+    slices = [s for s, _ in items]
+    return DicomSeries(
+        torch.stack([s.image for s in slices]),
+        (spacing, *slices[0].spacing_mm),
+        tuple(s.position_mm for s in slices),
+        slices[0].patient_id,
+        tuple(s.sample_id for s in slices),
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    """The DICOM files of a folder by extension, or by their magic bytes where a file has none."""
+    if not os.path.isdir(folder):
+        raise DataError(folder, "folder", "does not exist")
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and (p.suffix.lower() in (".dcm", ".ima") or _magic(p))]
     if not files:
-        raise DataError(folder, "folder", "holds no DICOM file")
-    slices = [(read_ct_slice(p), p) for p in files]
-    first = slices[0][0]
-    for s, path in slices:
-        if (s.series, s.patient_id) != (first.series, first.patient_id):
-            raise DataError(path, "SeriesInstanceUID", "is of another series: one folder, one series")
-        if s.image.shape != first.image.shape or s.spacing_mm != first.spacing_mm:
-            raise DataError(path, "Rows, Columns, PixelSpacing", "differ from the other slices of the series")
-        if s.position_mm is None:
-            raise DataError(path, "ImagePositionPatient", "missing: the slices cannot be ordered")
-    slices.sort(key=lambda item: item[0].position_mm)
-    positions = np.array([s.position_mm for s, _ in slices])
-    steps = np.diff(positions)
-    common = float(np.median(steps)) if len(steps) else math.nan
-    for step, (_, path) in zip(steps, slices[1:], strict=True):
+        raise DataError(folder, "folder", "holds no DICOM file (.dcm, .ima, or without extension)")
+    return files
+
+
+def _magic(path: Path) -> bool:
+    if path.suffix or path.name.upper() == "DICOMDIR":  # DICOMDIR is a table of contents
+        return False
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise DataError(path, "file", f"cannot be read ({error.strerror})") from None
+
+
+def _check_same(first: DicomSlice, s: DicomSlice, path: Path) -> None:
+    """Same patient, series, grid and orientation as the first slice."""
+    if s.series != first.series:
+        raise DataError(path, "SeriesInstanceUID", "is of another series: one folder, one series")
+    if s.patient_id != first.patient_id:
+        raise DataError(path, "PatientID", "is of another patient")
+    if s.image.shape != first.image.shape:
+        raise DataError(path, "Rows, Columns", f"{tuple(s.image.shape)}, {tuple(first.image.shape)} elsewhere")
+    if not np.allclose(s.spacing_mm, first.spacing_mm, rtol=1e-4):
+        raise DataError(path, "PixelSpacing", f"is {s.spacing_mm}, {first.spacing_mm} elsewhere")
+    if s.origin_mm is None:
+        raise DataError(path, "ImagePositionPatient, ImageOrientationPatient", "missing: the slice has no place")
+    if not np.allclose(s.orientation, first.orientation, atol=1e-3):
+        raise DataError(path, "ImageOrientationPatient", "differs from the other slices of the series")
+    shift = np.reshape(s.orientation, (2, 3)) @ (np.array(s.origin_mm) - np.array(first.origin_mm))
+    if (np.abs(shift) > 0.5 * min(s.spacing_mm)).any():
+        raise DataError(path, "ImagePositionPatient", "shifted in the plane (tilted gantry?): no rectangular volume")
+
+
+def _check_ids(items: list[tuple[DicomSlice, Path]]) -> None:
+    seen: set[str] = set()
+    for s, path in items:
+        if s.sample_id in seen:
+            raise DataError(path, "SOPInstanceUID", "is that of another slice")
+        seen.add(s.sample_id)
+
+
+def _common_step(items: list[tuple[DicomSlice, Path]], tolerance: float) -> float:
+    """The distance between neighbouring slices [mm], the same everywhere."""
+    if len(items) == 1:
+        s, path = items[0]
+        if not s.thickness_mm or s.thickness_mm < 0:
+            raise DataError(
+                path, "SliceThickness", "is needed where a series has one slice: nothing else gives z spacing"
+            )
+        return s.thickness_mm
+    steps = np.diff([s.position_mm for s, _ in items])
+    for step, (_, path) in zip(steps, items[1:], strict=True):
         if step < 1e-3:
             raise DataError(path, "ImagePositionPatient", f"is that of another slice ({step:.3g} mm apart)")
-        if abs(step - common) > gap_tolerance * common:
-            raise DataError(path, "ImagePositionPatient", f"{step:.4g} mm from its neighbour, {common:.4g} elsewhere")
-    return DicomSeries(
-        torch.stack([s.image for s, _ in slices]),
-        (common, *first.spacing_mm),
-        tuple(float(p) for p in positions),
-        first.patient_id,
-        tuple(s.sample_id for s, _ in slices),
-    )
+    common = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: a gap makes a step longer
+    for step, (_, path) in zip(steps, items[1:], strict=True):
+        if abs(step - common) > tolerance * common:
+            raise DataError(path, "ImagePositionPatient", f"{step:.4g} mm above its neighbour, {common:.4g} elsewhere")
+    return common
