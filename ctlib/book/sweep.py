@@ -71,6 +71,7 @@ def point(root: str, slug: str, values: dict, preset: str) -> dict:
         "claims": {k: v["values"] for k, v in claims.from_notebook(nb).items()},
         "numbers": numbers(nb),
         "seconds": about["seconds"],
+        "sources_sha256": about["sources_sha256"],
         "key": about["key"],
     }
 
@@ -110,6 +111,8 @@ def sweep(
         tasks[f"{slug}-{key}"] = p, (str(project.root), slug, values, "custom")
     rows, failed = [], []
     for p, row in _bar(_results(tasks, address, workers), len(tasks), slug):
+        if row.pop("sources_sha256", depends["sources"]) != depends["sources"]:
+            row = {"error": "the sources changed during the sweep; run it again"}
         (failed if "error" in row else rows).append({"parameters": p, **row})
     order = [p for p, _ in tasks.values()]
     for part in (rows, failed):

@@ -11,7 +11,7 @@ import time
 import pytest
 from minibook import command
 
-from ctlib.book import sweep
+from ctlib.book import sources, sweep
 from ctlib.book.project import ROOT, UsageError
 
 
@@ -73,6 +73,19 @@ def test_a_killed_driver_loses_no_finished_point(mini, book):
     assert [r["parameters"]["seed"] for r in summary(mini)["rows"]] == [0, 1, 2, 3]
     assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished point ran again"
     assert not list(mini.root.rglob("*.part*"))
+
+
+def test_a_row_from_sources_that_changed_on_the_way_is_no_row(mini, monkeypatch):
+    def results(tasks, address, workers):
+        now = sources.sources_sha256("lab-beta", mini)
+        return iter([(p, {"sources_sha256": now if p["seed"] else "other"}) for p, _ in tasks.values()])
+
+    monkeypatch.setattr(sweep, "_results", results)
+    body = sweep.sweep(mini, "lab-beta", {"seed": [0, 1]})
+    assert body["rows"] == [{"parameters": {"seed": 1}}]
+    assert body["failed"] == [
+        {"parameters": {"seed": 0}, "error": "the sources changed during the sweep; run it again"}
+    ]
 
 
 def test_a_summary_holds_claims_numbers_time_and_key_of_every_point_on_any_scheduler(mini, book, tmp_path):
