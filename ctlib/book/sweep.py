@@ -143,7 +143,7 @@ def _results(tasks: dict[str, tuple[dict, tuple]], address: str | None, workers:
     with ExitStack() as stack:
         if address is None:
             size = {"n_workers": max(1, min(workers, len(tasks))), "threads_per_worker": 1}
-            address = stack.enter_context(LocalCluster(**size, dashboard_address=None, memory_limit=None))
+            address = stack.enter_context(LocalCluster(**size, dashboard_address="127.0.0.1:0", memory_limit=None))
         try:
             client = stack.enter_context(Client(address))
         except (OSError, ValueError) as error:
