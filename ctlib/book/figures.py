@@ -43,7 +43,8 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "lines.linewidth": 1.6,
-    "legend.frameon": False,
+    "legend.framealpha": 0.8,
+    "legend.edgecolor": "none",
     "image.cmap": "gray",
     "image.origin": "upper",
 }
