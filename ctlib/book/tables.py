@@ -61,7 +61,8 @@ def claims_table(claims: Iterable[Claim], columns: Mapping[str, Mapping[str, Map
     """One row per claim, one column per run: {column title: {claim id: record}}."""
     rows = []
     for c in claims:
-        rule = f"{c.quantity}: {c.reproduced}. {c.reason}" if c.reproduced else f"Not testable: {c.not_testable}"
+        reason = c.reason[:1].upper() + c.reason[1:]
+        rule = f"{c.quantity}: {c.reproduced}. {reason}" if c.reproduced else f"Not testable: {c.not_testable}"
         values = [cell(c, records.get(c.id)) for records in columns.values()]
         rows.append([f"{c.statement} ({c.where})", c.paper, *values, rule])
     return Table(["claim", "paper", *columns, "reproduced if"], rows)
