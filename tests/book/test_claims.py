@@ -199,7 +199,7 @@ def test_table_shows_paper_value_spread_criterion_and_reason(ledger):
     assert r"$\|a\| < \|b\|$ (Fig. 2)" in first
     assert "1.250 [0.7500, 1.500] dB (n = 3)" in first
     assert "ctlib-direction-only" in first
-    assert "smallest gap: ≥ 1. spread over seeds is 0.1 dB" in first
+    assert "smallest gap: ≥ 1. Spread over seeds is 0.1 dB" in first
     assert "Not testable: needs readers" in second
 
 
