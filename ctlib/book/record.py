@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -39,9 +40,7 @@ def record(project: Project, slug: str, preset: str, in_process: bool = False, p
         found, seconds = from_notebook(nb), nb.metadata["ctlib"]["seconds"]
     if not found.claims:
         raise BookError(f"{slug}: the run checked no claim: there is nothing to record")
-    for name, (png, _) in found.figures.items():
-        if len(png) > MAX_FIGURE_BYTES:
-            raise BookError(f"{slug}: figure {name} has {len(png)} bytes, above {MAX_FIGURE_BYTES}: keep a smaller one")
+    found.figures = {name: (within(png, MAX_FIGURE_BYTES), alt) for name, (png, alt) in found.figures.items()}
     about = {"slug": slug, "preset": preset, "parameters": values, "sources_sha256": made_from}
     return write(project, {**about, "seconds": round(seconds, 1)}, found)
 
@@ -55,6 +54,21 @@ def from_notebook(nb) -> Collector:
             if "keep" in mark:
                 figures[mark["keep"]] = (base64.b64decode(output["data"]["image/png"]), mark["alt"])
     return Collector(claims=claims.from_notebook(nb), figures=figures)
+
+
+def within(png: bytes, limit: int) -> bytes:
+    """The same picture in at most `limit` bytes: scaled down step by step, never cut."""
+    while len(png) > limit:
+        from PIL import Image  # comes with matplotlib, which drew the figure
+
+        with Image.open(io.BytesIO(png)) as image:
+            size = tuple(round(0.85 * n) for n in image.size)
+            if min(size) < 32:
+                raise BookError(f"a figure of {image.size} pixels does not fit into {limit} bytes")
+            smaller, out = image.convert("RGB").resize(size, Image.Resampling.LANCZOS), io.BytesIO()
+        smaller.quantize(256).save(out, format="png", optimize=True)
+        png = out.getvalue()
+    return png
 
 
 def write(project: Project, about: dict, found: Collector) -> Path:

@@ -1,11 +1,14 @@
 """Recorded runs: through papermill and in this process the same numbers, whole or not at all."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ctlib.book import record
 from ctlib.book.claims import record_of
@@ -74,14 +77,35 @@ def test_a_machine_without_jupyter_can_record_and_one_without_yaml_is_told_what_
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_without_claims_and_a_large_figure_are_refused(mini, monkeypatch):
-    claim = {"alpha-sum": {"values": [11.0]}}
-    big = {"board": (b"0" * 200_001, "A checkerboard")}
-    for found, says in ((Collector(), "checked no claim"), (Collector(claims=claim, figures=big), "200001 bytes")):
-        monkeypatch.setattr(record.inprocess, "run_cells", lambda *args, found=found: found)
-        with pytest.raises(BookError, match=says):
-            record.record(mini, "01-alpha", "laptop", in_process=True)
+def test_a_run_without_claims_is_refused(mini, monkeypatch):
+    monkeypatch.setattr(record.inprocess, "run_cells", lambda *args: Collector())
+    with pytest.raises(BookError, match="checked no claim"):
+        record.record(mini, "01-alpha", "laptop", in_process=True)
     assert not (mini.book / "results").exists()
+
+
+def _png(pixels) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="png")
+    return out.getvalue()
+
+
+def test_a_large_figure_is_scaled_down_whole_and_a_small_one_kept_as_it_is():
+    ramp = np.linspace(0, 255, 600, dtype=np.uint8)[:, None] * np.ones((1, 800), np.uint8)
+    noisy = np.stack([ramp] * 3, -1) ^ np.random.default_rng(0).integers(0, 8, (600, 800, 3), np.uint8)
+    large, small = _png(noisy), _png(ramp)
+    assert record.within(small, 100_000) == small
+    kept = record.within(large, 100_000)
+    assert len(kept) <= 100_000 < len(large)
+    with Image.open(io.BytesIO(kept)) as image:
+        assert image.size[0] / image.size[1] == pytest.approx(800 / 600, rel=0.01)
+        again = np.asarray(image.convert("L").resize((800, 600)), float)
+    assert np.abs(again - noisy.mean(-1)).mean() < 4  # grey levels of 255
+
+
+def test_a_figure_that_cannot_be_made_small_enough_is_an_error():
+    with pytest.raises(BookError, match="10 bytes"):
+        record.within(_png(np.zeros((50, 50), np.uint8)), 10)
 
 
 def test_a_new_record_takes_away_the_figures_of_the_old_one(mini):
