@@ -5,7 +5,7 @@ slice 0 the lowest z.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -103,6 +103,12 @@ class _Scan:
     @property
     def num_rays(self) -> int:
         return math.prod(self.sino_shape)
+
+    def finer(self, rays_per_bin: int) -> "_Scan":
+        """The same scan with every bin cut into this many narrower ones along each axis of the detector."""
+        k = _count("rays_per_bin", rays_per_bin)
+        rows = {"num_rows": self.num_rows * k, "row_pitch_mm": self.row_pitch_mm / k} if self.NDIM == 3 else {}
+        return replace(self, num_cols=self.num_cols * k, pitch_mm=self.pitch_mm / k, **rows)
 
     def columns(self, rays_per_bin: int = 1) -> np.ndarray:
         """Detector coordinate of the ray(s) of each column [mm]: (U,) or (U * rays_per_bin,)."""

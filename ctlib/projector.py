@@ -14,15 +14,18 @@ class Projector(LinearOperator):
         y = A(x)        (..., Y, X) -> (..., V, U)             line integrals: x in 1/mm gives y without unit
         x = A.T(y)      back                                   (..., Z, Y, X) and (..., V, R, U) for a cone beam
 
-    geometry  ParallelBeam, FanBeam or ConeBeam
-    backend   "auto" (fastest for the tensor's device) or one of Projector.backends()
+    geometry      ParallelBeam, FanBeam or ConeBeam
+    backend       "auto" (fastest for the tensor's device) or one of Projector.backends()
+    rays_per_bin  rays averaged over the width of a bin (and over its height, for a cone): about bin / pixel of them
+                  where bins are wider than pixels, for one ray does not see what lies beside it
 
     Leading axes are computed in one call. float32 or float64; dtype and device follow the input. Joseph's method,
     {cite}`joseph1982` (the astra engine: ASTRA's own models).
     """
 
-    def __init__(self, geometry, backend: str = "auto"):
+    def __init__(self, geometry, backend: str = "auto", rays_per_bin: int = 1):
         backends.resolve(backend, "cpu")
+        self._fine, self.rays_per_bin = geometry.finer(rays_per_bin), rays_per_bin
         self.geometry, self.volume, self.backend = geometry, geometry.volume, backend
         self.domain_shape, self.range_shape = geometry.volume.shape, geometry.sino_shape
         self._engines = {}
@@ -37,7 +40,7 @@ class Projector(LinearOperator):
     def _engine(self, device_type: str):
         name = backends.resolve(self.backend, device_type)
         if name not in self._engines:
-            self._engines[name] = backends.engine(name, self.geometry)
+            self._engines[name] = backends.engine(name, self._fine)
         return self._engines[name]
 
     def _apply(self, x: Tensor) -> Tensor:
@@ -50,11 +53,25 @@ class Projector(LinearOperator):
         given, wanted = (self.domain_shape, self.range_shape)[:: -1 if adjoint else 1]
         lead, engine = t.shape[: t.ndim - len(given)], self._engine(t.device.type)
         if adjoint:
-            return engine.adjoint(t.reshape(-1, self.geometry.num_rays)).reshape(*lead, *wanted)
-        return engine.forward(t.reshape(-1, *given)).reshape(*lead, *wanted)
+            return engine.adjoint(self._spread(t).reshape(-1, self._fine.num_rays)).reshape(*lead, *wanted)
+        return self._average(engine.forward(t.reshape(-1, *given))).reshape(*lead, *wanted)
+
+    def _average(self, y: Tensor) -> Tensor:
+        """Mean over the rays of each bin: (B, rays) -> (B, V, [R,] U)."""
+        k, y = self.rays_per_bin, y.reshape(-1, *self._fine.sino_shape)
+        for axis in range(2, y.ndim) if k > 1 else ():
+            y = y.unflatten(axis, (-1, k)).mean(axis + 1)
+        return y
+
+    def _spread(self, y: Tensor) -> Tensor:
+        """The transpose of `_average`."""
+        k = self.rays_per_bin
+        for axis in range(1 - len(self.range_shape), 0) if k > 1 else ():
+            y = (y / k).repeat_interleave(k, axis)
+        return y
 
     def __repr__(self) -> str:
-        return f"Projector({self.geometry}, backend={self.backend!r})"
+        return f"Projector({self.geometry}, backend={self.backend!r}, rays_per_bin={self.rays_per_bin})"
 
 
 class _Product(torch.autograd.Function):

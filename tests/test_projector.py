@@ -16,7 +16,7 @@ from ctlib.projector import Projector
 
 OURS = ("numba", "sparse", "torch")
 RULES = settings(deadline=None, max_examples=15, derandomize=True)
-sizes, lengths = st.integers(1, 24), st.floats(0.3, 3.0)
+sizes, lengths = st.integers(1, 70), st.floats(0.3, 3.0)
 
 
 @st.composite
@@ -51,8 +51,8 @@ def random_pair(geometry, batch=(), dtype=torch.float64):
 @given(geometry=geometries())
 def test_the_adjoint_is_exact(backend, geometry):
     A = Projector(geometry, backend)
-    assert dot_test(A, torch.Generator().manual_seed(1), batch=(2,)) < 1e-12
-    assert dot_test(A, torch.Generator().manual_seed(1), dtype=torch.float32) < 1e-6
+    assert dot_test(A, torch.Generator().manual_seed(1), batch=(5,)) < 1e-12
+    assert dot_test(A, torch.Generator().manual_seed(1), batch=(5,), dtype=torch.float32) < 1e-6
     x, y = random_pair(geometry)
     assert A.T.T is A
     assert torch.equal(A.T.T(x), A(x))
@@ -63,7 +63,7 @@ def test_the_adjoint_is_exact(backend, geometry):
 @RULES
 @given(geometry=geometries(("parallel", "fan"), square=True))
 def test_the_adjoint_of_astras_matrix_is_exact(geometry):
-    assert dot_test(Projector(geometry, "astra"), torch.Generator().manual_seed(1), batch=(2,)) < 1e-12
+    assert dot_test(Projector(geometry, "astra"), torch.Generator().manual_seed(1), batch=(5,)) < 1e-12
 
 
 @RULES
@@ -163,18 +163,17 @@ def test_parallel_beam_equals_astras_linear_model(geometry):
     turn = np.abs(np.mod(np.asarray(geometry.angles), np.pi / 2) - np.pi / 4)
     assume(turn.min() > 1e-3)
     x, _ = random_pair(geometry)
-    expected = run_astra(geometry, x, "linear")
-    difference = (Projector(geometry)(x) - expected).norm()
-    assert difference <= 1e-5 * (expected.norm() + geometry.volume.voxel_mm[0])
+    difference = (Projector(geometry)(x) - run_astra(geometry, x, "linear")).norm()
+    assert difference <= 1e-5 * Projector(geometry)(x.abs()).norm()  # rounding scales with what is added, not the sum
 
 
 @RULES
 @given(geometry=geometries(("fan",), square=True))
 def test_the_astra_engine_is_astras_fan_projector(geometry):
     x, _ = random_pair(geometry)
-    expected = run_astra(geometry, x, "line_fanflat")
-    difference = (Projector(geometry, "astra")(x) - expected).norm()
-    assert difference <= 1e-4 * (expected.norm() + geometry.volume.voxel_mm[0])
+    A = Projector(geometry, "astra")
+    difference = (A(x) - run_astra(geometry, x, "line_fanflat")).norm()
+    assert difference <= 1e-4 * A(x.abs()).norm()
 
 
 def test_fan_beam_agrees_with_astra_as_well_as_two_discretisations_can():

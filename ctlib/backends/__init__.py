@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from ctlib.errors import ArgumentError
+from ctlib.errors import ArgumentError, MissingDependency
 
 BACKENDS = ("numba", "torch", "sparse", "astra")
 
@@ -27,7 +27,10 @@ def resolve(name: str, device_type: str) -> str:
 def engine(name: str, geometry):
     """A new engine of this name for a geometry: `.forward` (B, *shape) -> (B, rays), `.adjoint` back."""
     if name == "numba":
-        from ctlib.backends.numba_engine import NumbaEngine as Engine
+        try:
+            from ctlib.backends.numba_engine import NumbaEngine as Engine
+        except ImportError as error:
+            raise MissingDependency("numba", "the compiled CPU engine") from error
     elif name == "torch":
         from ctlib.backends.torch_engine import TorchEngine as Engine
     elif name == "sparse":

@@ -23,47 +23,6 @@ def _span(a, b, size, num):
 
 
 @njit(parallel=True, cache=True)
-def forward_2d(image, rays, start, slope, length, sino):
-    """sino[ray] = length * sum over planes of the interpolated image; image (Q, N + 2, B), sino (num_rays, B)."""
-    num, size, batch = image.shape[0], image.shape[1] - 2, image.shape[2]
-    for r in prange(rays.size):
-        a, b = start[r, 0], slope[r, 0]
-        total = np.zeros(batch, image.dtype)
-        weight = np.empty(2, image.dtype)
-        low, high = _span(a, b, size, num)
-        for q in range(low, high):
-            c = a + b * q
-            if -1.0 < c < size:
-                i = math.floor(c)
-                weight[1] = c - i
-                weight[0] = 1.0 - (c - i)
-                w0, w1 = weight[0], weight[1]
-                for k in range(batch):
-                    total[k] += w0 * image[q, i + 1, k] + w1 * image[q, i + 2, k]
-        weight[0] = length[r]
-        for k in range(batch):
-            sino[rays[r], k] = weight[0] * total[k]
-
-
-@njit(parallel=True, cache=True)
-def adjoint_2d(sino, rays, start, slope, length, image):
-    """image += transpose of `forward_2d` applied to sino."""
-    num, size, batch = image.shape[0], image.shape[1] - 2, image.shape[2]
-    for q in prange(num):
-        weight = np.empty(2, image.dtype)
-        for r in range(rays.size):
-            c = start[r, 0] + slope[r, 0] * q
-            if -1.0 < c < size:
-                i = math.floor(c)
-                weight[1] = (c - i) * length[r]
-                weight[0] = (1.0 - (c - i)) * length[r]
-                w0, w1 = weight[0], weight[1]
-                for k in range(batch):
-                    image[q, i + 1, k] += w0 * sino[rays[r], k]
-                    image[q, i + 2, k] += w1 * sino[rays[r], k]
-
-
-@njit(parallel=True, cache=True)
 def forward_3d(image, rays, start, slope, length, sino):
     """As `forward_2d` with bilinear interpolation; image (Q, N + 2, M + 2, B)."""
     num, rows, cols, batch = image.shape[0], image.shape[1] - 2, image.shape[2] - 2, image.shape[3]

@@ -1,35 +1,113 @@
-"""CPU engine: compiled loops over the ray tables, the batch in one call."""
+"""CPU engines: compiled loops over the ray tables, the batch in one call."""
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ctlib.backends import numba_2d, numba_3d
 from ctlib.backends.plan import plan
-from ctlib.errors import MissingDependency
+from ctlib.backends.runs import LANES, REACH, TILE, Runs, runs
+
+PRODUCTS = {1: (numba_2d.forward_1, numba_2d.adjoint_1), 4: (numba_2d.forward_4, numba_2d.adjoint_4)}
 
 
-class NumbaEngine:
-    """Joseph's method on CPU tensors (float32 or float64); images (B, *shape), sinograms (B, rays)."""
+def groups(batch: int):
+    """(images per group, slice of the batch): as many fours as fit, then ones."""
+    fours = batch - batch % 4
+    if fours:
+        yield 4, slice(0, fours)
+    if batch > fours:
+        yield 1, slice(fours, batch)
+
+
+def whole_groups(t: Tensor) -> Tensor:
+    """The batch, or with one image of zeros more where a group of four is then complete: three ones cost more."""
+    return torch.cat([t, torch.zeros_like(t[:1])]) if len(t) % 4 == 3 else t
+
+
+class Numba2D:
+    """Joseph's method on CPU tensors (float32 or float64); images (B, Y, X), sinograms (B, rays)."""
 
     name = "numba"
 
     def __init__(self, geometry):
-        try:
-            from ctlib.backends import numba_kernels as kernels
-        except ImportError as error:
-            raise MissingDependency("numba", "the compiled CPU engine") from error
-        flat = geometry.volume.ndim == 2
-        self._forward, self._adjoint = (
-            (kernels.forward_2d, kernels.adjoint_2d) if flat else (kernels.forward_3d, kernels.adjoint_3d)
-        )
-        self.groups, self.shape, self.num_rays = plan(geometry), geometry.volume.shape, geometry.num_rays
+        self.runs, self.shape = runs(geometry), geometry.volume.shape
+        self.num_rays = geometry.num_rays
+        self.tables = {}  # dtype -> tables of each main axis in that type
+
+    def _tables(self, dtype):
+        if dtype not in self.tables:
+            real = torch.empty(0, dtype=dtype).numpy().dtype
+            self.tables[dtype] = [_Tables(r, real) for r in self.runs]
+        return self.tables[dtype]
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, x = len(x), whole_groups(x)
+        sino = x.new_zeros(len(x), self.num_rays)
+        for t in self._tables(x.dtype):
+            for images, part in groups(len(x)):
+                t.forward(x[part], images, sino[part].numpy())
+        return sino[:batch]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        batch, y = len(y), whole_groups(y).contiguous()
+        image = y.new_zeros(len(y), *self.shape)
+        for t in self._tables(y.dtype):
+            for images, part in groups(len(y)):
+                t.add_adjoint(y[part].numpy(), images, image[part])
+        return image[:batch]
+
+
+class _Tables:
+    """The runs of one main axis in one precision, and the two products for one group size."""
+
+    def __init__(self, r: Runs, real):
+        self.axis, self.num, self.size, self.slack = r.axis, r.num, r.size, r.slack
+        start, slope, length, inverse = (t.astype(real) for t in (r.start, r.slope, r.length, r.inverse))
+        self.rays, self.length = r.rays, length
+        self.forward_tables = (r.rays, start, slope, length, r.span, r.close)
+        self.adjoint_tables = (start, slope, r.first, r.count, inverse, r.taps, r.near)
+        self.reach = -(-int(r.taps.max()) // LANES) * LANES + REACH  # zeros behind the last ray
+        self.width = -(-int(r.count.max()) // LANES) * LANES + self.reach
+
+    def forward(self, x: Tensor, images: int, sino: np.ndarray) -> None:
+        """sino (B, rays) of these rays; B a multiple of `images`."""
+        grouped = x.reshape(-1, images, *x.shape[1:]).movedim(2 + self.axis, 1)  # (groups, planes, images, pixels)
+        packed = x.new_zeros(len(grouped), self.num, images, -(-(self.size + 2 + REACH) // LANES) * LANES)
+        packed[..., 1 : self.size + 1] = grouped
+        grid = (len(grouped), self.num, self.size)
+        parts = 4 * numba.get_num_threads()
+        PRODUCTS[images][0](packed.view(-1).numpy(), packed.shape[-1], grid, self.forward_tables, parts, sino)
+
+    def add_adjoint(self, y: np.ndarray, images: int, out: Tensor) -> None:
+        """out (B, Y, X) += the adjoint of these rays; B a multiple of `images`."""
+        stride, pixels, count = self.rays.size + self.reach, -(-self.size // LANES) * LANES, len(y) // images
+        packed = np.empty(len(y) * stride, y.dtype)
+        numba_2d.pack_sinogram(y, self.rays, self.length, stride, packed)
+        planes = out.new_zeros(count, self.num, images, pixels)
+        grid = (pixels, self.num, self.size, self.width, self.reach, self.slack)
+        items = count * -(-self.num // TILE)
+        PRODUCTS[images][1](packed, stride, grid, self.adjoint_tables, TILE, items, planes.view(-1).numpy())
+        out += planes[..., : self.size].movedim(1, 2 + self.axis).flatten(0, 1)
+
+
+class Numba3D:
+    """Joseph's method on CPU tensors (float32 or float64); images (B, Z, Y, X), sinograms (B, rays)."""
+
+    name = "numba"
+
+    def __init__(self, geometry):
+        self.groups, self.shape = plan(geometry), geometry.volume.shape
+        self.num_rays = geometry.num_rays
 
     def forward(self, x: Tensor) -> Tensor:
         sino = x.new_zeros(self.num_rays, x.shape[0])
         for g in self.groups:
             planes = x.movedim(0, -1).movedim(g.axis, 0)
             planes = pad(planes, (0, 0) + (1, 1) * (len(self.shape) - 1)).contiguous()
-            self._forward(planes.numpy(), g.rays, g.start, g.slope, g.length, sino.numpy())
+            numba_3d.forward_3d(planes.numpy(), g.rays, g.start, g.slope, g.length, sino.numpy())
         return sino.T.contiguous()
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -37,12 +115,12 @@ class NumbaEngine:
         for g in self.groups:
             others = [n for i, n in enumerate(self.shape) if i != g.axis]
             planes = y.new_zeros(self.shape[g.axis], *(n + 2 for n in others), y.shape[0])
-            self._adjoint(sino.numpy(), g.rays, g.start, g.slope, g.length, planes.numpy())
+            numba_3d.adjoint_3d(sino.numpy(), g.rays, g.start, g.slope, g.length, planes.numpy())
             inner = planes[(slice(None), *(slice(1, -1),) * len(others))]
             image += inner.movedim(0, g.axis).movedim(-1, 0)
         return image
 
 
-def supports(x: Tensor) -> bool:
-    """Whether this engine takes the tensor: on the CPU, float32 or float64."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+def NumbaEngine(geometry):
+    """The engine for a geometry's number of dimensions."""
+    return (Numba2D if geometry.volume.ndim == 2 else Numba3D)(geometry)

@@ -1,0 +1,80 @@
+"""The tables of the SIMD engines: every ray once, rising, and an inverse map that finds all rays a pixel may meet."""
+
+import numpy as np
+import pytest
+
+from ctlib.backends.plan import plan
+from ctlib.backends.runs import LANES, TILE, runs
+from ctlib.geometry import FanBeam, ParallelBeam, Volume
+
+SCANS = {
+    "parallel": ParallelBeam(Volume((48, 40)), 37, 71, 0.8, detector_offset_mm=1.3),
+    "coarse bins": ParallelBeam(Volume((48, 40)), 12, 17, 3.5),
+    "fine bins": ParallelBeam(Volume((24, 30)), 12, 200, 0.2),
+    "wide fan": FanBeam(Volume((60, 33), (0.7, 1.0)), 29, 97, 2.0, source_origin_mm=31.0, source_detector_mm=70.0),
+    "narrow detector": FanBeam(Volume((20, 20)), 5, 3, 1.0, source_origin_mm=50.0, source_detector_mm=70.0),
+}
+
+
+@pytest.fixture(params=SCANS)
+def scan(request):
+    return SCANS[request.param]
+
+
+def test_every_ray_stands_in_one_run_with_the_plan_s_numbers(scan):
+    found = np.concatenate([r.rays[r.rays >= 0] for r in runs(scan)])
+    assert sorted(found) == list(range(scan.num_rays))
+    for r, group in zip(runs(scan), plan(scan), strict=True):
+        start = np.empty(scan.num_rays)
+        start[group.rays] = group.start[:, 0] + group.slope[:, 0] * r.middle[0] - r.middle[1]
+        real = r.rays >= 0
+        np.testing.assert_array_equal(r.start[real], start[r.rays[real]])
+        assert (r.length[~real] == 0).all()
+        assert r.count.sum() == real.sum()
+        assert (r.first % LANES == 0).all()
+
+
+def test_places_rise_along_every_run_on_every_plane(scan):
+    for r in runs(scan):
+        q = np.arange(r.num) - r.middle[0]
+        for a, n in zip(r.first, r.count, strict=True):
+            x = r.start[a : a + n, None] + r.slope[a : a + n, None] * q
+            assert (np.diff(x, axis=0) > 0).all()
+
+
+def test_a_block_s_span_holds_every_plane_on_which_it_meets_the_grid(scan):
+    for r in runs(scan):
+        x = r.start[:, None] + r.slope[:, None] * (np.arange(r.num) - r.middle[0]) + r.middle[1]
+        over = ((x > -1) & (x < r.size) & (r.rays[:, None] >= 0)).reshape(-1, LANES, r.num).any(1)
+        for block, (low, high) in zip(over, r.span, strict=True):
+            assert not block[:low].any()
+            assert not block[high:].any()
+
+
+def test_the_candidates_of_a_pixel_hold_every_ray_that_meets_it(scan):
+    """As the kernel counts: from ceil(s - slack), s the ray at place pixel - 1, `taps` rays on."""
+    for r in runs(scan):
+        pixel = np.arange(r.size) - r.middle[1]
+        for run, (a, n, p) in enumerate(zip(r.first, r.count, r.inverse, strict=True)):
+            for q in range(r.num):
+                c = q - r.middle[0]
+                x = r.start[a : a + n] + r.slope[a : a + n] * c
+                s = (p[0] + p[1] * c + p[2] * (pixel - 1)) / (1 + p[3] * c + p[4] * (pixel - 1))
+                for error in (-0.99 * r.slack, 0.99 * r.slack):  # what float32 may do to s
+                    begin = np.clip(np.ceil(s + error - r.slack), 0, n)
+                    meets = np.abs(x[:, None] - pixel) < 1 - 1e-9
+                    ray = np.arange(n)[:, None]
+                    assert not (meets & ((ray < begin) | (ray >= begin + r.taps[run, q // TILE]))).any()
+
+
+def test_the_permutation_s_reach_is_kept():
+    for scan in SCANS.values():
+        for r in runs(scan):
+            ends = r.start[:, None] + r.slope[:, None] * (np.array([0, r.num - 1]) - r.middle[0])
+            ends = np.where((r.rays >= 0)[:, None], ends, np.nan).reshape(-1, LANES, 2)
+            width = np.nanmax(ends, axis=1) - ends[:, 0]
+            assert (width[r.close] <= 2 * LANES - 3).all()
+    assert not runs(SCANS["coarse bins"])[0].close.all()  # so the other path is used too
+    assert not runs(SCANS["fine bins"])[0].near.any()
+    assert runs(SCANS["parallel"])[0].close.all()
+    assert runs(SCANS["parallel"])[0].near.all()
