@@ -60,6 +60,11 @@ class Volume:
         """Size of the grid along each axis [mm]."""
         return tuple(n * s for n, s in zip(self.shape, self.voxel_mm, strict=True))
 
+    @property
+    def reach_mm(self) -> float:
+        """Distance from the axis at which interpolation between voxels ends: half a voxel beyond the corners [mm]."""
+        return math.hypot(*(e + s for e, s in zip(self.extent_mm[-2:], self.voxel_mm[-2:], strict=True))) / 2
+
     def axis(self, i: int) -> np.ndarray:
         """Coordinates of the voxel centres along axis i [mm]; the y axis descends, for row 0 is the top."""
         centres = (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.voxel_mm[i]
@@ -207,16 +212,20 @@ class ConeBeam(_Scan):
         k = np.arange(self.num_rows * rays_per_bin)
         return ((k + 0.5) / rays_per_bin - self.num_rows / 2) * self.row_pitch_mm
 
+    def columns_in_plane(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """(source points, source to cell) of the detector columns in (y, x) [mm], float64 (V, U, 2)."""
+        t, u = np.asarray(self.angles)[:, None], self.columns(rays_per_bin)[None, :]
+        behind = self.source_detector_mm - self.source_origin_mm
+        source = np.stack([-np.cos(t) + 0 * u, np.sin(t) + 0 * u], -1) * self.source_origin_mm
+        cell = np.stack([u * np.sin(t) + behind * np.cos(t), u * np.cos(t) - behind * np.sin(t)], -1)
+        return source, cell - source
+
     def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """(source points, unit directions) of the rays in (x, y, z) [mm], float64 (V, R, U, 3)."""
-        t = np.asarray(self.angles)[:, None, None]
-        v, u = self.rows(rays_per_bin)[None, :, None], self.columns(rays_per_bin)[None, None, :]
-        zero, behind = 0 * (t + v + u), self.source_detector_mm - self.source_origin_mm
-        source = np.stack([np.sin(t) + zero, -np.cos(t) + zero, zero], -1) * self.source_origin_mm
-        cell = np.stack(
-            [u * np.cos(t) - behind * np.sin(t) + zero, u * np.sin(t) + behind * np.cos(t) + zero, v + zero], -1
-        )
-        return source, _unit(cell - source)
+        source, direction = (p[:, None, :, ::-1] for p in self.columns_in_plane(rays_per_bin))
+        height = self.rows(rays_per_bin)[None, :, None, None] + 0 * direction[..., :1]
+        source = source + 0 * height
+        return np.concatenate([source, 0 * height], -1), _unit(np.concatenate([direction + 0 * height, height], -1))
 
 
 def _unit(d: np.ndarray) -> np.ndarray:
@@ -224,8 +233,9 @@ def _unit(d: np.ndarray) -> np.ndarray:
 
 
 def _check_source(volume: Volume, source_origin_mm: float) -> None:
-    reach = math.hypot(*volume.extent_mm[-2:]) / 2
-    if source_origin_mm <= reach:
+    if source_origin_mm <= volume.reach_mm:
         raise ArgumentError(
-            "source_origin_mm", source_origin_mm, f"more than {reach:g}: the source must stay outside the grid"
+            "source_origin_mm",
+            source_origin_mm,
+            f"more than {volume.reach_mm:g}: the source must stay half a voxel outside the grid",
         )

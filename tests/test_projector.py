@@ -34,8 +34,8 @@ def geometries(draw, kinds=("parallel", "fan", "cone"), square=False):
     }  # fmt: skip
     if kind == "parallel":
         return ParallelBeam(**common)
-    reach = float(np.hypot(*volume.extent_mm[-2:])) / 2
-    origin = reach * draw(st.floats(1.1, 4.0)) + 0.1
+    reach = volume.reach_mm
+    origin = reach * draw(st.floats(1.1, 4.0))
     common |= {"source_origin_mm": origin, "source_detector_mm": origin * draw(st.floats(0.8, 2.5))}
     return FanBeam(**common) if kind == "fan" else ConeBeam(**common, num_rows=draw(st.integers(1, 6)))
 

@@ -28,9 +28,11 @@ def engine(name: str, geometry):
     """A new engine of this name for a geometry: `.forward` (B, *shape) -> (B, rays), `.adjoint` back."""
     if name == "numba":
         try:
-            from ctlib.backends.numba_engine import NumbaEngine as Engine
+            from ctlib.backends.numba_engine_2d import Numba2D
+            from ctlib.backends.numba_engine_3d import Numba3D
         except ImportError as error:
             raise MissingDependency("numba", "the compiled CPU engine") from error
+        Engine = Numba2D if geometry.volume.ndim == 2 else Numba3D
     elif name == "torch":
         from ctlib.backends.torch_engine import TorchEngine as Engine
     elif name == "sparse":

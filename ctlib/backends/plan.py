@@ -32,6 +32,10 @@ class RayGroup:
     length: np.ndarray
 
 
+PREFERENCE = {2: 1 + 1e-9 * np.array([1, 0]), 3: 1 + 1e-9 * np.array([0, 2, 1])}
+"""Factors that decide the main axis of rays exactly between two: y before x before z, whatever the rounding."""
+
+
 @lru_cache(maxsize=32)
 def plan(geometry) -> tuple[RayGroup, ...]:
     """The ray tables of a geometry, one group per main axis that occurs."""
@@ -42,7 +46,7 @@ def plan(geometry) -> tuple[RayGroup, ...]:
     first = np.array([volume.axis(i)[0] for i in range(d)])  # mm of index 0
     step = np.array([-s if i == d - 2 else s for i, s in enumerate(volume.voxel_mm)])  # mm per index; y descends
     index, speed = (points - first) / step, directions / step  # speed: indices per mm
-    main = np.abs(speed).argmax(axis=1)
+    main = (np.abs(speed) * PREFERENCE[d]).argmax(axis=1)
     groups = []
     for axis in range(d):
         rays = np.flatnonzero(main == axis)

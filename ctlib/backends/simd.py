@@ -107,7 +107,9 @@ def _binary(emit):
     return operation
 
 
+add = _binary(lambda builder, dtype, x, y: builder.fadd(x, y))
 sub = _binary(lambda builder, dtype, x, y: builder.fsub(x, y))
+mul = _binary(lambda builder, dtype, x, y: builder.fmul(x, y))
 low = _binary(lambda builder, dtype, x, y: builder.select(builder.fcmp_ordered("<", x, y), x, y))
 high = _binary(_larger)
 floor, ceil = _unary(_llvm("floor")), _unary(_llvm("ceil"))

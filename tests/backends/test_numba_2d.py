@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.backends.numba_engine import groups
+from ctlib.backends.numba_engine_2d import groups
 from ctlib.geometry import FanBeam, ParallelBeam, Volume
 from ctlib.projector import Projector
 

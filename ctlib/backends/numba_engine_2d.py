@@ -4,10 +4,8 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from ctlib.backends import numba_2d, numba_3d
-from ctlib.backends.plan import plan
+from ctlib.backends import numba_2d
 from ctlib.backends.runs import LANES, REACH, TILE, Runs, runs
 
 PRODUCTS = {1: (numba_2d.forward_1, numba_2d.adjoint_1), 4: (numba_2d.forward_4, numba_2d.adjoint_4)}
@@ -91,36 +89,3 @@ class _Tables:
         items = count * -(-self.num // TILE)
         PRODUCTS[images][1](packed, stride, grid, self.adjoint_tables, TILE, items, planes.view(-1).numpy())
         out += planes[..., : self.size].movedim(1, 2 + self.axis).flatten(0, 1)
-
-
-class Numba3D:
-    """Joseph's method on CPU tensors (float32 or float64); images (B, Z, Y, X), sinograms (B, rays)."""
-
-    name = "numba"
-
-    def __init__(self, geometry):
-        self.groups, self.shape = plan(geometry), geometry.volume.shape
-        self.num_rays = geometry.num_rays
-
-    def forward(self, x: Tensor) -> Tensor:
-        sino = x.new_zeros(self.num_rays, x.shape[0])
-        for g in self.groups:
-            planes = x.movedim(0, -1).movedim(g.axis, 0)
-            planes = pad(planes, (0, 0) + (1, 1) * (len(self.shape) - 1)).contiguous()
-            numba_3d.forward_3d(planes.numpy(), g.rays, g.start, g.slope, g.length, sino.numpy())
-        return sino.T.contiguous()
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        sino, image = y.T.contiguous(), y.new_zeros(y.shape[0], *self.shape)
-        for g in self.groups:
-            others = [n for i, n in enumerate(self.shape) if i != g.axis]
-            planes = y.new_zeros(self.shape[g.axis], *(n + 2 for n in others), y.shape[0])
-            numba_3d.adjoint_3d(sino.numpy(), g.rays, g.start, g.slope, g.length, planes.numpy())
-            inner = planes[(slice(None), *(slice(1, -1),) * len(others))]
-            image += inner.movedim(0, g.axis).movedim(-1, 0)
-        return image
-
-
-def NumbaEngine(geometry):
-    """The engine for a geometry's number of dimensions."""
-    return (Numba2D if geometry.volume.ndim == 2 else Numba3D)(geometry)
