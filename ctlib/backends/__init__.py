@@ -1,22 +1,32 @@
 """Engines behind the projector: all evaluate the same plan; `auto` is the fastest for the tensor's device."""
 
 import importlib.util
+import os
 
 from ctlib.errors import ArgumentError, MissingDependency
 
-BACKENDS = ("numba", "torch", "sparse", "astra")
+BACKENDS = ("numba", "triton", "torch", "sparse", "astra")
 
 
 def available() -> tuple[str, ...]:
-    """Names of the engines whose packages are installed."""
-    needs = {"numba": "numba", "astra": "astra"}
-    return tuple(b for b in BACKENDS if b not in needs or importlib.util.find_spec(needs[b]))
+    """Names of the engines whose packages are installed, and triton only where it can run."""
+    needs = {"numba": "numba", "astra": "astra", "triton": "triton"}
+    there = (b for b in BACKENDS if b not in needs or importlib.util.find_spec(needs[b]))
+    return tuple(b for b in there if b != "triton" or _triton_runs())
+
+
+def _triton_runs() -> bool:
+    """On a CUDA device, or anywhere in Triton's interpreter."""
+    import torch
+
+    return torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def resolve(name: str, device_type: str) -> str:
     """The engine that `auto` (or a name) stands for on a device."""
     if name == "auto":
-        return "numba" if device_type == "cpu" and "numba" in available() else "torch"
+        fastest = {"cpu": "numba", "cuda": "triton"}.get(device_type)
+        return fastest if fastest in available() else "torch"
     if name not in BACKENDS:
         raise ArgumentError("backend", repr(name), f"'auto' or one of {', '.join(BACKENDS)}")
     if name == "numba" and device_type != "cpu":
@@ -33,6 +43,11 @@ def engine(name: str, geometry):
         except ImportError as error:
             raise MissingDependency("numba", "the compiled CPU engine") from error
         Engine = Numba2D if geometry.volume.ndim == 2 else Numba3D
+    elif name == "triton":
+        try:
+            from ctlib.backends.triton_engine import TritonEngine as Engine
+        except ImportError as error:
+            raise MissingDependency("triton", "the GPU engine") from error
     elif name == "torch":
         from ctlib.backends.torch_engine import TorchEngine as Engine
     elif name == "sparse":

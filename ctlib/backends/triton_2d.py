@@ -1,14 +1,21 @@
 """The 2-D products of the GPU engine: Joseph's method, a ray per lane one way and a pixel per lane the other.
 
-Rays stand in the order of the runs (`ctlib.backends.runs`). Both kernels evaluate X = fma(slope, q, start) from the same
-tables with the same rounding, so one is the exact transpose of the other; every entry of a result is written by one
+Rays stand in the order of the runs (`ctlib.backends.runs`). Both products evaluate X = fma(slope, q, start) from one
+table with the same rounding, so each is the exact transpose of the other; every entry of a result is written by one
 lane, which adds its terms in one order: no atomics. Some images of the batch share positions and weights.
 
-q and X are counted from the middle of the grid. Images are padded with zeros, one pixel before a line and two behind.
+q and X are counted from the middle of the grid. Images are padded with two zeros before and behind a line.
 """
 
 import triton
 import triton.language as tl
+
+COUNTS = ("num", "size", "slices", "rows", "batch")  # stay numbers of the GPU also where they are 1
+
+
+def kernel(fn):
+    """Compile a kernel for the GPU, once for all counts."""
+    return triton.jit(fn, do_not_specialize=[name for name in COUNTS if name in fn.__code__.co_varnames])
 
 
 @triton.jit
@@ -32,11 +39,14 @@ def clamp(x, low, high):
 
 @triton.jit
 def below(x, size):
-    """(pixel below x, its offset in a padded line, weight of the pixel above) of a place x on a line of pixels."""
+    """(offset of the pixel below x in a padded line, weight of the pixel above) for a place x on a line of pixels.
+
+    One pixel outside, at -1 or `size`, either neighbour may count as the one below: hence two zeros at each end.
+    """
     half = size // 2
     x = clamp(x, (-1 - half).to(x.dtype), (size - half).to(x.dtype))
     cell, offset = nearest(x - 0.5)
-    return offset + (half + 1), x - cell
+    return offset + (half + 2), x - cell
 
 
 @triton.jit
@@ -60,7 +70,7 @@ def zeros(BLOCK: tl.constexpr, DTYPE: tl.constexpr, COUNT: tl.constexpr):
     return sums
 
 
-@triton.jit
+@kernel
 def forward_2d(
     image, sino, rays, start, slope, length, span, num, size, width, batch, image_step, sino_step,
     IMAGES: tl.constexpr, BLOCK: tl.constexpr,
@@ -83,11 +93,11 @@ def forward_2d(
         q, line = q + 1.0, line + width
     place, path = tl.load(rays + lane), tl.load(length + lane)
     for k in tl.static_range(IMAGES):
-        at = one_of(sino, group + k, batch, sino_step) + place
-        tl.store(at, path * sums[k], mask=(place >= 0) & (group + k < batch))
+        if group + k < batch:
+            tl.store(one_of(sino, group + k, batch, sino_step) + place, path * sums[k], mask=place >= 0)
 
 
-@triton.jit
+@kernel
 def pack_2d(sino, packed, rays, length, sino_step, packed_step, BLOCK: tl.constexpr):
     """packed[b, lane] = length * sino[b, rays], 0 for padding."""
     lane, b = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1).to(tl.int64)
@@ -119,10 +129,18 @@ def _add_ray(sums, sino, start, slope, ray, q, c, group, batch, sino_step, IMAGE
 
 
 @triton.jit
+def put(at, value, inside, ADD: tl.constexpr):
+    """Store a result, or add it to what stands there."""
+    if ADD:
+        value += tl.load(at, mask=inside, other=0.0)
+    tl.store(at, value, mask=inside)
+
+
+@kernel
 def adjoint_2d(
     sino, image, start, slope, maps, first, count, taps, num_runs, tiles, num, size, batch,
     sino_step, image_step, plane_step, pixel_step,
-    TAPS: tl.constexpr, CURVED: tl.constexpr, ADD: tl.constexpr, IMAGES: tl.constexpr,
+    TAPS: tl.constexpr, MORE: tl.constexpr, CURVED: tl.constexpr, ADD: tl.constexpr, IMAGES: tl.constexpr,
     PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """image[b, plane, pixel] (+)= sum over rays of hat(X - pixel) * sino; sino (batch, lanes) packed.
@@ -140,11 +158,10 @@ def adjoint_2d(
         ray = first_ray(maps, first, count, run, q, c, CURVED)
         for k in tl.static_range(TAPS):
             sums = _add_ray(sums, sino, start, slope, ray + k, q, c, group, batch, sino_step, IMAGES)
-        for k in range(TAPS, tl.load(taps + run * tiles + tile)):
-            sums = _add_ray(sums, sino, start, slope, ray + k, q, c, group, batch, sino_step, IMAGES)
-    here = plane * plane_step + pixel * pixel_step
+        if MORE:
+            for k in range(TAPS, tl.load(taps + run * tiles + tile)):
+                sums = _add_ray(sums, sino, start, slope, ray + k, q, c, group, batch, sino_step, IMAGES)
+    here, inside = plane * plane_step + pixel * pixel_step, (plane < num) & (pixel < size)
     for k in tl.static_range(IMAGES):
-        at = one_of(image, group + k, batch, image_step) + here
-        inside = (plane < num) & (pixel < size) & (group + k < batch)
-        before = tl.load(at, mask=inside, other=0.0) if ADD else 0.0
-        tl.store(at, sums[k] + before, mask=inside)
+        if group + k < batch:
+            put(one_of(image, group + k, batch, image_step) + here, sums[k], inside, ADD)
