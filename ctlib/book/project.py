@@ -43,9 +43,10 @@ class Project:
         return self.root / "tests" / "reference"
 
     def chapters(self) -> list[str]:
-        """Slugs of everything that papermill runs: numbered chapters, then labs."""
-        numbered, labs = self.book.glob("[0-9][0-9]-*.md"), self.book.glob("lab-*.md")
-        return sorted(p.stem for p in numbered) + sorted(p.stem for p in labs)
+        """Slugs of everything that papermill runs: numbered chapters, then labs and other pages with code."""
+        numbered = sorted(p.stem for p in self.book.glob("[0-9][0-9]-*.md"))
+        others = (p for p in self.book.glob("*.md") if p.stem not in numbered)
+        return numbered + sorted(p.stem for p in others if p.read_text(encoding="utf-8").startswith("---\njupytext:"))
 
     def slug(self, name: str) -> str:
         """The slug that a person's name for a chapter means: `02`, `deep-image-prior` or the whole slug."""

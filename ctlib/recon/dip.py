@@ -139,7 +139,7 @@ def fit_dip(
         x = net(perturbed(z, reg_noise, generator))[0, 0]  # (Y, X)
         energy = data_energy(A, x, x0)
         if not torch.isfinite(energy):
-            raise ConvergenceError(f"fit_dip: the energy is {float(energy)} at step {step}; lower lr = {lr}")
+            raise ConvergenceError(f"fit_dip: the energy is {energy.item()} at step {step}; lower lr = {lr}")
         average = moving_average(average, x.detach(), ema)
         fit.variance.append(moving.update(x.detach()))
         log_step(fit, energy, x.detach(), average, truth, held_out)

@@ -1,4 +1,4 @@
-"""Filtered back-projection, parallel beam and flat-detector fan beam, in physical units."""
+"""Filtered back-projection in physical units: parallel beam, flat-detector fan beam, flat-detector cone beam (FDK)."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
-from ctlib.geometry import FanBeam, ParallelBeam
+from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 from ctlib.recon._common import require_range
 from ctlib.recon.backproject import backproject
 
@@ -14,35 +14,39 @@ WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
 
 def fbp(A, y: Tensor, window: str = "ram-lak") -> Tensor:
-    """Filtered back-projection [1/mm], {cite}`kak2001` chapter 3: (..., V, U) line integrals -> (..., Y, X).
+    """Filtered back-projection [1/mm], {cite}`kak2001` chapter 3: line integrals (..., V, U) -> (..., Y, X).
 
         parallel: x(r) = sum_v w_v (h * y_v)(u),               w_v: the share of pi that view v stands for
         fan:      x(r) = sum_v w_v/2 (SO/L)^2 (h * (y_v cos g))(u SO/SD),  over 2 pi, g the angle in the fan
+        cone:     as fan, each detector row filtered by itself, {cite}`feldkamp1984`: (..., V, R, U) -> (..., Z, Y, X)
 
-    A       anything with `.geometry`: ParallelBeam over pi or more, FanBeam over 2 pi (flat detector)
+    A       anything with `.geometry`: ParallelBeam over pi or more, FanBeam or ConeBeam over 2 pi (flat detector)
     window  low-pass on the band-limited ramp: one of `WINDOWS`
 
     Views need not be equally spaced, but no gap may exceed twice their mean spacing. The detector must cover the
-    object in every view; it need not be centred.
+    object in every view; it need not be centred. A cone beam is exact in the plane of the orbit alone.
     """
     geometry = A.geometry
-    if type(geometry) not in (ParallelBeam, FanBeam):
-        raise ArgumentError("A", type(geometry).__name__, "a ParallelBeam or FanBeam geometry (2-D)")
+    if type(geometry) not in (ParallelBeam, FanBeam, ConeBeam):
+        raise ArgumentError("A", type(geometry).__name__, "a ParallelBeam, FanBeam or ConeBeam geometry")
     require_range(A, y)
-    fan = type(geometry) is FanBeam
-    period = 2 * math.pi if fan else math.pi
+    diverging = type(geometry) is not ParallelBeam
+    period = 2 * math.pi if diverging else math.pi
     weights = view_weights(torch.as_tensor(geometry.angles, dtype=torch.float64), period)
-    if not fan:
+    if not diverging:
         return backproject(filter_sinogram(y, geometry.pitch_mm, window), geometry, weights)
     scale = geometry.source_origin_mm / geometry.source_detector_mm  # to the detector shifted into the isocentre
     q = filter_sinogram(y * fan_cosine(geometry, y), geometry.pitch_mm * scale, window)
     return backproject(q, geometry, weights / 2)
 
 
-def fan_cosine(geometry: FanBeam, like: Tensor) -> Tensor:
-    """Cosine of each column's angle to the central ray, SD / sqrt(SD^2 + u^2): (U,)."""
+def fan_cosine(geometry: FanBeam | ConeBeam, like: Tensor) -> Tensor:
+    """Cosine of each cell's angle to the central ray, SD / sqrt(SD^2 + u^2 (+ v^2)): (U,), or (R, U) for a cone."""
     u = torch.as_tensor(geometry.columns(), dtype=like.dtype, device=like.device)
-    return geometry.source_detector_mm / torch.sqrt(geometry.source_detector_mm**2 + u**2)
+    square = geometry.source_detector_mm**2 + u**2
+    if type(geometry) is ConeBeam:
+        square = square + torch.as_tensor(geometry.rows(), dtype=like.dtype, device=like.device)[:, None] ** 2
+    return geometry.source_detector_mm / torch.sqrt(square)
 
 
 def ramp_kernel(num: int, pitch_mm: float) -> Tensor:

@@ -13,11 +13,12 @@ from ctlib.recon._common import inner, require_count, require_range, start_image
 
 def tv_objective(A, x: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
     """1/2 |A x - y|^2 + weight TV(x), over the leading axes: (..., 1, 1) with one axis of length 1 per image axis."""
-    return _objective(A(x) - y, x, weight)
+    return _objective(A(x) - y, x, weight, len(A.domain_shape))
 
 
-def _objective(residual: Tensor, x: Tensor, weight: float | Tensor) -> Tensor:
-    return inner(residual, residual, 2) / 2 + weight * total_variation(x)[..., None, None]
+def _objective(residual: Tensor, x: Tensor, weight: float | Tensor, ndim: int) -> Tensor:
+    fit = inner(residual, residual, ndim) / 2
+    return fit + weight * total_variation(x, ndim).reshape(fit.shape)
 
 
 def tv_reconstruct(
@@ -36,7 +37,7 @@ def tv_reconstruct(
         v = prox_{weight TV / L}( z - A^T(A z - y) / L ),    L = |A|^2
         x' = v if F(v) <= F(x) else x,    z = x' + (t / t')(v - x') + ((t - 1) / t')(x' - x)
 
-    y           data (..., V, U); leading axes are independent problems
+    y           data (..., V, U), or (..., V, R, U) for a volume; leading axes are independent problems
     weight      >= 0; unit of |A x - y|^2 over x, so mm for attenuation in 1/mm; a float, or a tensor (..., 1, 1)
     nonneg      minimise over x >= 0
     norm        |A| if known (A.norm() otherwise)
@@ -49,17 +50,17 @@ def tv_reconstruct(
     if bool((torch.as_tensor(weight) < 0).any()):
         raise ArgumentError("weight", weight, "values >= 0")
     lipschitz = 1.01 * (float(A.norm()) if norm is None else norm) ** 2  # a power method stops below the norm
-    x = start_image(A, y, x0)
+    x, ndim = start_image(A, y, x0), len(A.domain_shape)
     x = z = x.clamp_min(0) if nonneg else x
     Ax = Az = A(x)
-    best, t, dual = _objective(Ax - y, x, weight), 1.0, None
+    best, t, dual = _objective(Ax - y, x, weight, ndim), 1.0, None
     for k in range(num_iters):
         step = z - A.T(Az - y) / lipschitz
-        dual = tv_dual(step, weight / lipschitz, prox_iters, nonneg, start=dual)
-        v = step - gradient_adjoint(dual)
+        dual = tv_dual(step, weight / lipschitz, prox_iters, nonneg, dual, ndim)
+        v = step - gradient_adjoint(dual, ndim)
         v = v.clamp_min(0) if nonneg else v
         Av = A(v)
-        value, t_new = _objective(Av - y, v, weight), (1 + math.sqrt(1 + 4 * t * t)) / 2
+        value, t_new = _objective(Av - y, v, weight, ndim), (1 + math.sqrt(1 + 4 * t * t)) / 2
         keep, best = value <= best, torch.minimum(value, best)
         x, z = _momentum(keep, v, x, t, t_new)
         Ax, Az = _momentum(keep, Av, Ax, t, t_new)  # A is linear: no third product

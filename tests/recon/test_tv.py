@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctlib.errors import ArgumentError
-from ctlib.geometry import ParallelBeam, Volume
+from ctlib.geometry import ConeBeam, ParallelBeam, Volume
 from ctlib.linop import FunctionOperator
 from ctlib.projector import Projector
 from ctlib.prox import prox_tv, total_variation
@@ -68,6 +68,23 @@ def test_the_objective_never_rises_and_batches_are_independent(randn):
     assert (total_variation(x) < 0.8 * total_variation(tv_reconstruct(A, y, 0.0, 60))).all()
     single = tv_reconstruct(A, y[1], 1.0, 60, nonneg=True)
     torch.testing.assert_close(x[1], single, atol=1e-8, rtol=0)
+
+
+def test_a_volume_from_a_cone_beam_with_a_weight_per_volume(randn):
+    A = Projector(
+        ConeBeam(Volume((6, 8, 8)), 6, 14, 1.5, num_rows=10, source_origin_mm=30.0, source_detector_mm=45.0),
+        backend="sparse",
+    )
+    truth = torch.zeros(6, 8, 8, dtype=torch.float64)
+    truth[2:4, 2:6, 3:6] = 1.0
+    y, values = (A(truth) + 0.3 * randn(*A.range_shape)).expand(2, -1, -1, -1), []
+    weight = torch.tensor([0.05, 1.0], dtype=torch.float64).view(2, 1, 1, 1)
+    x = tv_reconstruct(A, y, weight, 40, callback=lambda k, x: values.append(tv_objective(A, x, y, weight)))
+    history = torch.stack(values)
+    assert history.shape == (40, 2, 1, 1, 1)
+    assert (history[1:] <= history[:-1] * (1 + 1e-12)).all()
+    assert total_variation(x[1], 3) < total_variation(x[0], 3)
+    torch.testing.assert_close(x[1], tv_reconstruct(A, y[1], 1.0, 40), atol=1e-8, rtol=0)
 
 
 def test_large_weights_flatten_and_negative_ones_are_refused(dense, randn):

@@ -1,0 +1,108 @@
+"""Scatter by convolution, with a kernel fitted to scans whose scatter is known: the baseline of the networks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError, ConvergenceError
+
+LEAST = 1e-6  # relative counts below it are read as this much
+MOST = 0.95  # share of the counts that may be taken for scatter: what is left stays positive
+
+
+@dataclass(frozen=True, eq=False)
+class ScatterKernel:
+    """Scatter of each energy bin as a sum of Gaussian blurs of a source in the beam, {cite}`ohnesorge1999`.
+
+        S(u) = sum over k of a_k G(s_k) * [T p^g](u),    p = -log T,    T counts relative to the open beam
+
+    exponents   g (E,);  amplitudes a and widths s [columns] (E, K), standard deviations
+    """
+
+    exponents: Tensor
+    amplitudes: Tensor
+    widths: Tensor
+
+    def scatter(self, total: Tensor) -> Tensor:
+        """Scatter in measured counts (..., E, V, U), both relative to the open beam; between 0 and 95 % of them."""
+        _require_bins(total, len(self.exponents))
+        parts = blurred_sources(total.to(self.widths), self.exponents, self.widths)
+        estimate = torch.einsum("k...evu,ek->...evu", parts, self.amplitudes).to(total)
+        return torch.minimum(estimate.clamp_min(0), MOST * total.clamp_min(0))
+
+    def correct(self, total: Tensor) -> Tensor:
+        """Measured counts less the scatter in them."""
+        return total - self.scatter(total)
+
+
+def _require_bins(total: Tensor, num_bins: int) -> None:
+    if total.ndim < 3 or total.shape[-3] != num_bins:
+        raise ArgumentError("total", tuple(total.shape), f"(..., {num_bins}, V, U)")
+
+
+def blurred_sources(total: Tensor, exponents: Tensor, widths: Tensor) -> Tensor:
+    """The source T p^g of each bin, blurred along the columns by each of its K Gaussians: (K, ..., E, V, U).
+
+    A blur keeps the sum of what it spreads, less what it carries beyond the detector.
+    """
+    total = total.clamp_min(LEAST)
+    source = total * (-total.log()).clamp_min(LEAST) ** exponents[:, None, None]
+    u = torch.arange(total.shape[-1]).to(widths)
+    blur = torch.exp(-0.5 * ((u[:, None] - u) / widths[..., None, None]) ** 2)  # (E, K, U, U)
+    reach = torch.arange(1 - len(u), len(u)).to(widths)
+    blur = blur / torch.exp(-0.5 * (reach / widths[..., None]) ** 2).sum(-1)[..., None, None]
+    return torch.einsum("ekuw,...evw->k...evu", blur, source)
+
+
+def best_amplitudes(parts: Tensor, scatter: Tensor, weight: Tensor) -> Tensor:
+    """Amplitudes (E, K) that fit scatter = sum of a_k parts_k best in weighted least squares, bin by bin.
+
+    Normal equations with a ridge of 1e-9 of their diagonal, for two Gaussians of one width.
+    """
+    rows = (parts * weight).movedim(-3, 0).flatten(2)  # (E, K, n)
+    right = (scatter * weight).movedim(-3, 0).flatten(1)  # (E, n)
+    normal = rows @ rows.mT
+    ridge = 1e-9 * normal.diagonal(dim1=-2, dim2=-1).mean(-1)
+    normal = normal + ridge[:, None, None] * torch.eye(parts.shape[0]).to(normal)
+    return torch.linalg.solve(normal, (rows @ right[..., None]).squeeze(-1))
+
+
+def fit_scatter_kernel(
+    total: Tensor, scatter: Tensor, start_widths: tuple[float, ...] = (4.0, 20.0), num_iters: int = 100
+) -> ScatterKernel:
+    """Least squares for amplitudes, exponent and widths of every bin, on training scans (N, E, V, U).
+
+        min over a, g, s of  | (S(T; a, g, s) - scatter) / T |^2
+
+    The error is that of the scatter-to-total ratio, as for the networks. Amplitudes are solved for exactly at every
+    step (variable projection, {cite}`golub1973`), exponents and widths by L-BFGS in their logarithms, in float64.
+    start_widths  K standard deviations to start from [columns]
+    """
+    if total.ndim != 4 or total.shape != scatter.shape:
+        raise ArgumentError("total, scatter", (tuple(total.shape), tuple(scatter.shape)), "both (N, E, V, U)")
+    total, scatter = total.double(), scatter.double()
+    weight, bins = 1 / total.clamp_min(LEAST), total.shape[1]
+    log_g = total.new_zeros(bins).requires_grad_()
+    log_s = total.new_tensor(start_widths).log().repeat(bins, 1).requires_grad_()
+    optimiser = torch.optim.LBFGS(
+        [log_g, log_s], max_iter=num_iters, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+    size = ((scatter * weight) ** 2).mean((0, 2, 3))
+
+    def residual() -> Tensor:
+        optimiser.zero_grad()
+        parts = blurred_sources(total, log_g.exp(), log_s.exp())
+        a = best_amplitudes(parts, scatter, weight)
+        misfit = (torch.einsum("knevu,ek->nevu", parts, a) - scatter) * weight
+        loss = ((misfit**2).mean((0, 2, 3)) / size).sum()
+        loss.backward()
+        return loss
+
+    if not torch.isfinite(optimiser.step(residual)):
+        raise ConvergenceError("fit_scatter_kernel: the misfit is not finite")
+    with torch.no_grad():
+        exponents, widths = log_g.exp(), log_s.exp()
+        return ScatterKernel(
+            exponents, best_amplitudes(blurred_sources(total, exponents, widths), scatter, weight), widths
+        )

@@ -1,0 +1,143 @@
+"""The interpolating back-projection: compiled loops against the loops in torch, and both against their transpose."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
+from ctlib.recon import backproject as module
+from ctlib.recon import backproject_compiled as compiled
+from ctlib.recon.backproject import _TorchLoops, backproject
+
+RULES = settings(deadline=None, max_examples=25, derandomize=True)
+KINDS = ("parallel", "fan", "cone")
+
+
+@st.composite
+def scans(draw, kinds=KINDS):
+    """Random scans: odd and even sizes, anisotropic voxels, offsets, single views, detectors small and coarse."""
+    kind = draw(st.sampled_from(kinds))
+    shape = tuple(draw(st.integers(1, 9 if kind == "cone" else 40)) for _ in range(3 if kind == "cone" else 2))
+    volume = Volume(shape, tuple(draw(st.floats(0.2, 4)) for _ in shape))
+    views = draw(st.integers(1, 4))
+    common = {
+        "volume": volume, "num_views": views, "num_cols": draw(st.integers(1, 40)), "pitch_mm": draw(st.floats(0.2, 4)),
+        "angles": [draw(st.floats(-7, 7)) for _ in range(views)], "detector_offset_mm": draw(st.floats(-5, 5)),
+    }  # fmt: skip
+    if kind == "parallel":
+        return ParallelBeam(**common)
+    origin = volume.reach_mm * draw(st.floats(1.02, 4)) + 0.01
+    common |= {"source_origin_mm": origin, "source_detector_mm": origin * draw(st.floats(0.8, 2.5))}
+    if kind == "fan":
+        return FanBeam(**common)
+    return ConeBeam(**common, num_rows=draw(st.integers(1, 20)), row_pitch_mm=draw(st.floats(0.2, 4)))
+
+
+def random_case(geometry, batch=2, dtype=torch.float64, seed=0):
+    """Data, an image and view weights of a geometry."""
+    g = torch.Generator().manual_seed(seed)
+    q = torch.randn(batch, *geometry.sino_shape, generator=g, dtype=torch.float64).to(dtype)
+    x = torch.randn(batch, *geometry.volume.shape, generator=g, dtype=torch.float64).to(dtype)
+    return q, x, torch.rand(geometry.num_views, generator=g, dtype=torch.float64)
+
+
+@RULES
+@given(scans())
+def test_compiled_and_torch_loops_agree_to_rounding(geometry):
+    q, x, weights = random_case(geometry)
+    for name, given_ in (("gather", q), ("scatter", x)):
+        expected = getattr(_TorchLoops, name)(given_, geometry, weights)
+        found = getattr(compiled, name)(given_, geometry, weights)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max() + 1))
+
+
+@pytest.mark.parametrize("engine", [compiled, _TorchLoops])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@RULES
+@given(geometry=scans())
+def test_scatter_is_the_exact_transpose_of_gather(engine, dtype, bound, geometry):
+    q, x, weights = random_case(geometry, dtype=dtype)
+    image, sino = engine.gather(q, geometry, weights), engine.scatter(x, geometry, weights)
+    left, right = (image.double() * x).sum(), (q.double() * sino).sum()
+    assert abs(left - right) <= bound * (image.double().norm() * x.norm() + 1e-30)
+
+
+@pytest.mark.parametrize("without_numba", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_any_order(kind, without_numba, monkeypatch):
+    if without_numba:
+        monkeypatch.setattr(module, "_engine", lambda t: _TorchLoops)
+    q, _, weights = random_case(SMALL[kind], batch=1)
+    assert torch.autograd.gradcheck(lambda t: backproject(t, SMALL[kind], weights), q.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda t: backproject(t, SMALL[kind], weights), q)
+
+
+SMALL = {
+    "parallel": ParallelBeam(Volume((3, 4), 0.8), 3, 5, 0.9),
+    "fan": FanBeam(Volume((3, 4), 0.8), 3, 5, 0.9, source_origin_mm=8.0, source_detector_mm=12.0),
+    "cone": ConeBeam(Volume((2, 3, 3), 0.8), 2, 4, 0.9, num_rows=3, source_origin_mm=8.0, source_detector_mm=12.0),
+}
+
+
+def test_the_engine_follows_the_installation(monkeypatch):
+    assert module._engine(torch.zeros(1)) is compiled
+    monkeypatch.setattr(module.backends, "available", lambda: ("torch",))
+    assert module._engine(torch.zeros(1)) is _TorchLoops
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_leading_axes_dtype_and_memory_layout(kind):
+    geometry = SMALL[kind]
+    q, _, weights = random_case(geometry, batch=6)
+    whole = backproject(q.unflatten(0, (2, 3)), geometry, weights)
+    assert whole.shape == (2, 3, *geometry.volume.shape)
+    torch.testing.assert_close(whole[1, 2], backproject(q[5], geometry, weights))
+    turned = q.transpose(0, -1).contiguous().transpose(0, -1)
+    torch.testing.assert_close(backproject(turned, geometry, weights), whole.flatten(0, 1))
+    assert backproject(q.float(), geometry, weights).dtype == torch.float32
+    (slope,) = torch.autograd.grad(backproject(q.requires_grad_(), geometry, weights).sum(), q)
+    assert slope.shape == q.shape  # the gradient of a sum arrives expanded, without memory of its own
+
+
+def test_repeated_calls_give_the_same_bits():
+    geometry = FanBeam(Volume((50, 70)), 30, 90, 1.1, source_origin_mm=100.0, source_detector_mm=150.0)
+    q, x, weights = random_case(geometry, dtype=torch.float32)
+    for name, given_ in (("gather", q), ("scatter", x)):
+        run = getattr(compiled, name)
+        assert torch.equal(run(given_, geometry, weights), run(given_, geometry, weights))
+
+
+WITHOUT_PERMUTATION = """
+import torch
+from ctlib.backends import backproject_kernels as kernels
+from ctlib.geometry import ParallelBeam, Volume
+from ctlib.recon import backproject_compiled as compiled
+from ctlib.recon.backproject import _TorchLoops
+assert not kernels._can_permute()
+scan = ParallelBeam(Volume((20, 21)), 5, 30, 0.9)
+q, weights = torch.rand(2, 5, 30, generator=torch.Generator().manual_seed(0)), torch.ones(5)
+torch.testing.assert_close(compiled.gather(q, scan, weights), _TorchLoops.gather(q, scan, weights))
+"""
+
+
+def test_a_machine_without_avx512_gets_the_same_image(tmp_path):
+    """The compiler is told of a machine without any extension: the lookup becomes one load per sample."""
+    env = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PERMUTATION], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_cuda_gives_the_same_image(kind):
+    q, x, weights = random_case(SMALL[kind])
+    for name, given_ in (("gather", q), ("scatter", x)):
+        expected = getattr(compiled, name)(given_, SMALL[kind], weights)
+        found = getattr(_TorchLoops, name)(given_.cuda(), SMALL[kind], weights)
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-10, atol=1e-10)
