@@ -26,7 +26,7 @@ test: $(STAMP) ## lint, unit tests, and every chapter re-executed against its re
 	$(BIN)/python -m ctlib.book test
 
 test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Triton's interpreter (about a minute)
-	@$(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'triton>=3.9,<4'
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check triton==3.9.0
 	TRITON_INTERPRET=$$($(BIN)/python -c 'import torch; print(int(not torch.cuda.is_available()))') \
 	$(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-DIRECT = sorted({*PYPROJECT["project"]["dependencies"], *(r for extra in EXTRAS.values() for r in extra)})
+LOCKED = [requirement for name, extra in EXTRAS.items() if name != "interpreter" for requirement in extra]
+DIRECT = sorted({*PYPROJECT["project"]["dependencies"], *LOCKED})
 PERMISSIVE = re.compile(r"\b(BSD|MIT|Apache|PSF|Python Software Foundation|ISC|HPND|MPL|Unlicense|Zlib)\b", re.I)
 
 
@@ -57,16 +58,20 @@ def test_what_is_installed_is_the_lock():
 
 @pytest.mark.parametrize("requirement", DIRECT)
 def test_every_dependency_is_permissively_licensed(requirement):
-    """astra-toolbox is the one exception: an optional engine and the tests' oracle."""
+    """Two exceptions: astra-toolbox, an optional engine and the tests' oracle, and PyLops, an oracle of tests alone."""
     name = Requirement(requirement).name
     meta = importlib.metadata.metadata(name)
     licence = " ".join([meta.get("License-Expression") or "", *(meta.get_all("Classifier") or [])])
     licence = licence if PERMISSIVE.search(licence) else licence + " " + (meta.get("License") or "")[:200]
-    if name == "astra-toolbox":
-        assert "GPL" in licence
+    if name in ("astra-toolbox", "pylops"):
+        assert re.search("GPL|General Public", licence, re.I)
     else:
         assert PERMISSIVE.search(licence), f"{name}: {licence[:200]}"
         assert not re.search(r"\b[LA]?GPL|General Public", licence), name
+
+
+def test_the_interpreter_that_make_installs_is_the_extra_s():
+    assert re.findall(r"triton==[\d.]+", (ROOT / "Makefile").read_text()) == EXTRAS["interpreter"]
 
 
 def test_the_registrys_torchvision_is_absent():
@@ -89,9 +94,9 @@ def test_one_version_everywhere():
 
 
 def test_every_make_command_of_the_readme_exists():
-    named = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text()))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert {"book", "test", "lab"} <= named <= targets
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"book", "test", "test-triton", "bench", "lab"} <= named <= targets
 
 
 def test_every_book_command_that_is_named_exists():
@@ -106,7 +111,7 @@ def test_the_hosted_workflow_and_ci_run_what_the_readme_says():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
     steps = [s["run"] for s in workflow["jobs"]["book"]["steps"] if "run" in s]
     ci = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make")]
-    assert steps == ci == ["make book", "make test"]
+    assert steps == ci == ["make book", "make test", "make test-triton"]
 
 
 def test_every_page_is_in_the_table_of_contents():

@@ -37,18 +37,18 @@ from timing import compete
 def main(out: Path, quick: bool) -> None:
     """Run every case, write the JSON after every part, print the table."""
     budget_s, notes, records = 0.02 if quick else 6.0, [], []
-    scans = setups.small() if quick else setups.standard()
+    scans, bounds = setups.small() if quick else setups.standard(), report.bounds(quick)
     for setup in scans:
         records += accuracy_and_times(setup, budget_s, quick, notes)
         engines.forget()
         records += memory.records(setup, records, quick)
-        write(out, notes, records)
+        write(out, bounds, notes, records)
     for group in decomposition.groups(100 if quick else 10_000, notes):
         records += compete(group, budget_s)
     records += scaling.records(budget_s / 4, quick)
     if torch.cuda.is_available():
         records += [row for setup in scans for row in gpu.records(setup)]
-    write(out, notes, records)
+    write(out, bounds, notes, records)
     print(report.table(records))
     print("\n".join(["", *notes, f"GPU: {report.gpu()}"]))
 
@@ -75,10 +75,10 @@ def accuracy_and_times(setup: setups.Setup, budget_s: float, quick: bool, notes:
     return records
 
 
-def write(out: Path, notes: list[str], records: list[dict]) -> None:
+def write(out: Path, bounds: dict, notes: list[str], records: list[dict]) -> None:
     """The JSON file: what ran where, and the records so far."""
     result = {"machine": report.machine(), "versions": report.versions(), "date": report.today(), "gpu": report.gpu()}
-    result |= {"notes": notes, "records": records}
+    result |= {"bounds": bounds, "notes": notes, "records": records}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result | {"digest": report.digest(result)}, indent=1) + "\n")
 

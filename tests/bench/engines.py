@@ -126,7 +126,8 @@ def builders(geometry) -> dict:
     from peers import PEERS
 
     auto = backends.resolve("auto", "cpu")
-    names = ["auto", *(b for b in Projector.backends() if b not in (auto, "triton"))]  # triton is for GPUs
+    others = [b for b in Projector.backends() if b not in (auto, "triton", "astra")]  # a GPU's; ASTRA runs itself
+    names = ["auto", *others]
     ours = {f"ctlib {b}": partial(Ctlib, backend=b) for b in names}
     model = MODELS[type(geometry)]
     theirs = {f"astra {model}": Astra, f"astra {model}, 2 threads": partial(Astra, threads=2)}

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from timing import seconds
 
 PACKAGES = (
     "torch",
@@ -51,6 +52,17 @@ def versions() -> dict:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def bounds(quick: bool) -> dict:
+    """What the machine can do: copying [GB/s read and written], exponentials [1/ns], float32 products [GFLOP/s]."""
+    num, side = (2**18, 256) if quick else (2**26, 2048)
+    a, b, square = torch.rand(num), torch.empty(num), torch.rand(side, side)
+    copy, exp, gemm = (
+        min(seconds(call) for _ in range(5))
+        for call in (lambda: b.copy_(a), lambda: torch.exp(a, out=b), lambda: square @ square)
+    )
+    return {"copy_gb_s": 8e-9 * num / copy, "exp_per_ns": 1e-9 * num / exp, "gemm_gflop_s": 2e-9 * side**3 / gemm}
 
 
 def today() -> str:

@@ -1,0 +1,32 @@
+"""Decomposition of reconstructed bin images by least squares."""
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+from ctlib.physics.spectral import SpectralModel
+
+
+def effective_attenuation(model: SpectralModel) -> Tensor:
+    """Mean mass attenuation (E, M) [cm2/g] of the photons that each bin counts without an object, float64."""
+    spectra = model.bin_spectra()
+    return (spectra / spectra.sum(-2, keepdim=True)).mT @ model.attenuation.to(spectra)
+
+
+def decompose_images(images: Tensor, matrix: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Densities (..., M, Y, X) [g/cm3] of bin images (..., E, Y, X) [1/mm], {cite}`alvarez1976`.
+
+        a = argmin sum_i w_i (mu_i - sum_k Q_ik a_k / 10)^2 = (Q^T W Q)^-1 Q^T W 10 mu
+
+    matrix   Q (E, M) mass attenuation of the materials in the bins [cm2/g], such as `effective_attenuation`
+    weights  w (E,), such as the inverse variances of the bins; all alike by default
+    """
+    if images.ndim < 3 or matrix.ndim != 2 or images.shape[-3] != len(matrix) or len(matrix) < matrix.shape[1]:
+        raise ArgumentError(
+            "images, matrix", (tuple(images.shape), tuple(matrix.shape)), "(..., E, Y, X), (E, M), E >= M"
+        )
+    root = torch.ones(len(matrix)).to(images) if weights is None else weights.to(images).sqrt()
+    if root.shape != (len(matrix),) or not bool((root > 0).all()):
+        raise ArgumentError("weights", weights, f"({len(matrix)},) positive numbers")
+    inverse = torch.linalg.pinv(root[:, None] * matrix.to(images)) * root
+    return 10 * torch.einsum("ke,...eyx->...kyx", inverse, images)
