@@ -8,6 +8,7 @@ from torch import Tensor
 from ctlib.errors import ArgumentError, ConvergenceError
 
 LEAST = 1e-6  # relative counts below it are read as this much
+NARROWEST = 0.5  # [columns]
 MOST = 0.95  # share of the counts that may be taken for scatter: what is left stays positive
 
 
@@ -76,33 +77,47 @@ def fit_scatter_kernel(
         min over a, g, s of  | (S(T; a, g, s) - scatter) / T |^2
 
     The error is that of the scatter-to-total ratio, as for the networks. Amplitudes are solved for exactly at every
-    step (variable projection, {cite}`golub1973`), exponents and widths by L-BFGS in their logarithms, in float64.
-    start_widths  K standard deviations to start from [columns]
+    step (variable projection, {cite}`golub1973`), exponents and widths by L-BFGS, in float64.
+    start_widths  K standard deviations to start from [columns]; they stay between 0.5 and U columns
     """
     if total.ndim != 4 or total.shape != scatter.shape:
         raise ArgumentError("total, scatter", (tuple(total.shape), tuple(scatter.shape)), "both (N, E, V, U)")
+    if not all(NARROWEST < w < total.shape[-1] for w in start_widths):
+        raise ArgumentError("start_widths", start_widths, f"numbers between {NARROWEST} and {total.shape[-1]} columns")
     total, scatter = total.double(), scatter.double()
-    weight, bins = 1 / total.clamp_min(LEAST), total.shape[1]
-    log_g = total.new_zeros(bins).requires_grad_()
-    log_s = total.new_tensor(start_widths).log().repeat(bins, 1).requires_grad_()
+    log_g = total.new_zeros(total.shape[1]).requires_grad_()
+    raw_s = _raw(total.new_tensor(start_widths), total.shape[-1]).repeat(total.shape[1], 1).requires_grad_()
     optimiser = torch.optim.LBFGS(
-        [log_g, log_s], max_iter=num_iters, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [log_g, raw_s], max_iter=num_iters, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
-    size = ((scatter * weight) ** 2).mean((0, 2, 3))
 
-    def residual() -> Tensor:
+    def closure() -> Tensor:
         optimiser.zero_grad()
-        parts = blurred_sources(total, log_g.exp(), log_s.exp())
-        a = best_amplitudes(parts, scatter, weight)
-        misfit = (torch.einsum("knevu,ek->nevu", parts, a) - scatter) * weight
-        loss = ((misfit**2).mean((0, 2, 3)) / size).sum()
-        loss.backward()
-        return loss
+        misfit, _ = relative_misfit(total, scatter, log_g.exp(), _widths(raw_s, total.shape[-1]))
+        misfit.backward()
+        return misfit
 
-    if not torch.isfinite(optimiser.step(residual)):
+    if not torch.isfinite(optimiser.step(closure)):
         raise ConvergenceError("fit_scatter_kernel: the misfit is not finite")
     with torch.no_grad():
-        exponents, widths = log_g.exp(), log_s.exp()
-        return ScatterKernel(
-            exponents, best_amplitudes(blurred_sources(total, exponents, widths), scatter, weight), widths
-        )
+        exponents, widths = log_g.exp(), _widths(raw_s, total.shape[-1])
+        _, amplitudes = relative_misfit(total, scatter, exponents, widths)
+        return ScatterKernel(exponents, amplitudes, widths)
+
+
+def _widths(raw: Tensor, num_cols: int) -> Tensor:
+    """Widths between half a column and the whole detector, where a wider blur is a constant."""
+    return NARROWEST + (num_cols - NARROWEST) * torch.sigmoid(raw)
+
+
+def _raw(widths: Tensor, num_cols: int) -> Tensor:
+    return torch.logit((widths - NARROWEST) / (num_cols - NARROWEST))
+
+
+def relative_misfit(total: Tensor, scatter: Tensor, exponents: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error of the scatter-to-total ratio over its square, summed over bins, at the best amplitudes (E, K)."""
+    weight = 1 / total.clamp_min(LEAST)
+    parts = blurred_sources(total, exponents, widths)
+    amplitudes = best_amplitudes(parts, scatter, weight)
+    misfit = (torch.einsum("knevu,ek->nevu", parts, amplitudes) - scatter) * weight
+    return ((misfit**2).mean((0, 2, 3)) / ((scatter * weight) ** 2).mean((0, 2, 3))).sum(), amplitudes

@@ -1,0 +1,123 @@
+"""The scatter network of end-to-end differentiable photon-counting CT, {cite}`wang2026`, and its two losses.
+
+Direct and Cross are the same network: Direct is trained with the scatter itself, Cross with the images behind the
+decomposition and reconstruction, which come as arguments.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ctlib.errors import ArgumentError
+
+LAYERS = {
+    1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, "linear"),
+    2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, "bilinear"),
+}
+FLOOR = 1e-6  # relative counts below it are read as this much
+
+
+class ScatterNet(nn.Module):
+    """Scatter-to-total ratio (B, E, ...) in (0, 1) on a coarse grid, from counts (B, E, ...) of one view.
+
+    num_bins     E, energy bins
+    channels     of the encoder's stages: each two 3-wide convolutions with batch normalisation and ReLU, then halved
+    ndim         1 for a row of detector columns, 2 for a flat panel (R, U)
+    last_stride  of the second convolution of the bottleneck
+
+    The paper's: 4 bins, (64, 128, 128, 64), 2-D: 384 x 256 x 4 to 24 x 16 x 64 (printed 32 x 16) to 12 x 8 x 4.
+    Counts are relative to the open beam; the network reads their logarithm, as they span five decades. The paper does
+    not say how it halves: maximum over pairs. Sizes must be multiples of 2^stages.
+    """
+
+    def __init__(
+        self, num_bins: int = 4, channels: tuple[int, ...] = (64, 128, 128, 64), ndim: int = 2, last_stride: int = 2
+    ):
+        super().__init__()
+        if ndim not in LAYERS:
+            raise ArgumentError("ndim", ndim, "1 or 2")
+        if not channels:
+            raise ArgumentError("channels", channels, "at least one stage")
+        conv, _, pool, _ = LAYERS[ndim]
+        widths = (num_bins, *channels)
+        self.encoder = nn.Sequential(
+            *(
+                nn.Sequential(_unit(ndim, i, o), _unit(ndim, o, o), pool(2))
+                for i, o in zip(widths, channels, strict=False)
+            )
+        )
+        last = conv(channels[-1], num_bins, 3, last_stride, 1)
+        self.bottleneck = nn.Sequential(_unit(ndim, channels[-1], channels[-1]), last, nn.Sigmoid())
+        self.ndim, self.num_bins = ndim, num_bins
+
+    def forward(self, counts: Tensor) -> Tensor:
+        step = 2 ** len(self.encoder)
+        if counts.ndim != self.ndim + 2 or counts.shape[1] != self.num_bins or any(n % step for n in counts.shape[2:]):
+            raise ArgumentError("counts", tuple(counts.shape), f"(B, {self.num_bins}, ...), sizes multiples of {step}")
+        return self.bottleneck(self.encoder(-counts.clamp_min(FLOOR).log()))
+
+
+def _unit(ndim: int, in_channels: int, out_channels: int) -> nn.Sequential:
+    """3-wide convolution, batch normalisation, ReLU."""
+    conv, norm, _, _ = LAYERS[ndim]
+    return nn.Sequential(conv(in_channels, out_channels, 3, padding=1), norm(out_channels), nn.ReLU())
+
+
+def scatter_ratio(net: ScatterNet, counts: Tensor) -> Tensor:
+    """Scatter-to-total ratio of scans (N, E, V, [R,] U), every view by itself, at the detector's resolution.
+
+    The network's coarse ratio is interpolated linearly: scatter is smooth.
+    """
+    views = counts.transpose(1, 2).flatten(0, 1)  # (N V, E, [R,] U)
+    coarse = net(views)
+    fine = nn.functional.interpolate(coarse, views.shape[2:], mode=LAYERS[net.ndim][3], align_corners=False)
+    return fine.unflatten(0, (counts.shape[0], counts.shape[2])).transpose(1, 2)
+
+
+def without_scatter(counts: Tensor, ratio: Tensor) -> Tensor:
+    """Counts less their scatter, counts (1 - ratio): positive, as the ratio lies in (0, 1)."""
+    return counts * (1 - ratio)
+
+
+def direct_loss(ratio: Tensor, counts: Tensor, scatter: Tensor) -> Tensor:
+    """Mean absolute error of the scatter-to-total ratio, for which the scatter must be known."""
+    return (ratio - scatter / counts).abs().mean()
+
+
+class _Limited(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, limit: float) -> Tensor:
+        ctx.limit = limit
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient.clamp(-ctx.limit, ctx.limit), None
+
+
+def limit_gradient(x: Tensor, limit: float) -> Tensor:
+    """x itself; every entry of the gradient that comes back is cut off at +-limit."""
+    if not limit > 0:
+        raise ArgumentError("limit", limit, "a number > 0")
+    return _Limited.apply(x, limit)
+
+
+def cross_loss(
+    ratio: Tensor, counts: Tensor, decompose: Callable[[Tensor], Tensor], reconstruct: Callable[[Tensor], Tensor],
+    reference: Tensor, gradient_limit: float | None = 5e-4,
+) -> Tensor:  # fmt: skip
+    """Mean absolute error of the material images, for which no scatter need be known.
+
+        | reconstruct(decompose(counts (1 - ratio))) - reference |
+
+    ratio, counts   (N, E, V, [R,] U), counts relative to the open beam
+    decompose       (..., E) relative counts -> (..., M) path lengths, differentiable
+    reconstruct     (N, M, V, [R,] U) -> images (N, M, ...)
+    reference       quantitative images of the same kind
+    gradient_limit  of the loss with respect to each relative count, which diverges where few photons arrive
+    """
+    corrected = without_scatter(counts, ratio)
+    corrected = corrected if gradient_limit is None else limit_gradient(corrected, gradient_limit)
+    paths = decompose(corrected.movedim(1, -1)).movedim(-1, 1)
+    return (reconstruct(paths) - reference).abs().mean()

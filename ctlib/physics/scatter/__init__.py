@@ -1,0 +1,26 @@
+"""Scattered radiation: Monte-Carlo transport of photons through voxels, and single scatter by quadrature."""
+
+from ctlib.physics.scatter.abdomens import ScatterSet, abdomen_densities, scatter_set, smooth_columns, smooth_views
+from ctlib.physics.scatter.beam import coarser, with_height
+from ctlib.physics.scatter.cross_sections import CrossSections
+from ctlib.physics.scatter.media import VoxelPhantom
+from ctlib.physics.scatter.primary import primary_signal
+from ctlib.physics.scatter.single import single_scatter
+from ctlib.physics.scatter.tally import ScatterTally
+from ctlib.physics.scatter.transport import simulate_scatter
+
+__all__ = [
+    "CrossSections",
+    "ScatterSet",
+    "ScatterTally",
+    "VoxelPhantom",
+    "abdomen_densities",
+    "coarser",
+    "primary_signal",
+    "scatter_set",
+    "simulate_scatter",
+    "single_scatter",
+    "smooth_columns",
+    "smooth_views",
+    "with_height",
+]
