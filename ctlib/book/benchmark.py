@@ -51,7 +51,7 @@ class Benchmark:
         rows = []
         for r in self.rows(case="accuracy", geometry=geometry):
             used = [f"{memory[r['engine'], b]:.0f}" if (r["engine"], b) in memory else "" for b in (1, 16)]
-            errors = [r["adjoint_error_positive"], r["adjoint_error_signs"]]
+            errors = [r["adjoint_error_positive"], r["adjoint_error_random"]]
             rows.append([r["engine"], digits(r["relative_error"]), *(f"{e:.0e}" for e in errors), *used])
         return Table(head, rows)
 

@@ -36,7 +36,7 @@ from timing import compete
 
 def main(out: Path, quick: bool) -> None:
     """Run every case, write the JSON after every part, print the table."""
-    budget_s, notes, records = 0.02 if quick else 6.0, [], []
+    budget_s, notes, records = 0.02 if quick else 2.0, [], []
     scans, bounds = setups.small() if quick else setups.standard(), report.bounds(quick)
     for setup in scans:
         records += accuracy_and_times(setup, budget_s, quick, notes)
@@ -68,7 +68,7 @@ def accuracy_and_times(setup: setups.Setup, budget_s: float, quick: bool, notes:
         groups = list(cases.product_groups(field, setup, batch, notes))
         if batch <= 16:
             groups.append(cases.fbp_group(field, setup, batch))
-        if batch == 1:
+        if batch == 1 and setup.sirt_iters:
             groups.append(cases.sirt_group(field, setup, batch))
         for group in groups:
             records += compete(group, budget_s)

@@ -44,7 +44,7 @@ def affordable(engines, setup: Setup, batch: int, notes: list[str]) -> list:
         x = e.native(setup.image(1))
         e.forward(x)
         expected = seconds(partial(e.forward, x)) * batch
-        if expected <= LIMIT_S:
+        if expected <= (1.0 if e.name == "ctlib torch" else LIMIT_S):  # the readable reference is timed once
             chosen.append(e)
         else:
             notes.append(f"{e.name}, {setup.name}, batch {batch}: left out, about {expected:.0f} s a product")
