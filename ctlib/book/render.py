@@ -87,7 +87,7 @@ def _fingerprint(source: Path) -> str:
 def check_results(project: Project) -> None:
     """Refuse an edited number in a recorded run or sweep before anything runs: DataError names file and field."""
     for path in sorted((project.book / "results").glob("*/*.json")):
-        if path.parent.name == "sweeps":
+        if path.parent.name in ("bench", "sweeps"):
             recorded_sweep(path.stem, project.book)
         else:
             read_run(path, project.book)
