@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from . import parameters, site
+from .benchmark import recorded_benchmark
 from .pool import Pool
 from .progress import Bars
 from .project import BookError, Project, UsageError, check_preset
@@ -85,10 +86,12 @@ def _fingerprint(source: Path) -> str:
 
 
 def check_results(project: Project) -> None:
-    """Refuse an edited number in a recorded run or sweep before anything runs: DataError names file and field."""
+    """Refuse an edited number in a recorded run, sweep or benchmark before anything runs: DataError names file and field."""
     for path in sorted((project.book / "results").glob("*/*.json")):
-        if path.parent.name in ("bench", "sweeps"):
+        if path.parent.name == "sweeps":
             recorded_sweep(path.stem, project.book)
+        elif path.parent.name == "bench":
+            recorded_benchmark(path.stem, project.book)
         else:
             read_run(path, project.book)
 
