@@ -86,7 +86,7 @@ def _fingerprint(source: Path) -> str:
 
 
 def check_results(project: Project) -> None:
-    """Refuse an edited number in a recorded run, sweep or benchmark before anything runs: DataError names file and field."""
+    """Refuse an edited number in a recorded run, sweep or benchmark: DataError names file and field."""
     for path in sorted((project.book / "results").glob("*/*.json")):
         if path.parent.name == "sweeps":
             recorded_sweep(path.stem, project.book)
