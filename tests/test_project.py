@@ -50,6 +50,14 @@ def test_every_dependency_is_pinned_and_installed_as_pinned(requirement):
     assert importlib.metadata.version(wanted.name).split("+")[0] == pin
 
 
+@pytest.mark.parametrize("name", PINS)
+def test_every_pin_installs_on_the_oldest_python(name):
+    """Distributions ship the first patch releases of a Python; a pin that asks for a later one breaks `make book`."""
+    oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    needed = importlib.metadata.metadata(name)["Requires-Python"]
+    assert needed is None or SpecifierSet(needed).contains(oldest), f"{name} needs Python {needed}"
+
+
 def test_what_is_installed_is_the_lock():
     """The whole lock, not only what pyproject.toml names: numbers on pages come from these versions."""
     have = {canonical(d.name): d.version.split("+")[0] for d in importlib.metadata.distributions()}
