@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INTERPRETER := _build/triton
+TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
 
 .PHONY: help book test test-triton lint lab bench clean
 
@@ -26,9 +28,13 @@ test: $(STAMP) ## lint, unit tests, and every chapter re-executed against its re
 	$(BIN)/python -m ctlib.book test
 
 test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Triton's interpreter (about a minute)
-	@$(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check triton==3.9.0
-	TRITON_INTERPRET=$$($(BIN)/python -c 'import torch; print(int(not torch.cuda.is_available()))') \
-	$(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(TRITON_TESTS); else \
+	$(MAKE) --no-print-directory $(INTERPRETER)/.installed && PYTHONPATH=$(INTERPRETER) TRITON_INTERPRET=1 $(TRITON_TESTS); fi
+
+# beside the environment, not in it: a CUDA build of torch brings the Triton it was made for, and keeps it
+$(INTERPRETER)/.installed: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(INTERPRETER) triton==3.9.0
+	@touch $@
 
 lab: $(STAMP)  ## open the chapters as notebooks in JupyterLab
 	$(BIN)/python -m ctlib.book lab

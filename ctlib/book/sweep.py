@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import sys
 import time
@@ -142,8 +143,9 @@ def _results(tasks: dict[str, tuple[dict, tuple]], address: str | None, workers:
 
     with ExitStack() as stack:
         if address is None:
-            size = {"n_workers": max(1, min(workers, len(tasks))), "threads_per_worker": 1}
-            address = stack.enter_context(LocalCluster(**size, dashboard_address="127.0.0.1:0", memory_limit=None))
+            size = {"n_workers": max(1, min(workers, len(tasks))), "threads_per_worker": 1, "memory_limit": None}
+            quiet = {"silence_logs": logging.ERROR}  # a worker that closes slowly is no news
+            address = stack.enter_context(LocalCluster(**size, **quiet, dashboard_address="127.0.0.1:0"))
         try:
             client = stack.enter_context(Client(address))
         except (OSError, ValueError) as error:
