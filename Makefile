@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RTK := .venv-rtk
 INTERPRETER := _build/triton
 TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
 
-.PHONY: help book test test-triton lint lab bench clean
+.PHONY: help book test test-triton test-rtk lint lab bench clean
 
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
@@ -34,6 +35,15 @@ test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Trito
 # beside the environment, not in it: a CUDA build of torch brings the Triton it was made for, and keeps it
 $(INTERPRETER)/.installed: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(INTERPRETER) triton==3.9.0
+	@touch $@
+
+test-rtk: $(RTK)/.installed ## counts and decomposition against RTK, in an environment of its own (half a minute)
+	OMP_NUM_THREADS=1 $(RTK)/bin/python -m pytest -q tests/decompose/test_rtk.py
+
+$(RTK)/.installed: requirements.txt pyproject.toml
+	@echo "Setting up $(RTK): RTK with ITK, torch and pytest, about a minute and 2.7 GB"
+	@$(PYTHON) -m venv $(RTK)
+	@$(RTK)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[rtk]' pytest xraylib
 	@touch $@
 
 lab: $(STAMP)  ## open the chapters as notebooks in JupyterLab

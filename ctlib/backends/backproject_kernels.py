@@ -8,13 +8,13 @@ views  (V, 8) float64, the place and weight of pixel (j, i) in a padded row:
        place = v0 + (v1 + v2 i + v3 j) / l,    weight = v7 / l^2,    l = v4 + v5 i + v6 j
 """
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
-from numba.core import config
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+
+from ctlib.backends.processor import has_avx512
 
 ROWS = 8  # rows of pixels that a thread carries through the views: their sums stay in its cache
 MARGIN = 32  # samples beyond the last one used: windows reach that far
@@ -23,13 +23,6 @@ INDEX = ir.IntType(32)
 
 def _lanes(array) -> int:
     return 512 // array.dtype.bitwidth
-
-
-def _can_permute() -> bool:
-    """Whether the code may use AVX-512; numba's CPU_NAME and CPU_FEATURES settings overrule the machine."""
-    if config.CPU_NAME or config.CPU_FEATURES:
-        return "+avx512f" in (config.CPU_FEATURES or "")
-    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 
 
 @intrinsic
@@ -72,7 +65,7 @@ def _splat(builder, value, num):
 def _pick(builder, window, place):
     """The samples at these places of the window: one permutation of two registers, or one load each."""
     vector = window.type.pointee
-    if not _can_permute():
+    if not has_avx512():
         out, samples = ir.Constant(vector, ir.Undefined), builder.bitcast(window, vector.element.as_pointer())
         for lane in map(INDEX, range(vector.count)):
             sample = builder.load(builder.gep(samples, [builder.extract_element(place, lane)]))

@@ -176,3 +176,9 @@ def adjoint_1(sino, stride, grid, tables, tile_planes, items, image):
 def adjoint_4(sino, stride, grid, tables, tile_planes, items, image):
     for item in prange(items):
         _item(zeros(sino, 4), sino, stride, grid, tables, items, item, tile_planes, image)
+
+
+@njit(parallel=True, cache=True)
+def adjoint_8(sino, stride, grid, tables, tile_planes, items, image):
+    for item in prange(items):
+        _item(zeros(sino, 8), sino, stride, grid, tables, items, item, tile_planes, image)

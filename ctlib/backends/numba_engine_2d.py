@@ -6,18 +6,23 @@ import torch
 from torch import Tensor
 
 from ctlib.backends import numba_2d
+from ctlib.backends.processor import has_avx512
 from ctlib.backends.runs import LANES, REACH, TILE, Runs, runs
 
-PRODUCTS = {1: (numba_2d.forward_1, numba_2d.adjoint_1), 4: (numba_2d.forward_4, numba_2d.adjoint_4)}
+FORWARD = {4: numba_2d.forward_4, 1: numba_2d.forward_1}
+ADJOINT = {4: numba_2d.adjoint_4, 1: numba_2d.adjoint_1}
+if has_avx512():  # registers for eight images, which pay for the adjoint's dearer weights; A is slower with them
+    ADJOINT = {8: numba_2d.adjoint_8} | ADJOINT
 
 
-def groups(batch: int):
-    """(images per group, slice of the batch): as many fours as fit, then ones."""
-    fours = batch - batch % 4
-    if fours:
-        yield 4, slice(0, fours)
-    if batch > fours:
-        yield 1, slice(fours, batch)
+def groups(batch: int, sizes=(4, 1)):
+    """(images per group, slice of the batch): as many of the largest size as fit, then of the next; the last is 1."""
+    start = 0
+    for size in sizes:
+        stop = batch - (batch - start) % size
+        if stop > start:
+            yield size, slice(start, stop)
+        start = stop
 
 
 def whole_groups(t: Tensor) -> Tensor:
@@ -45,7 +50,7 @@ class Numba2D:
         batch, x = len(x), whole_groups(x)
         sino = x.new_zeros(len(x), self.num_rays)
         for t in self._tables(x.dtype):
-            for images, part in groups(len(x)):
+            for images, part in groups(len(x), FORWARD):
                 t.forward(x[part], images, sino[part].numpy())
         return sino[:batch]
 
@@ -53,7 +58,7 @@ class Numba2D:
         batch, y = len(y), whole_groups(y).contiguous()
         image = y.new_zeros(len(y), *self.shape)
         for t in self._tables(y.dtype):
-            for images, part in groups(len(y)):
+            for images, part in groups(len(y), ADJOINT):
                 t.add_adjoint(y[part].numpy(), images, image[part])
         return image[:batch]
 
@@ -77,7 +82,7 @@ class _Tables:
         packed[..., 1 : self.size + 1] = grouped
         grid = (len(grouped), self.num, self.size)
         parts = 4 * numba.get_num_threads()
-        PRODUCTS[images][0](packed.view(-1).numpy(), packed.shape[-1], grid, self.forward_tables, parts, sino)
+        FORWARD[images](packed.view(-1).numpy(), packed.shape[-1], grid, self.forward_tables, parts, sino)
 
     def add_adjoint(self, y: np.ndarray, images: int, out: Tensor) -> None:
         """out (B, Y, X) += the adjoint of these rays; B a multiple of `images`."""
@@ -87,5 +92,5 @@ class _Tables:
         planes = out.new_zeros(count, self.num, images, pixels)
         grid = (pixels, self.num, self.size, self.width, self.reach, self.slack)
         items = count * -(-self.num // TILE)
-        PRODUCTS[images][1](packed, stride, grid, self.adjoint_tables, TILE, items, planes.view(-1).numpy())
-        out += planes[..., : self.size].movedim(1, 2 + self.axis).flatten(0, 1)
+        ADJOINT[images](packed, stride, grid, self.adjoint_tables, TILE, items, planes.view(-1).numpy())
+        out.view(count, images, *out.shape[1:]).add_(planes[..., : self.size].movedim(1, 2 + self.axis))

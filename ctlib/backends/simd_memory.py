@@ -4,12 +4,12 @@ With AVX-512 and float32 they are two loads of 16 neighbours and one register pe
 elsewhere, and in float64, one gathering load.
 """
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ctlib.backends.processor import has_avx512
 from ctlib.backends.simd import I32, I64, LANES, SCALAR, SUFFIX, broadcast, constant, pack, unpack, vector
 
 REACH = 2 * LANES
@@ -51,9 +51,7 @@ def _gathered(builder, place, lanes, dtype):
 
 def permutes(dtype) -> bool:
     """Whether `take` is a permutation for this number type on the machine that numba compiles for."""
-    if config.CPU_FEATURES is not None or config.CPU_NAME is not None:
-        return dtype == types.float32 and "+avx512f" in (config.CPU_FEATURES or "")
-    return dtype == types.float32 and llvm.get_host_cpu_features().get("avx512f", False)
+    return dtype == types.float32 and has_avx512()
 
 
 def _images(like, array, signature_args, read):

@@ -55,9 +55,9 @@ class Benchmark:
             rows.append([r["engine"], digits(r["relative_error"]), *(f"{e:.0e}" for e in errors), *used])
         return Table(head, rows)
 
-    def scaling(self, case: str, quantity: str) -> tuple[np.ndarray, np.ndarray, float]:
+    def scaling(self, case: str, quantity: str, geometry: str = "parallel") -> tuple[np.ndarray, np.ndarray, float]:
         """(values, milliseconds, slope in logarithms) of time against one quantity."""
-        rows = sorted(self.rows(case=case, quantity=quantity), key=lambda r: r[quantity])
+        rows = sorted(self.rows(case=case, quantity=quantity, geometry=geometry), key=lambda r: r[quantity])
         x, ms = np.array([[r[quantity], r["median_ms"]] for r in rows], float).T
         return x, ms, float(np.polyfit(np.log(x), np.log(ms), 1)[0])
 

@@ -46,10 +46,13 @@ def decompose_mle(
 
         A* = argmin over the box of sum_i lambda_i(A) - gamma_i log lambda_i(A)
 
-    Newton's method, Fisher scoring where the Hessian is not positive definite, with steps of at most two units of
+    Newton's method, Fisher scoring where the Hessian is not positive definite, with steps of at most four units of
     optical depth. The gradient is that of the implicit function theorem: it reaches counts, thresholds and the
     model's photons, gain and detector parameters, does not depend on the iterations, and is 0 for components that the
     box holds. Differentiable once.
+
+    The minimum found is the one near the start: with fewer than some 250 counts in all bins together the likelihood
+    can have a second, lower one (tests/decompose/test_rtk.py).
 
     model           the forward model; thresholds_kev (E + 1,) or (..., E + 1) overrides its own
     counts          >= 0; a pixel without any counts ends on the box

@@ -5,6 +5,7 @@ decomposition and reconstruction, which come as arguments.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ LAYERS = {
     2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, "bilinear"),
 }
 FLOOR = 1e-6  # relative counts below it are read as this much
+MOST = 0.95  # share of a pixel's counts that may be taken for scatter: what is left stays positive
 
 
 class ScatterNet(nn.Module):
@@ -64,15 +66,24 @@ def _unit(ndim: int, in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv(in_channels, out_channels, 3, padding=1), norm(out_channels), nn.ReLU())
 
 
-def scatter_ratio(net: ScatterNet, counts: Tensor) -> Tensor:
+def scatter_ratio(net: ScatterNet, counts: Tensor, spread: str = "scatter") -> Tensor:
     """Scatter-to-total ratio of scans (N, E, V, [R,] U), every view by itself, at the detector's resolution.
 
-    The network's coarse ratio is interpolated linearly: scatter is smooth.
+    spread  how the network's coarse ratio gets there, which the paper does not say. "scatter": times the counts of its
+            cell it is scatter, which is smooth and interpolated linearly; at most 95 % of a pixel's counts. "ratio":
+            the ratio is interpolated, although it jumps at the edge of a body.
     """
     views = counts.transpose(1, 2).flatten(0, 1)  # (N V, E, [R,] U)
-    coarse = net(views)
-    fine = nn.functional.interpolate(coarse, views.shape[2:], mode=LAYERS[net.ndim][3], align_corners=False)
-    return fine.unflatten(0, (counts.shape[0], counts.shape[2])).transpose(1, 2)
+    coarse, size = net(views), views.shape[2:]
+    fine = partial(nn.functional.interpolate, size=size, mode=LAYERS[net.ndim][3], align_corners=False)
+    if spread == "ratio":
+        ratio = fine(coarse)
+    elif spread == "scatter":
+        cells = nn.functional.interpolate(views, coarse.shape[2:], mode="area")
+        ratio = (fine(coarse * cells) / views.clamp_min(FLOOR)).clamp_max(MOST)
+    else:
+        raise ArgumentError("spread", repr(spread), "'scatter' or 'ratio'")
+    return ratio.unflatten(0, (counts.shape[0], counts.shape[2])).transpose(1, 2)
 
 
 def without_scatter(counts: Tensor, ratio: Tensor) -> Tensor:

@@ -90,11 +90,20 @@ def test_an_image_s_result_hardly_depends_on_its_neighbours_in_the_batch():
     torch.testing.assert_close(A.T(y)[3], A.T(y[3]), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(4, 1), (8, 4, 1)])
 @pytest.mark.parametrize("batch", range(1, 20))
-def test_groups_cover_the_batch_once(batch):
-    covered = [i for _, part in groups(batch) for i in range(batch)[part]]
+def test_groups_cover_the_batch_once_and_the_largest_first(batch, sizes):
+    covered = [i for _, part in groups(batch, sizes) for i in range(batch)[part]]
     assert covered == list(range(batch))
-    assert all((part.stop - part.start) % images == 0 for images, part in groups(batch))
+    assert all((part.stop - part.start) % images == 0 for images, part in groups(batch, sizes))
+    assert sum(part.stop - part.start for images, part in groups(batch, sizes) if images == 1) == batch % 4
+
+
+def test_the_adjoint_of_thirteen_images_is_that_of_each():
+    """Groups of eight (where the processor has registers for them), four and one."""
+    scan = SCANS["parallel"]
+    A, (_, y) = Projector(scan, "numba"), pair(scan, 13, torch.float64)
+    torch.testing.assert_close(A.T(y), torch.stack([A.T(one) for one in y]), rtol=1e-12, atol=1e-12)
 
 
 OTHER_MACHINE = """

@@ -9,8 +9,8 @@ BOUND = 0.1  # an engine further away than this computes something else, and is 
 
 
 def forward_error(engine, setup: Setup) -> float:
-    """|A x - y| / |y|, x the phantom averaged over pixels, y its exact integrals averaged over 8 rays a bin."""
-    x = phantom_of(engine, setup).raster(setup.geometry.volume, supersample=8)[None]
+    """|A x - y| / |y|, x the phantom averaged over pixels, y its exact integrals averaged over the rays of a bin."""
+    x = phantom_of(engine, setup).raster(setup.geometry.volume, setup.fine)[None]
     y = setup.sinogram(1).double()
     found = engine.tensor(engine.forward(engine.native(x))).double()
     if found.shape != y.shape:

@@ -7,7 +7,7 @@ from engines import Arrays, Astra, Skimage
 from setups import Setup
 from timing import LIMIT_S, Contestant, seconds
 
-from ctlib.geometry import ParallelBeam
+from ctlib.geometry import ConeBeam, ParallelBeam
 from ctlib.recon import fbp, sirt
 
 
@@ -52,9 +52,10 @@ def affordable(engines, setup: Setup, batch: int, notes: list[str]) -> list:
 
 
 def fbp_group(engines, setup: Setup, batch: int) -> list[Contestant]:
-    """FBP with the Ram-Lak filter: ctlib, scikit-image's iradon, ASTRA's FBP (both parallel beam only)."""
+    """FBP (FDK of a cone), Ram-Lak filter: ctlib; for a parallel beam also scikit-image's iradon and ASTRA's FBP."""
     y = setup.sinogram(batch)
-    group = [Contestant("ctlib auto", partial(fbp, engines[0].A, y), labels("FBP", setup, batch))]
+    case = "FDK" if isinstance(setup.geometry, ConeBeam) else "FBP"
+    group = [Contestant("ctlib auto", partial(fbp, engines[0].A, y), labels(case, setup, batch))]
     if not isinstance(setup.geometry, ParallelBeam):
         return group
     for e in engines:

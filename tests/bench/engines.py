@@ -13,7 +13,7 @@ import torch
 from ctlib import backends
 from ctlib.backends.astra_engine import MODELS, astra_entries, astra_geometries
 from ctlib.backends.sparse_engine import system_entries
-from ctlib.geometry import ParallelBeam
+from ctlib.geometry import ConeBeam, ParallelBeam
 from ctlib.projector import Projector
 
 
@@ -125,6 +125,8 @@ def builders(geometry) -> dict:
     """Name and constructor of every engine for this geometry, ctlib's automatic choice first."""
     from peers import PEERS
 
+    if isinstance(geometry, ConeBeam):  # a stored matrix would fill the memory, and no peer has a CPU projector
+        return {"ctlib auto": partial(Ctlib, backend="auto")}
     auto = backends.resolve("auto", "cpu")
     others = [b for b in Projector.backends() if b not in (auto, "triton", "astra")]  # a GPU's; ASTRA runs itself
     names = ["auto", *others]

@@ -109,8 +109,9 @@ def _accuracy(records: list[dict]) -> list[str]:
 
 
 def _scaling(records: list[dict]) -> list[str]:
-    lines, series = ["", "scaling, parallel beam: ms"], {}
+    lines, series = ["", "scaling: ms"], {}
     for r in records:
         if "quantity" in r:
-            series.setdefault((r["case"], r["quantity"]), []).append(f"{r[r['quantity']]}: {r['median_ms']:#.3g}")
-    return lines + [f"{case:14s}{quantity:10s}" + "   ".join(values) for (case, quantity), values in series.items()]
+            name, point = f"{r['case'][8:]:4s}{r['geometry']}", f"{r[r['quantity']]}: {r['median_ms']:#.3g}"
+            series.setdefault((name, r["quantity"]), []).append(point)
+    return lines + [f"{name:14s}{quantity:10s}" + "   ".join(values) for (name, quantity), values in series.items()]

@@ -25,7 +25,7 @@ def rows(result, case):
     return [r for r in result["records"] if r["case"] == case]
 
 
-@pytest.mark.parametrize("case", ["A", "A.T", "A + A.T", "FBP", "SIRT-5", "scaling A", "scaling A.T"])
+@pytest.mark.parametrize("case", ["A", "A.T", "A + A.T", "FBP", "FDK", "SIRT-5", "scaling A", "scaling A.T"])
 def test_times_are_ordered_and_labelled(result, case):
     assert rows(result, case)
     for r in rows(result, case):

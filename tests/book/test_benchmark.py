@@ -46,7 +46,7 @@ def test_tables_hold_every_engine_and_batch(book):
 
 
 def test_a_slope_is_the_power_of_the_growth(book):
-    x, ms, slope = recorded_benchmark("cpu", book).scaling("scaling A", "size")
+    x, ms, slope = recorded_benchmark("cpu", book).scaling("scaling A", "size", "g")
     assert list(x) == [128, 256, 512]
     assert ms[1] == pytest.approx(8 * ms[0])
     assert slope == pytest.approx(3)

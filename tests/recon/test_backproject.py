@@ -118,7 +118,7 @@ from ctlib.backends import backproject_kernels as kernels
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.recon import backproject_compiled as compiled
 from ctlib.recon.backproject import _TorchLoops
-assert not kernels._can_permute()
+assert not kernels.has_avx512()
 scan = ParallelBeam(Volume((20, 21)), 5, 30, 0.9)
 q, weights = torch.rand(2, 5, 30, generator=torch.Generator().manual_seed(0)), torch.ones(5)
 torch.testing.assert_close(compiled.gather(q, scan, weights), _TorchLoops.gather(q, scan, weights))

@@ -1,0 +1,11 @@
+"""What the processor can do, as far as the kernels choose by it."""
+
+import llvmlite.binding as llvm
+from numba import config
+
+
+def has_avx512() -> bool:
+    """Whether compiled code may use AVX-512; numba's CPU_NAME and CPU_FEATURES settings overrule the machine."""
+    if config.CPU_FEATURES is not None or config.CPU_NAME is not None:
+        return "+avx512f" in (config.CPU_FEATURES or "")
+    return bool(llvm.get_host_cpu_features().get("avx512f", False))
