@@ -14,7 +14,7 @@ from numba import njit, prange, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from ctlib.backends.processor import has_avx512
+from ctlib.backends.simd_features import has_avx512
 
 ROWS = 8  # rows of pixels that a thread carries through the views: their sums stay in its cache
 MARGIN = 32  # samples beyond the last one used: windows reach that far

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ctlib.backends import numba_2d
-from ctlib.backends.processor import has_avx512
 from ctlib.backends.runs import LANES, REACH, TILE, Runs, runs
+from ctlib.backends.simd_features import has_avx512
 
 FORWARD = {4: numba_2d.forward_4, 1: numba_2d.forward_1}
 ADJOINT = {4: numba_2d.adjoint_4, 1: numba_2d.adjoint_1}

@@ -9,8 +9,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ctlib.backends.processor import has_avx512
 from ctlib.backends.simd import I32, I64, LANES, SCALAR, SUFFIX, broadcast, constant, pack, unpack, vector
+from ctlib.backends.simd_features import has_avx512
 
 REACH = 2 * LANES
 """Places that `take` can reach: its lanes lie in [0, REACH)."""

@@ -4,6 +4,7 @@ Direct and Cross are the same network: Direct is trained with the scatter itself
 decomposition and reconstruction, which come as arguments.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -27,6 +28,8 @@ class ScatterNet(nn.Module):
     channels     of the encoder's stages: each two 3-wide convolutions with batch normalisation and ReLU, then halved
     ndim         1 for a row of detector columns, 2 for a flat panel (R, U)
     last_stride  of the second convolution of the bottleneck
+    start        ratio that the network gives about everywhere before training, by the bias of its last layer: from
+                 one half, the sigmoid's own, so much is taken for scatter that the decomposition ends on its box
 
     The paper's: 4 bins, (64, 128, 128, 64), 2-D: 384 x 256 x 4 to 24 x 16 x 64 (printed 32 x 16) to 12 x 8 x 4.
     Counts are relative to the open beam; the network reads their logarithm, as they span five decades. The paper does
@@ -34,13 +37,16 @@ class ScatterNet(nn.Module):
     """
 
     def __init__(
-        self, num_bins: int = 4, channels: tuple[int, ...] = (64, 128, 128, 64), ndim: int = 2, last_stride: int = 2
-    ):
+        self, num_bins: int = 4, channels: tuple[int, ...] = (64, 128, 128, 64), ndim: int = 2, last_stride: int = 2,
+        start: float = 0.05,
+    ):  # fmt: skip
         super().__init__()
         if ndim not in LAYERS:
             raise ArgumentError("ndim", ndim, "1 or 2")
         if not channels:
             raise ArgumentError("channels", channels, "at least one stage")
+        if not 0 < start < 1:
+            raise ArgumentError("start", start, "a ratio between 0 and 1")
         conv, _, pool, _ = LAYERS[ndim]
         widths = (num_bins, *channels)
         self.encoder = nn.Sequential(
@@ -50,6 +56,7 @@ class ScatterNet(nn.Module):
             )
         )
         last = conv(channels[-1], num_bins, 3, last_stride, 1)
+        nn.init.constant_(last.bias, math.log(start / (1 - start)))
         self.bottleneck = nn.Sequential(_unit(ndim, channels[-1], channels[-1]), last, nn.Sigmoid())
         self.ndim, self.num_bins = ndim, num_bins
 

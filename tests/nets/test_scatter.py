@@ -79,6 +79,35 @@ def test_views_are_seen_by_themselves_and_the_ratio_has_the_detectors_size():
     assert scatter_ratio(panel, torch.rand(1, 2, 3, 16, 8)).shape == (1, 2, 3, 16, 8)
 
 
+def test_a_smooth_scatter_passes_an_edge_and_a_ratio_does_not():
+    """A network that knows the coarse ratio exactly: interpolated scatter is exact where it is linear in the column."""
+    counts = torch.ones(1, 1, 1, 32, dtype=torch.float64)
+    counts[..., 13:] = 0.05  # the edge of a body inside a cell
+    line = torch.linspace(0.01, 0.012, 32, dtype=torch.float64)
+    net = ScatterNet(1, (2, 2), ndim=1, last_stride=1).double().eval()
+    cells = torch.nn.functional.avg_pool1d(torch.stack([line.expand(1, 32), counts[0, 0]]), 4)
+    net.forward = lambda views: cells[:1] / cells[1:]
+    found = scatter_ratio(net, counts) * counts
+    torch.testing.assert_close(found[..., 2:-2], line[2:-2].expand_as(found[..., 2:-2]), rtol=1e-9, atol=0)
+    apart = scatter_ratio(net, counts, spread="ratio") * counts
+    assert (apart / line - 1).abs().max() > 0.5
+    with pytest.raises(ArgumentError, match="spread"):
+        scatter_ratio(net, counts, spread="nearest")
+
+
+def test_no_more_than_95_percent_is_taken_for_scatter():
+    net = small().double()
+    torch.nn.init.constant_(net.bottleneck[1].bias, 10.0)
+    assert scatter_ratio(net, scans()[1]).max() == 0.95
+
+
+def test_the_network_starts_from_a_small_ratio():
+    torch.manual_seed(0)
+    assert 0.02 < small().double()(scans()[1][:, :, 0]).mean() < 0.12
+    with pytest.raises(ArgumentError, match="start"):
+        ScatterNet(2, (4,), 1, start=0.0)
+
+
 def test_corrected_counts_stay_positive():
     counts = scans()[1]
     corrected = without_scatter(counts, scatter_ratio(small().double(), counts))
