@@ -10,8 +10,8 @@ from ctlib.projector import Projector
 from ctlib.recon.noise2noise import ThinnedPairs, half_views
 from ctlib.recon.noise2sim import box_distance, similar_slices
 from ctlib.recon.noise_level import neighbour_correlation, noise_level
-from ctlib.recon.spectral2spectral import SelfTrainedPrior, batches, bin_rms, bin_scale
-from ctlib.recon.subspace import MaterialSubspace, in_subspace
+from ctlib.recon.spectral2spectral import SelfTrainedPrior, batches, bin_scale
+from ctlib.recon.subspace import MaterialSubspace, projected, within
 
 
 def rng(seed=0):
@@ -67,6 +67,8 @@ def test_trained_once_or_again():
             prior(x, k)
             steps.append(prior.step)
     assert steps == [4, 8, 12, 12, 12, 12]
+    once(x, 0)  # another use of a trained network
+    assert once.step == 12
 
 
 def test_the_learning_rate_falls_five_times():
@@ -91,11 +93,6 @@ def test_a_loss_that_is_not_finite_is_an_error():
         prior(torch.rand(1, 1, 4, 4), 0)
     with pytest.raises(ArgumentError, match="num_outer"):
         SelfTrainedPrior(Gain(1), None, 0, 2, rng())
-
-
-def test_bin_rms_is_the_root_mean_square():
-    x = torch.randn(3, 2, 5, 7, generator=rng())
-    assert torch.allclose((x / bin_rms(x)).square().mean((0, 2, 3)), torch.ones(2))
 
 
 # --- Noise2Noise and Noise2Sim ---------------------------------------------------------------------------------------
@@ -181,11 +178,22 @@ def test_the_subspace_projection_is_weighted_least_squares():
     torch.testing.assert_close(space.down * sigma @ (space.down * sigma).T, torch.eye(3, dtype=torch.float64))
 
 
-def test_a_prior_in_the_subspace():
+def test_a_prior_within_the_subspace_sees_white_noise():
+    """Bins of different noise, coordinates of unit noise: one threshold serves all."""
+    matrix, sigma = torch.rand(5, 3, generator=rng()), torch.tensor([0.1, 0.2, 0.3, 0.5, 2.0])
+    space, seen = MaterialSubspace.spanned_by(matrix, sigma), []
+    noise = sigma[:, None, None] * torch.randn(2, 5, 100, 100, generator=rng(1))
+    out = within(space, lambda c, k: seen.append(c) or c)(noise, 0)
+    covariance = torch.cov(seen[0].movedim(1, 0).flatten(1))
+    assert torch.allclose(covariance, torch.eye(3), atol=0.04)
+    torch.testing.assert_close(out, space.spectra(space.coordinates(noise)))
+
+
+def test_a_projected_prior():
     space = MaterialSubspace.spanned_by(torch.eye(3)[:, :2], torch.ones(3))
     x = torch.rand(1, 3, 4, 4, generator=rng())
-    got = in_subspace(space, lambda c, k: 2 * c + k)(x, 0)
-    torch.testing.assert_close(got[:, :2], 2 * x[:, :2])
+    got = projected(space, lambda v, k: 2 * v + k)(x, 1)
+    torch.testing.assert_close(got[:, :2], 2 * x[:, :2] + 1)
     assert float(got[:, 2].abs().max()) < 1e-6
     with pytest.raises(ArgumentError, match="matrix"):
         MaterialSubspace.spanned_by(torch.eye(3)[:2], torch.ones(2))

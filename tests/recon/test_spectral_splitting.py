@@ -88,7 +88,7 @@ def test_split_bregman_solves_the_problem_and_half_quadratic_splitting_its_envel
     """With Phi = |z|^2/2 both limits are known: weight w, and w' = w lam / (lam + w) for the Moreau envelope."""
     A, y, weight, rho = dense(), randn(4, 5), 0.8, 0.1
     lam = coupling(A, rho, y)
-    runs = [split_reconstruct(A, y, ridge(weight, lam), torch.zeros(3, 4, dtype=torch.float64), 1500, 40, rho, b)
+    runs = [split_reconstruct(A, y, ridge(weight, lam), torch.zeros(3, 4, dtype=torch.float64), 400, 25, rho, b)
             for b in (False, True)]  # fmt: skip
     torch.testing.assert_close(runs[1].x, solution(A, y, weight), atol=1e-7, rtol=0)
     torch.testing.assert_close(runs[0].x, solution(A, y, weight * lam / (lam + weight)), atol=1e-7, rtol=0)

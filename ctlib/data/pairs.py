@@ -1,0 +1,113 @@
+"""Patients at two doses: adjacent low-dose slices as input, the full-dose slice in their middle as target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class DosePair:
+    """One patient at low and full dose, and the truth where it is known: (Z, Y, X) gray, all in one window."""
+
+    patient: str
+    low: Tensor
+    full: Tensor
+    truth: Tensor | None = None
+
+    def __post_init__(self):
+        for name in ("low", "truth"):
+            other = getattr(self, name)
+            if other is not None and (other.ndim != 3 or other.shape != self.full.shape):
+                raise ArgumentError(name, tuple(other.shape), f"(Z, Y, X) as `full` has, {tuple(self.full.shape)}")
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Samples of a set of patients.
+
+    inputs        (N, S, Y, X) adjacent low-dose slices
+    full, truth   (N, 1, Y, X) the middle slice at full dose, and as it is (None where nobody knows)
+    patients      N names
+    """
+
+    inputs: Tensor
+    full: Tensor
+    truth: Tensor | None
+    patients: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device) -> Stacks:
+        """The same samples on a device."""
+        truth = None if self.truth is None else self.truth.to(device)
+        return Stacks(self.inputs.to(device), self.full.to(device), truth, self.patients)
+
+    @property
+    def low(self) -> Tensor:
+        """The middle low-dose slice (N, 1, Y, X)."""
+        middle = self.inputs.shape[1] // 2
+        return self.inputs[:, middle : middle + 1]
+
+
+def stacks(pairs: Sequence[DosePair], num_slices: int = 3, margin: int = 1) -> Stacks:
+    """Every slice with its neighbours, `num_slices` in all, except the first and last `margin` slices of a patient.
+
+    The margin does not depend on num_slices, so that one slice and three are judged on the same targets.
+    """
+    half = num_slices // 2
+    if num_slices % 2 == 0 or num_slices < 1 or half > margin:
+        raise ArgumentError("num_slices, margin", (num_slices, margin), "an odd number of at most 2 margin + 1 slices")
+    if not pairs or any(len(p.low) <= 2 * margin for p in pairs):
+        raise ArgumentError("pairs", [len(p.low) for p in pairs], f"patients of more than {2 * margin} slices")
+    inputs, full, truth, names = [], [], [], []
+    for p in pairs:
+        for k in range(margin, len(p.low) - margin):
+            inputs.append(p.low[k - half : k + half + 1])
+            full.append(p.full[k : k + 1])
+            truth.append(None if p.truth is None else p.truth[k : k + 1])
+            names.append(p.patient)
+    known = None if any(t is None for t in truth) else torch.stack(truth)
+    return Stacks(torch.stack(inputs), torch.stack(full), known, tuple(names))
+
+
+def split_patients(
+    ids: Sequence[str], shares: Mapping[str, float], seed: int, stratum=lambda name: name[:1]
+) -> dict[str, tuple[str, ...]]:
+    """{part: patients}: disjoint, complete, drawn from the sorted ids with a seed, each stratum by itself.
+
+    shares   {part: fraction}, summing to 1; a part's count is rounded down and the first part takes the rest
+    stratum  what must be shared out evenly: by default the first letter, the anatomy in LDCT-and-Projection-data
+    """
+    if len(set(ids)) != len(ids):
+        raise ArgumentError("ids", [i for i in set(ids) if list(ids).count(i) > 1], "every patient once")
+    if abs(sum(shares.values()) - 1) > 1e-9 or min(shares.values()) < 0:
+        raise ArgumentError("shares", dict(shares), "fractions >= 0 that sum to 1")
+    rng, (first, *others) = np.random.default_rng(seed), shares
+    parts: dict[str, list[str]] = {part: [] for part in shares}
+    for kind in sorted({stratum(i) for i in ids}):
+        members = [i for i in sorted(ids) if stratum(i) == kind]
+        order = [members[k] for k in rng.permutation(len(members))]
+        for part in others:
+            count = int(shares[part] * len(members) + 1e-9)
+            parts[part] += order[:count]
+            order = order[count:]
+        parts[first] += order
+    return {part: tuple(sorted(names)) for part, names in parts.items()}
+
+
+def require_disjoint(parts: Mapping[str, Sequence[str]]) -> None:
+    """ArgumentError when a patient is in two parts: its slices would be known before the test."""
+    owner: dict[str, str] = {}
+    for part, names in parts.items():
+        for name in set(names):
+            if name in owner:
+                raise ArgumentError(part, f"{name}, which is in {owner[name]} too", "parts without a shared patient")
+            owner[name] = part

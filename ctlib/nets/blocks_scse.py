@@ -1,0 +1,61 @@
+"""Spatial and channel squeeze and excitation, and the residual block that ends with it, {cite}`roy2018`."""
+
+import torch
+from torch import Tensor, nn
+
+from ctlib.errors import ArgumentError
+
+
+class SCSE(nn.Module):
+    """Recalibrated features: what each channel and each place is worth, (B, C, Y, X) -> (B, C, Y, X).
+
+        s = sigmoid(W2 relu(W1 mean(x))),   q = sigmoid(w x),   scSE(x) = s x + q x, or max(s x, q x)
+
+    reduction  W1 maps C to C // reduction channels (at least 1)
+    fusion     "add" or "max"
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, fusion: str = "add"):
+        super().__init__()
+        if fusion not in ("add", "max"):
+            raise ArgumentError("fusion", repr(fusion), "'add' or 'max'")
+        hidden = max(1, channels // reduction)
+        self.squeeze, self.excite = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
+        self.place, self.fusion = nn.Conv2d(channels, 1, 1), fusion
+
+    def channel_weights(self, x: Tensor) -> Tensor:
+        """s in (0, 1), one a channel: (B, C, 1, 1)."""
+        return torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+
+    def place_weights(self, x: Tensor) -> Tensor:
+        """q in (0, 1), one a pixel: (B, 1, Y, X)."""
+        return torch.sigmoid(self.place(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        s, q = self.channel_weights(x), self.place_weights(x)
+        return x * (s + q) if self.fusion == "add" else torch.maximum(x * s, x * q)
+
+
+class Bottleneck(nn.Module):
+    """Residual block 1x1, 3x3, 1x1 with scSE before the sum, {cite}`he2016`: (B, in, Y, X) -> (B, 4 mid, Y/s, X/s)."""
+
+    def __init__(self, in_channels: int, mid: int, stride: int = 1, scse: bool = True, reduction: int = 16):
+        super().__init__()
+        out = 4 * mid
+        self.body = nn.Sequential(
+            conv_unit(in_channels, mid, 1),
+            conv_unit(mid, mid, 3, stride),
+            *conv_unit(mid, out, 1)[:2],  # no ReLU before the sum
+        )
+        self.recalibrate = SCSE(out, reduction) if scse else nn.Identity()
+        same = stride == 1 and in_channels == out
+        self.shortcut = nn.Identity() if same else conv_unit(in_channels, out, 1, stride)[:2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.recalibrate(self.body(x)) + self.shortcut(x))
+
+
+def conv_unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution that keeps the size (up to the stride), batch normalisation, ReLU."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())

@@ -1,0 +1,30 @@
+"""How much noise an image holds, and how much of it neighbouring pixels share."""
+
+import torch
+from torch import Tensor
+
+
+def noise_level(x: Tensor) -> Tensor:
+    """Standard deviation (..., 1, 1) of white noise in images (..., Y, X), from the finest diagonal differences.
+
+    median |d| / 0.6745,  d = (x00 - x01 - x10 + x11) / 2;  too small for noise that neighbours share
+    """
+    d = (x[..., :-1, :-1] - x[..., :-1, 1:] - x[..., 1:, :-1] + x[..., 1:, 1:]) / 2
+    return (d.flatten(-2).abs().median(-1).values / 0.6745)[..., None, None]
+
+
+def neighbour_correlation(noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Correlation (...) of horizontal and vertical neighbours in images (..., Y, X) of noise alone, mean taken off.
+
+        sum over pairs n_p n_q / sqrt(sum n_p^2 sum n_q^2)
+
+    mask  bool (Y, X): pairs count where both pixels lie inside
+    """
+    inside = torch.ones(noise.shape[-2:], dtype=torch.bool) if mask is None else mask
+    inside = inside.to(noise.device)
+    n = (noise - (noise * inside).sum((-2, -1), keepdim=True) / inside.sum()) * inside
+    pairs = ((n[..., 1:, :], n[..., :-1, :], inside[1:] & inside[:-1]),
+             (n[..., :, 1:], n[..., :, :-1], inside[:, 1:] & inside[:, :-1]))  # fmt: skip
+    product, first, second = (sum((f(p, q) * m).sum((-2, -1)) for p, q, m in pairs)
+                              for f in (torch.mul, lambda p, _: p * p, lambda _, q: q * q))  # fmt: skip
+    return product / (first * second).sqrt()

@@ -1,0 +1,72 @@
+"""Spectral2Spectral: the prior is a network that trains itself on the noisy iterate before every use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ctlib.errors import ArgumentError, ConvergenceError
+
+
+def bin_scale(x: Tensor) -> Tensor:
+    """Mean of every energy bin over slices and pixels, (E, 1, 1), of x (Z, E, Y, X): what the network divides by."""
+    return x.mean((0, 2, 3))[:, None, None]
+
+
+def batches(num: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless batches of slice numbers: random order, every slice once before any comes again."""
+    size = min(size, num)
+    while True:
+        order = torch.randperm(num, generator=generator)
+        yield from (order[i : i + size] for i in range(0, num - size + 1, size))
+
+
+class SelfTrainedPrior:
+    """A prior for `split_reconstruct`: train the network on the images it is given, then apply it to them.
+
+    net        maps (B, E, Y, X) to itself; keeps its weights from one outer step to the next
+    loss       (net, images (B, E, Y, X) scaled bin by bin, slice numbers (B,), progress in [0, 1]) -> scalar
+    num_outer  outer steps that share the training;  num_steps  of Adam in each
+    retrain    False: train when it is used first, with the steps of all, and never again
+    decay      the learning rate is multiplied by it five times, evenly, over the whole training
+    """
+
+    def __init__(
+        self, net: nn.Module, loss: Callable, num_outer: int, num_steps: int, generator: torch.Generator,
+        lr: float = 1e-3, batch: int = 4, retrain: bool = True, decay: float = 0.9,
+    ):  # fmt: skip
+        if num_outer < 1 or num_steps < 0:
+            raise ArgumentError("num_outer, num_steps", (num_outer, num_steps), "at least 1 and at least 0")
+        self.net, self.loss, self.generator, self.batch, self.retrain = net, loss, generator, batch, retrain
+        self.num_outer, self.num_steps, self.step, self.losses = num_outer, num_steps, 0, []
+        self.optimizer = torch.optim.Adam(net.parameters(), lr)
+        every = max(1, num_outer * num_steps // 5)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, every, decay)
+
+    def __call__(self, x: Tensor, outer: int) -> Tensor:
+        scale = bin_scale(x)
+        self.train(x / scale, self._steps_now())
+        with torch.no_grad():
+            return self.net(x / scale) * scale
+
+    def _steps_now(self) -> int:
+        if self.retrain:
+            return self.num_steps
+        return self.num_outer * self.num_steps if self.step == 0 else 0
+
+    def train(self, x: Tensor, num_steps: int) -> None:
+        """Adam on the loss of batches of the scaled images x (Z, E, Y, X)."""
+        chosen = batches(len(x), self.batch, self.generator)
+        for _ in range(num_steps):
+            index = next(chosen)
+            loss = self.loss(self.net, x[index], index, self.step / (self.num_outer * self.num_steps))
+            if not bool(torch.isfinite(loss)):
+                raise ConvergenceError(f"SelfTrainedPrior: the loss is {float(loss)} at step {self.step}")
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.schedule.step()
+            self.losses.append(float(loss.detach()))
+            self.step += 1

@@ -1,0 +1,100 @@
+"""Plug-and-play splitting: data steps of SIRT type in turn with any prior, half-quadratic or split Bregman."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.recon._common import require_count, require_range
+from ctlib.recon.sirt import sirt_scaling
+
+
+@dataclass
+class Splitting:
+    """Outcome of `split_reconstruct`: images (..., Y, X) after the last data step and before it, and the way there.
+
+    x, z       after the last data step; what the prior made before it
+    gaps       |x - z| / |x| after every outer step
+    residuals  |y - A x| / |y| likewise
+    """
+
+    x: Tensor
+    z: Tensor
+    gaps: list[float] = field(default_factory=list)
+    residuals: list[float] = field(default_factory=list)
+
+
+def coupling(A, rho: float, like: Tensor) -> float:
+    """lam_1 = rho times the mean of A^T 1: a weight [mm] that keeps its meaning when views or pixels change."""
+    if not rho >= 0:
+        raise ArgumentError("rho", rho, "a number >= 0")
+    return rho * float(A.T(like.new_ones(tuple(A.range_shape))).mean())
+
+
+def data_steps(
+    A, y: Tensor, x: Tensor, z: Tensor, lam: float, num_iters: int, callback: Callable[[Tensor], None] | None = None
+) -> Tensor:
+    """Lower 1/2 |y - A x|_R^2 + lam/2 |x - z|^2 by SIRT's majoriser, {eq}`s2s-data-step`.
+
+        x <- x + (A^T R (y - A x) + lam (z - x)) / (A^T 1 + lam),    R = 1 / (A 1)
+
+    y, x, z  (..., V, U), (..., Y, X), (..., Y, X);  lam >= 0 [mm];  lam = 0 is SIRT
+
+    The objective never rises: diag(A^T 1) - A^T R A is positive semidefinite for A >= 0. Pixels that no ray meets stay
+    where they are, or go to z.
+    """
+    R, C = sirt_scaling(A, y)
+    step = 1 / (torch.where(C > 0, 1 / C, C) + lam) if lam > 0 else C
+    for _ in range(num_iters):
+        x = x + step * (A.T(R * (y - A(x))) + lam * (z - x))
+        if callback is not None:
+            callback(x)
+    return x
+
+
+def data_objective(A, y: Tensor, x: Tensor, z: Tensor, lam: float) -> float:
+    """1/2 |y - A x|_R^2 + lam/2 |x - z|^2, summed over everything: what `data_steps` lowers."""
+    R, _ = sirt_scaling(A, y)
+    return float((R * (y - A(x)).square()).sum() + lam * (x - z).square().sum()) / 2
+
+
+def split_reconstruct(
+    A,
+    y: Tensor,
+    prior: Callable[[Tensor, int], Tensor],
+    x0: Tensor,
+    num_outer: int = 3,
+    num_inner: int = 8,
+    rho: float = 0.04,
+    bregman: bool = False,
+    callback: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Splitting:
+    """Alternate a prior and data steps, {eq}`s2s-splitting`.
+
+        z = prior(x + b, k),    b <- b + x - z  (bregman only),    x <- data_steps towards z - b
+
+    prior    (images (Z, E, Y, X), outer step) -> images: a proximal map, or a network that trains itself first
+    x0       start (..., Y, X), such as SIRT-50
+    bregman  False: b = 0, half-quadratic splitting, as printed; True: split Bregman, {cite}`goldstein2009`
+
+    ConvergenceError when an image is not finite.
+    """
+    require_range(A, y)
+    require_count(num_outer)
+    lam, x, b, out = coupling(A, rho, y), x0, torch.zeros_like(x0), Splitting(x0, x0)
+    for k in range(num_outer):
+        z = prior(x + b, k)
+        b = b + x - z if bregman else b
+        x = data_steps(A, y, x, z - b, lam, num_inner)
+        if not bool(torch.isfinite(x).all()):
+            raise ConvergenceError(f"split_reconstruct: outer step {k} made an image that is not finite")
+        out.gaps.append(float((x - z).norm() / x.norm()))
+        out.residuals.append(float((y - A(x)).norm() / y.norm()))
+        if callback is not None:
+            callback(k, x, z)
+        out.x, out.z = x, z
+    return out

@@ -1,0 +1,33 @@
+"""Which samples a step sees and what it draws: functions of seed and step alone, so that a step can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+
+
+def stream(*keys: int | str) -> int:
+    """A seed of 63 bits from any keys: other keys, other streams."""
+    return int.from_bytes(hashlib.sha256(repr(keys).encode()).digest()[:8], "big") >> 1
+
+
+def batch_indices(num_samples: int, batch: int, step: int, seed: int) -> Tensor:
+    """Sample numbers of one step (batch,): random permutations of all samples one after another, cut into batches.
+
+    Every sample occurs once before any occurs again. Nothing is kept between steps.
+    """
+    if num_samples < 1 or batch < 1 or step < 0:
+        raise ArgumentError("num_samples, batch, step", (num_samples, batch, step), "numbers >= 1, >= 1 and >= 0")
+    first, last = step * batch, (step + 1) * batch - 1
+    epochs = range(first // num_samples, last // num_samples + 1)
+    orders = torch.cat([_permutation(num_samples, seed, epoch) for epoch in epochs])
+    start = first - epochs[0] * num_samples
+    return orders[start : start + batch]
+
+
+def _permutation(num: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(num, generator=torch.Generator().manual_seed(stream("epoch", seed, epoch)))
