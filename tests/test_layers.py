@@ -18,9 +18,10 @@ LEVELS = {
     "": 0, "errors": 0, "units": 0, "linop": 0, "prox": 0, "implicit": 0,
     "geometry": 1, "phantoms": 1, "physics": 1, "degrade": 1,
     "backends": 2, "projector": 2.5,  # one floor, two steps: the projector puts the engines behind one call
-    "nets": 3, "recon": 3, "decompose": 3, "losses": 3, "losses_image": 3,
+    "nets": 3, "recon": 3, "decompose": 3, "losses": 3, "losses_generative": 3, "losses_image": 3,
     "data": 4, "train": 4,
-    "metrics": "r", "metrics_contrast": "r", "metrics_information": "r", "metrics_paired": "r", "book": "r",
+    "metrics": "r", "metrics_calibration": "r", "metrics_contrast": "r", "metrics_information": "r",
+    "metrics_paired": "r", "book": "r",
 }  # fmt: skip
 LIGHT = {"torch", "numpy", "ctlib"}  # what levels 0 to 4 and metrics may import when they are imported
 COMPILED = {"numba", "llvmlite", "triton"}  # for modules that are themselves imported where used

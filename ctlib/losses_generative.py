@@ -1,0 +1,127 @@
+"""What a generator of reconstructions is trained on: Gaussian likelihoods, the two-sample KL term, Wasserstein losses.
+
+Line integrals y, their estimate mu and its deviation sigma have shape (B, V, U) or any other; all losses are means per
+ray, so that the weight lam of the critic does not depend on the geometry.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+
+FACTORS = {"ml": 0.25, "unbiased": 0.5}  # c in s^2 = c (y1 - y2)^2
+DIRECTIONS = ("fit || target", "target || fit")
+EULER_GAMMA = 0.5772156649015329
+
+
+def ray_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over all rays, or over those where the mask (broadcast to values) holds."""
+    if mask is None:
+        return values.mean()
+    weight = mask.to(values).expand_as(values)
+    return (weight * values).sum() / weight.sum().clamp_min(1)
+
+
+def mean_loss(y: Tensor, mu: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Stage 1: (y - mu)^2, least at mu = E[y | r], {eq}`gtr-mean`."""
+    return ray_mean((y - mu).square(), mask)
+
+
+def gaussian_nll(y: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Stage 2: ((y - mu)/sigma)^2 + 2 log sigma, which is -2 log p(y) - log 2 pi, {eq}`gtr-nll`.
+
+    For a fixed mu it is least at sigma^2 = E[(y - mu)^2 | r].
+    """
+    return ray_mean(((y - mu) / sigma).square() + 2 * sigma.log(), mask)
+
+
+def gaussian_kl(m: Tensor, s: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """KL(N(m, s^2) || N(mu, sigma^2)) of every ray, {eq}`gtr-kl`.
+
+    log(sigma / s) + (s^2 + (m - mu)^2) / (2 sigma^2) - 1/2
+    """
+    return (sigma / s).log() + (s.square() + (m - mu).square()) / (2 * sigma.square()) - 0.5
+
+
+def distillation_loss(
+    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], mask: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """KL(teacher || student) of two Gaussians (mean, deviation): 0 where they are the same, {eq}`gtr-distillation`."""
+    return ray_mean(gaussian_kl(*teacher, *student), mask)
+
+
+def data_term(y: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
+    """|y - mu|^2_sigma / rays, the first term of {eq}`gtr-objective`. Its expectation charges for the variance of y."""
+    return ray_mean(((y - mu) / sigma).square(), mask)
+
+
+def fitted_gaussian(y1: Tensor, y2: Tensor, estimator: str = "ml") -> tuple[Tensor, Tensor]:
+    """Mean and variance of a Gaussian fitted to two samples, {eq}`gtr-fit`: m = (y1 + y2)/2, s^2 = c (y1 - y2)^2.
+
+    estimator  "ml": c = 1/4; "unbiased": c = 1/2
+    """
+    if estimator not in FACTORS:
+        raise ArgumentError("estimator", repr(estimator), f"one of {', '.join(FACTORS)}")
+    return (y1 + y2) / 2, FACTORS[estimator] * (y1 - y2).square()
+
+
+def two_sample_kl(
+    y1: Tensor, y2: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None, estimator: str = "ml",
+    direction: str = "fit || target", eta: float = 0.05,
+) -> Tensor:  # fmt: skip
+    """KL between the Gaussian fitted to two samples and N(mu, sigma^2), mean per ray, {eq}`gtr-two-sample`.
+
+    direction  "target || fit" has an infinite expectation and is there to show it
+    eta        s^2 + (eta sigma)^2 takes the place of s^2: finite where the samples agree. 0 is the formula itself.
+
+    In float32 even under autocast, as (y1 - y2)^2 underflows in half precision.
+    """
+    if direction not in DIRECTIONS or eta < 0:
+        raise ArgumentError("direction, eta", (direction, eta), f"one of {DIRECTIONS}, and a number >= 0")
+    y1, y2, mu, sigma = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (y1, y2, mu, sigma))
+    m, variance = fitted_gaussian(y1, y2, estimator)
+    fit, target = (m, (variance + (eta * sigma).square()).sqrt()), (mu, sigma)
+    pair = (*fit, *target) if direction == DIRECTIONS[0] else (*target, *fit)
+    return ray_mean(gaussian_kl(*pair), mask)
+
+
+def calibrated_ratio(estimator: str = "ml") -> float:
+    """tau / sigma of the samples that minimise the expected two-sample KL, 1 / sqrt(2 c + 1/2), {eq}`gtr-ratio`.
+
+    1 for "ml", sqrt(2/3) for "unbiased" (eta = 0, independent Gaussian samples).
+    """
+    return (2 * FACTORS[estimator] + 0.5) ** -0.5
+
+
+def kl_floor(estimator: str = "ml") -> float:
+    """Least expectation of the two-sample KL, not 0, {eq}`gtr-floor`: 0.982 for "ml".
+
+    (log((2 c + 1/2) / (2 c)) + gamma + log 2) / 2,    gamma Euler's constant
+    """
+    c = FACTORS[estimator]
+    return 0.5 * (math.log((2 * c + 0.5) / (2 * c)) + EULER_GAMMA + math.log(2))
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """E D(x) - E D(G), {cite}`arjovsky2017` with D low on real images: its minimum over D is -c W1."""
+    return real.mean() - fake.mean()
+
+
+def generator_loss(
+    samples: tuple[Tensor, ...], scores: Tensor, mu: Tensor, sigma: Tensor, lam: float, kind: str = "kl",
+    mask: Tensor | None = None, **options,
+) -> Tensor:  # fmt: skip
+    """What G minimises: the match of A G(r, z) with N(mu, sigma^2), plus lam E D(G).
+
+    samples  sinograms A G(r, z_j): one or more for "data", two for "kl"
+    kind     "data": equation 1 of {cite}`ronchetti2020`; "kl": `two_sample_kl` in its place, with its `options`
+    """
+    if kind == "data":
+        match = torch.stack([data_term(y, mu, sigma, mask) for y in samples]).mean()
+    elif kind == "kl" and len(samples) == 2:
+        match = two_sample_kl(*samples, mu, sigma, mask, **options)
+    else:
+        raise ArgumentError("kind", (kind, f"{len(samples)} samples"), "'data', or 'kl' with 2 samples")
+    return match + lam * scores.mean()

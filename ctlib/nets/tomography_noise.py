@@ -1,0 +1,61 @@
+"""Networks for the mean and the spread of line integrals given readings, and the one both are distilled into."""
+
+import torch
+from torch import Tensor, nn
+
+FEATURES = 3
+SMALLEST = 1e-3  # standard deviation of a line integral [1]: below it, log sigma means nothing
+
+
+def reading_features(log: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """What networks see of readings: their logarithm, and mean and log-deviation from the table, (..., 3, V, U).
+
+    log        line integrals (..., V, U) from the readings alone
+    mu, sigma  (mu0(r), sigma0(r)) of the exact table of single readings
+    """
+    return torch.stack([log, mu, sigma.clamp_min(SMALLEST).log()], -3)
+
+
+def conv_stack(in_channels: int, out_channels: int, width: int = 16, num_layers: int = 3) -> nn.Sequential:
+    """3x3 convolutions with PReLU between them; the last starts at 0."""
+    channels = [in_channels, *[width] * (num_layers - 1), out_channels]
+    layers = []
+    for i in range(num_layers):
+        layers += [nn.Conv2d(channels[i], channels[i + 1], 3, padding=1), nn.PReLU()]
+    nn.init.zeros_(layers[-2].weight)
+    nn.init.zeros_(layers[-2].bias)
+    return nn.Sequential(*layers[:-1])
+
+
+class MeanNet(nn.Module):
+    """mu(r) = mu0(r) + body(features): (B, 3, V, U) -> (B, V, U). Starts as the table where body starts at 0."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, 1] + self.body(features)[:, 0]
+
+
+class SpreadNet(nn.Module):
+    """sigma(r) = exp(max(log sigma0(r) + body(features), log smallest)): (B, 3, V, U) -> (B, V, U)."""
+
+    def __init__(self, body: nn.Module, smallest: float = SMALLEST):
+        super().__init__()
+        self.body, self.smallest = body, smallest
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features[:, 2] + self.body(features)[:, 0]).exp().clamp_min(self.smallest)
+
+
+class PosteriorNet(nn.Module):
+    """mu(r) and sigma(r) from one network of two channels, the student of both: (B, 3, V, U) -> (B, 2, V, U)."""
+
+    def __init__(self, body: nn.Module, smallest: float = SMALLEST):
+        super().__init__()
+        self.body, self.smallest = body, smallest
+
+    def forward(self, features: Tensor) -> Tensor:
+        mu, log_sigma = (features[:, 1:3] + self.body(features)[:, :2]).unbind(1)
+        return torch.stack([mu, log_sigma.exp().clamp_min(self.smallest)], 1)

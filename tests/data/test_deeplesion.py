@@ -1,0 +1,202 @@
+"""DeepLesion's layout, its preprocessing with the corrected threshold, and splits by patient."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lesion_writer import PATIENTS, body, write_collection, write_png16
+from PIL import Image
+
+from ctlib.data.deeplesion import (
+    body_crop,
+    find_slices,
+    inscribed_circle,
+    load_images,
+    official_split,
+    prepared,
+    read_slice,
+    split_slices,
+)
+from ctlib.data.enclosing_circle import convex_hull, enclosing_circle, mask_circle
+from ctlib.errors import ArgumentError, DataError
+from ctlib.units import MU_WATER
+
+
+def hu(**options):
+    return torch.from_numpy(body(**options)).float().clamp_min(-1000)
+
+
+@given(st.lists(st.tuples(st.integers(-20, 20), st.integers(-20, 20)), min_size=1, max_size=14))
+@settings(max_examples=60, deadline=None)
+def test_the_circle_contains_all_points_and_none_is_smaller(points):
+    y, x, radius = enclosing_circle(torch.tensor(points))
+    assert all(math.dist(p, (y, x)) <= radius + 1e-6 for p in points)
+    best = min((r for r in circles(points) if r is not None), default=0.0)  # of all pairs and triples, brute force
+    assert radius == pytest.approx(best, abs=1e-6)
+
+
+def circles(points):
+    """Radii of the circles through two or three points that contain all."""
+    n = len(points)
+    p = [complex(*q) for q in points]
+    yield 0.0 if len(set(points)) == 1 else None
+    for i in range(n):
+        for j in range(i):
+            yield radius_if_all(p, (p[i] + p[j]) / 2, abs(p[i] - p[j]) / 2)
+            for k in range(j):
+                w = (p[k] - p[i]) / (p[j] - p[i]) if p[j] != p[i] else 0
+                if abs(complex(w).imag) > 1e-12:
+                    c = (p[j] - p[i]) * (w - abs(w) ** 2) / (2j * w.imag) + p[i]
+                    yield radius_if_all(p, c, abs(c - p[i]))
+
+
+def radius_if_all(points, centre, radius):
+    return radius if max(abs(q - centre) for q in points) <= radius + 1e-9 else None
+
+
+def test_hull_of_a_grid_is_its_corners():
+    grid = [(float(y), float(x)) for y in range(4) for x in range(6)]
+    assert sorted(convex_hull(grid)) == [(0, 0), (0, 5), (3, 0), (3, 5)]
+
+
+def test_the_circle_around_a_mask_contains_whole_pixels():
+    mask = torch.zeros(9, 9, dtype=torch.bool)
+    mask[2:5, 3:7] = True
+    assert mask_circle(mask) == pytest.approx((3.0, 4.5, math.hypot(3, 4) / 2))
+    mask[3, 4] = False  # a hole changes nothing
+    assert mask_circle(mask)[2] == pytest.approx(2.5)
+    with pytest.raises(ArgumentError):
+        mask_circle(mask & False)
+
+
+def test_files_come_back_as_hounsfield_units(tmp_path):
+    write_png16(tmp_path / "a.png", body(inside=57))
+    image = read_slice(tmp_path / "a.png")
+    assert image.dtype == torch.float32
+    assert sorted(image.unique().tolist()) == [-1000.0, 57.0]  # the padding of -2048 is air
+    assert torch.equal(image, hu(inside=57))
+
+
+def test_minus_950_finds_the_body_where_minus_9050_crops_nothing():
+    image = hu(size=48, radius=10.0, centre=(20.0, 26.0))
+    crop = body_crop(image)
+    assert 20 <= crop.shape[0] == crop.shape[1] <= 24
+    assert int((crop > -950).sum()) == int((image > -950).sum())
+    as_printed = body_crop(image, threshold_hu=-9050.0)
+    assert as_printed.shape[0] == round(48 * math.sqrt(2))  # the circle around the whole square, air added
+    assert body_crop(torch.full((8, 8), -1000.0)) is None
+
+
+def test_a_body_at_the_border_gets_air_around_it():
+    image = torch.full((20, 20), -1000.0)
+    image[:3, 4:16] = 0.0
+    crop = body_crop(image)
+    assert crop.shape[0] == math.ceil(math.hypot(3, 12))
+    assert int((crop == 0).sum()) == 36
+    assert float(crop[0].max()) == -1000
+
+
+def test_prepared_images_are_attenuation_inside_the_circle():
+    scan = hu(size=40, radius=15.0, inside=100)
+    image, crop = prepared(scan, 24), body_crop(scan)
+    assert image.shape == (24, 24)
+    assert float(image[12, 12]) == pytest.approx(1.1 * MU_WATER, rel=1e-5)
+    assert not image[~inscribed_circle(24)].any()
+    assert float(image.min()) >= 0
+    mass = float(image.sum()) / (1.1 * MU_WATER)  # area and attenuation survive the change of scale
+    assert mass == pytest.approx(int((crop > -950).sum()) * (24 / len(crop)) ** 2, rel=0.01)
+    assert prepared(hu(radius=10.0), 24) is None  # smaller than the image: discarded
+    assert prepared(torch.full((30, 30), -1000.0), 8) is None
+
+
+def test_the_inscribed_circle_touches_the_sides():
+    inside = inscribed_circle(256)
+    assert float(inside.float().mean()) == pytest.approx(math.pi / 4, rel=2e-3)
+    assert bool(inside[0, 127])
+    assert not bool(inside[0, 0])
+
+
+def test_the_collection_is_found_with_patients_and_order(tmp_path):
+    write_collection(tmp_path)
+    slices = find_slices(tmp_path)
+    assert [(s.patient, s.study, s.series, s.number) for s in slices] == [
+        (p, "01", "02", n) for p in sorted(PATIENTS) for n in (35, 37)
+    ]
+    assert find_slices(tmp_path / "Images_png") == slices
+    images, kept = load_images(slices, 16, limit=3)
+    assert images.shape == (3, 16, 16)
+    assert kept == slices[:3]
+    want = [MU_WATER * (1 + v / 1000) for v in (35, 37, 45)]
+    assert images[:, 8, 8].tolist() == pytest.approx(want, rel=1e-5)
+    with pytest.raises(ArgumentError):
+        load_images(slices, 64)
+
+
+def test_the_official_split_is_by_patient(tmp_path):
+    write_collection(tmp_path)
+    parts = split_slices(find_slices(tmp_path), tmp_path / "DL_info.csv")
+    got = {part: sorted({s.patient for s in names}) for part, names in parts.items()}
+    assert got == {"train": ["000001", "000002", "004000"], "val": ["000007"], "test": ["000012"]}
+    assert sum(map(len, parts.values())) == 10
+
+
+def test_a_drawn_split_keeps_patients_whole(tmp_path):
+    write_collection(tmp_path, {f"{k:06d}": "1" for k in range(1, 21)}, slices=(3, 4, 5))
+    slices = find_slices(tmp_path)
+    parts = split_slices(slices, shares={"train": 0.5, "val": 0.25, "test": 0.25}, seed=1)
+    owners = {part: {s.patient for s in names} for part, names in parts.items()}
+    assert [len(owners[p]) for p in ("train", "val", "test")] == [10, 5, 5]
+    assert not owners["train"] & owners["test"]
+    assert sorted(s for names in parts.values() for s in names) == list(slices)
+    assert split_slices(slices, seed=1) == split_slices(slices, seed=1) != split_slices(slices, seed=2)
+    with pytest.raises(ArgumentError):
+        split_slices(slices, tmp_path / "DL_info.csv", {"train": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        (lambda t: t.replace("Train_Val_Test", "Part"), "Train_Val_Test"),
+        (lambda t: t.replace("File_name", "Name"), "File_name"),
+        (lambda t: t.replace('5",3', '5",4'), "Train_Val_Test"),
+        (lambda t: t + '000001_02_01_009.png,0,9,"0.8, 0.8, 5",3\n', "Train_Val_Test"),
+        (lambda t: t.splitlines()[0] + "\n", "rows"),
+    ],
+)
+def test_a_broken_table_is_named(tmp_path, edit, field):
+    write_collection(tmp_path)
+    info = tmp_path / "DL_info.csv"
+    info.write_text(edit(info.read_text()))
+    with pytest.raises(DataError) as caught:
+        official_split(info)
+    assert caught.value.field == field
+    assert "DL_info.csv" in str(caught.value)
+
+
+def test_what_is_not_there_or_not_16_bit_is_named(tmp_path):
+    for call in (lambda: find_slices(tmp_path / "none"), lambda: find_slices(tmp_path)):
+        with pytest.raises(DataError):
+            call()
+    with pytest.raises(DataError):
+        official_split(tmp_path / "DL_info.csv")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "b.png")
+    with pytest.raises(DataError) as caught:
+        read_slice(tmp_path / "b.png")
+    assert caught.value.field == "bits"
+    write_png16(tmp_path / "000001_01_01" / "key.png", body())
+    with pytest.raises(DataError) as caught:
+        find_slices(tmp_path)
+    assert caught.value.field == "file name"
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_no_body_pixel_is_cut_off(seed):
+    rng = np.random.default_rng(seed)
+    image = torch.full((24, 30), -1000.0)
+    for y, x in zip(rng.integers(0, 24, 4), rng.integers(0, 30, 4), strict=True):
+        image[y, x] = 10.0
+    assert int((body_crop(image) > -950).sum()) == int((image > -950).sum())
