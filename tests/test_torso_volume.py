@@ -8,7 +8,7 @@ import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
-from ctlib.phantoms.torso import MU
+from ctlib.phantoms.anatomy import MU
 from ctlib.phantoms.torso_volume import LONG, torso_solids, torso_volume
 
 GRID = Volume((8, 96, 96), (5.0, 400 / 96, 400 / 96))

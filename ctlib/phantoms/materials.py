@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
+from ctlib.phantoms.anatomy import MU, Anatomy, abdomen_of
 from ctlib.phantoms.ellipsoids import Ellipsoids
-from ctlib.phantoms.torso import MU, _Anatomy, _organs, _ribs, _spine
 
 MATERIALS = ("water", "calcium")
 WATER_60 = 0.020587  # attenuation of water at 60 keV [1/mm]
@@ -61,7 +61,7 @@ def composition(tissue: str) -> np.ndarray:
     return (1 - share) * np.array([1.0, 0.0]) + share * np.array(CORTICAL)
 
 
-class _Tissues(_Anatomy):
+class _Tissues(Anatomy):
     """Collects the ellipses of an anatomy with two values, one per basis material, in place of an attenuation."""
 
     def add(self, tissue: str, inside: str | None, center, axes, angle: float = 0.0) -> None:
@@ -77,12 +77,5 @@ class _Tissues(_Anatomy):
 def abdomen(seed: int, size_mm: float = 384.0) -> MaterialPhantom:
     """The body of `torso(seed)`, in water and calcium."""
     a = _Tissues(np.random.default_rng(seed), size_mm / 2)
-    width, height = a.jitter(0.86, 0.05), a.jitter(0.62, 0.04)
-    wall = a.jitter(0.09, 0.02)
-    a.add("fat", None, (0, 0), (width, height))
-    a.add("muscle", "fat", (0, 0), (width - wall, height - wall))
-    a.add("fat", "muscle", (0, 0.06), (width - wall - 0.07, height - wall - 0.10))
-    _organs(a)
-    _spine(a)
-    _ribs(a, width - wall - 0.03, height - wall - 0.045)
+    abdomen_of(a)
     return a.phantom()

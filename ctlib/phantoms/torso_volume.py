@@ -8,14 +8,15 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
+from ctlib.phantoms.anatomy import Anatomy, organs, ribs, spine, wall
 from ctlib.phantoms.ellipsoids import Ellipsoids
 from ctlib.phantoms.texture import band_limited_texture
-from ctlib.phantoms.torso import TEXTURE, _Anatomy, _organs, _ribs, _spine
+from ctlib.phantoms.torso import TEXTURE
 
 LONG = 50.0  # half axis along z of what does not end within a volume, in half fields of view
 
 
-class _Solid(_Anatomy):
+class _Solid(Anatomy):
     """Collects ellipsoids. What lies inside something that ends, ends before it: attenuations stay those of tissues."""
 
     def __init__(self, rng: np.random.Generator, unit_mm: float, height: float):
@@ -67,15 +68,12 @@ def torso_solids(seed: int, size_mm: float = 400.0, height_mm: float = 40.0) -> 
     if not (size_mm > 0 and height_mm > 0):
         raise ArgumentError("size_mm, height_mm", (size_mm, height_mm), "numbers > 0")
     a = _Solid(np.random.default_rng(seed), size_mm / 2, 2 * height_mm / size_mm)
-    width, height, wall = a.jitter(0.86, 0.05), a.jitter(0.62, 0.04), a.jitter(0.09, 0.02)
-    a.add("fat", None, (0, 0), (width, height))
-    a.add("muscle", "fat", (0, 0), (width - wall, height - wall))
-    a.add("fat", "muscle", (0, 0.06), (width - wall - 0.07, height - wall - 0.10))
+    half_axes = wall(a)
     a.is_long = False
-    _organs(a)
-    _ribs(a, width - wall - 0.03, height - wall - 0.045)
+    organs(a)
+    ribs(a, *half_axes)
     a.is_long = True
-    _spine(a)
+    spine(a)
     return a.ellipsoids()
 
 
