@@ -1,8 +1,6 @@
 import pytest
 import torch
-
-THRESHOLDS = (15, 33, 45, 59, 120)
-BOX = ((-5, 35), (-5, 10))
+from deep_silicon import THRESHOLDS
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import BOX, THRESHOLDS
+from deep_silicon import BOX, THRESHOLDS
 
 from ctlib.decompose import counts_jacobian, decompose_mle, decompose_unrolled
 from ctlib.decompose.likelihood import curvature, negative_log_likelihood, score

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import BOX
+from deep_silicon import BOX
 from scipy.optimize import minimize
 
 from ctlib.decompose import cramer_rao, decompose_mle, decompose_simplex

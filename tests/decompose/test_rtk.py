@@ -10,7 +10,7 @@ In an environment of its own: `make test-rtk`.
 import numpy as np
 import pytest
 import torch
-from conftest import THRESHOLDS
+from deep_silicon import THRESHOLDS
 
 from ctlib.decompose import cramer_rao, decompose_mle, fisher_information
 from ctlib.physics import Detector, SpectralModel, Spectrum, linear_attenuation

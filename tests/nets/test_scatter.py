@@ -14,14 +14,7 @@ from ctlib.nets.scatter import (
 )
 from ctlib.nets.skip import num_parameters
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads for small tensors cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def counted(bins, channels, taps):

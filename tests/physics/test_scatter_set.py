@@ -28,14 +28,7 @@ from ctlib.physics.spectrum import Spectrum
 
 EDGES = (40, 60, 120)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads for small tensors cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fan(num_views=12, **options):

@@ -33,14 +33,7 @@ SPECTRUM = Spectrum(torch.tensor([49.9, 50.1, 79.9, 80.1]), torch.tensor([0.6, 0
 ENGINES = ["torch", "compiled"]
 HIGH = {"torch": 400_000, "compiled": 1_000_000}
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads for small tensors cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

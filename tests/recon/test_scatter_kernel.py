@@ -6,14 +6,7 @@ import torch
 from ctlib.errors import ArgumentError
 from ctlib.recon.scatter_kernel import ScatterKernel, best_amplitudes, blurred_sources, fit_scatter_kernel
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads for small tensors cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bodies(num=3, views=4, columns=48, seed=0):
