@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     p = command("record", "run a chapter at a preset and store its numbers and figures under book/results")
     p.add_argument("chapter")
     preset(p, "laptop")
+    given(p)
     p.add_argument("--in-process", action="store_true", help="without Jupyter: run the code cells in this process")
     p = command("reference", "renew the notebooks that the tests compare fresh runs with")
     p.add_argument("chapters", nargs="*")
@@ -159,15 +160,17 @@ def _sweep(project: Project, args) -> int:
 
 
 def _record(project: Project, args) -> None:
+    from . import parameters
     from .progress import one_bar
     from .record import record
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
+    files = parameters.parse_given(project, slug, args.given)
     if args.in_process:
-        path = record(project, slug, preset, in_process=True)
+        path = record(project, slug, preset, in_process=True, files=files)
     else:
         with one_bar(slug) as progress:
-            path = record(project, slug, preset, progress=progress)
+            path = record(project, slug, preset, progress=progress, files=files)
     print(path)
 
 

@@ -14,20 +14,31 @@ from pathlib import Path
 from ..errors import MissingDependency
 from . import claimfile, claims, inprocess, parameters, provenance, run, sources
 from .output import Collector
-from .project import BookError, Project
+from .project import BookError, Project, UsageError
 from .recorded import digest
 
 MAX_FIGURE_BYTES = 200_000  # figures are committed
 
 
-def record(project: Project, slug: str, preset: str, in_process: bool = False, progress=None) -> Path:
+def record(
+    project: Project,
+    slug: str,
+    preset: str,
+    in_process: bool = False,
+    progress=None,
+    files: dict[str, str] | None = None,
+) -> Path:  # fmt: skip
     """Path of book/results/<preset>/<slug>.json, written after the run; an older one stays until then.
 
     in_process  run the code cells by plain `exec`: for a machine without Jupyter
+    files       parameters that name a reader's own file or folder; its name is recorded, not the way to it
     """
+    files = files or {}
+    if wrong := [name for name, value in files.items() if not isinstance(value, str) or not Path(value).exists()]:
+        raise UsageError(f"{slug}: {wrong[0]} is set by the preset; a record takes files and folders besides")
     try:
         claimfile.read_claims(project.book / "claims" / f"{slug}.yml")  # a wrong file is told before a long run
-        values = parameters.resolve(project, slug, preset)
+        values = parameters.resolve(project, slug, preset, files)
     except ImportError:
         raise MissingDependency("PyYAML", "presets and claims") from None
     made_from, started = sources.sources_sha256(slug, project), time.time()
@@ -41,7 +52,8 @@ def record(project: Project, slug: str, preset: str, in_process: bool = False, p
     if not found.claims:
         raise BookError(f"{slug}: the run checked no claim: there is nothing to record")
     found.figures = {name: (within(png, MAX_FIGURE_BYTES), alt) for name, (png, alt) in found.figures.items()}
-    about = {"slug": slug, "preset": preset, "parameters": values, "sources_sha256": made_from}
+    named = {name: Path(value).name if name in files else value for name, value in values.items()}
+    about = {"slug": slug, "preset": preset, "parameters": named, "sources_sha256": made_from}
     return write(project, {**about, "seconds": round(seconds, 1)}, found)
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ctlib.errors import ArgumentError
+
 
 def noise_level(x: Tensor) -> Tensor:
     """Standard deviation (..., 1, 1) of white noise in images (..., Y, X), from the finest diagonal differences.
@@ -28,3 +30,19 @@ def neighbour_correlation(noise: Tensor, mask: Tensor | None = None) -> Tensor:
     product, first, second = (sum((f(p, q) * m).sum((-2, -1)) for p, q, m in pairs)
                               for f in (torch.mul, lambda p, _: p * p, lambda _, q: q * q))  # fmt: skip
     return product / (first * second).sqrt()
+
+
+def detrended(x: Tensor, mask: Tensor) -> Tensor:
+    """Images (..., Y, X) inside a mask (Y, X) less the quadratic surface that fits best there; 0 outside.
+
+    What is left of a uniform region is noise: cupping and slow shading go with the surface.
+    """
+    if mask.shape != x.shape[-2:] or int(mask.sum()) < 12:
+        raise ArgumentError("mask", (tuple(mask.shape), int(mask.sum())), f"{tuple(x.shape[-2:])}, at least 12 pixels")
+    row, col = (t.to(torch.float64) for t in torch.nonzero(mask, as_tuple=True))
+    u, v = ((t - t.mean()) / t.std() for t in (row, col))
+    basis, _ = torch.linalg.qr(torch.stack([torch.ones_like(u), u, v, u * u, u * v, v * v], 1))
+    values = x[..., mask].double()
+    out = torch.zeros_like(x)
+    out[..., mask] = (values - (values @ basis) @ basis.T).to(x)
+    return out

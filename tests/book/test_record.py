@@ -45,6 +45,21 @@ def test_both_ways_of_recording_give_the_same_record(mini, book):
     assert "01-alpha.json: claims.alpha-sum.min" in done.stderr, done.stderr
 
 
+def test_a_readers_own_file_is_recorded_by_name_and_other_parameters_are_refused(mini, book, tmp_path):
+    own = tmp_path / "somewhere" / "own.txt"
+    own.parent.mkdir()
+    own.write_text("x")
+    done = book("record", "alpha", "--preset", "laptop", "-p", "name", str(own))
+    assert done.returncode == 0, done.stderr
+    text = (mini.book / "results" / "laptop" / "01-alpha.json").read_text()
+    assert json.loads(text)["parameters"] == {"n": 32, "name": "own.txt"}
+    assert "somewhere" not in text
+    for words in (["n", "8"], ["name", "word"]):
+        done = book("record", "alpha", "--preset", "laptop", "-p", *words)
+        assert done.returncode == 2
+        assert f"{words[0]} is set by the preset" in done.stderr
+
+
 def test_a_cell_that_fails_in_this_process_is_named_and_the_old_record_stays(mini, book):
     old = mini.book / "results" / "laptop" / "01-alpha.json"
     old.parent.mkdir(parents=True)
