@@ -21,6 +21,7 @@ LEVELS = {
     "nets": 3, "recon": 3, "decompose": 3, "losses": 3, "losses_generative": 3, "losses_image": 3,
     "data": 4, "train": 4,
     "metrics": "r", "metrics_calibration": "r", "metrics_contrast": "r", "metrics_information": "r",
+    "metrics_inserts": "r", "metrics_consistency": "r",
     "metrics_paired": "r", "book": "r",
 }  # fmt: skip
 LIGHT = {"torch", "numpy", "ctlib"}  # what levels 0 to 4 and metrics may import when they are imported

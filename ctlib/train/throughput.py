@@ -1,0 +1,33 @@
+"""How many samples a function does a second."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+
+
+@torch.no_grad()
+def frames_per_second(apply: Callable[[Tensor], object], inputs: Tensor, repeats: int = 5) -> float:
+    """Samples of a batch over the median wall-clock time of a call, without gradients, after one call to warm up.
+
+    inputs  (B, ...), on the device that the function runs on: its work is waited for
+    """
+    if repeats < 1 or not len(inputs):
+        raise ArgumentError("inputs, repeats", (len(inputs), repeats), "at least one sample and one repeat")
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait(inputs.device)
+        start = time.perf_counter()
+        apply(inputs)
+        _wait(inputs.device)
+        seconds.append(time.perf_counter() - start)
+    return len(inputs) / statistics.median(seconds[1:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
