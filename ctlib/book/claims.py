@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-import statistics
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ArgumentError, CtlibError
+from .claim_records import record_of
 from .claimfile import BOOK, UNTESTABLE, VERDICTS, Band, Claim, read_book, read_claims
 from .output import CLAIM_MIME, COLLECTOR, Collector, emit
+from .recorded import read_runs
 from .tables import Table, claims_table, measured
 
 __all__ = [
@@ -24,39 +24,13 @@ __all__ = [
     "Collector",
     "Ledger",
     "from_notebook",
-    "judge",
     "read_book",
     "read_claims",
-    "record_of",
 ]
 
 
 class ClaimFailed(CtlibError, AssertionError):
     """What the page says must hold does not hold, or a claim of the chapter was not measured."""
-
-
-def portable(value: float) -> float | str:
-    """A float as JSON can hold it: non-finite ones become "nan", "inf", "-inf"; `float()` reads them back."""
-    return value if math.isfinite(value) else str(value)
-
-
-def record_of(claim: Claim, values: Iterable[float]) -> dict:
-    """{"values", "median", "min", "max", "verdict"} of one claim: what a notebook and a recorded run store."""
-    numbers = [float(v) for v in values]
-    finite = bool(numbers) and all(math.isfinite(v) for v in numbers)
-    stats = (statistics.median(numbers), min(numbers), max(numbers)) if finite else (math.nan,) * 3
-    median, low, high = (portable(float(s)) for s in stats)
-    values = [portable(v) for v in numbers]
-    return {"values": values, "median": median, "min": low, "max": high, "verdict": claim.verdict(numbers)}
-
-
-def judge(slug: str, values: Mapping[str, Iterable[float]], book: Path | str = BOOK) -> dict[str, dict]:
-    """Claim records for measured values by id: how a run without PyYAML gets its verdicts afterwards."""
-    claims = {c.id: c for c in read_claims(Path(book, "claims", f"{slug}.yml"))[1]}
-    for name in values:
-        if name not in claims:
-            raise ArgumentError("claim id", repr(name), f"one of book/claims/{slug}.yml: {', '.join(claims)}")
-    return {name: record_of(claims[name], vs) for name, vs in values.items()}
 
 
 def from_notebook(nb: Mapping) -> dict[str, dict]:
@@ -157,8 +131,6 @@ class Ledger:
         """Paper against this page: value and spread, recorded presets, tolerance with its reason, verdict."""
         if self.claims is None:
             return Table(["claim", "this page"], [[k, measured(r)] for k, r in self.records.items()])
-        from .recorded import read_runs
-
         runs = {p: r["claims"] for p, r in read_runs(self.slug, self.book).items()}
         columns = {f"this page (`{self.preset}`)": self.records, **{f"recorded `{p}`": c for p, c in runs.items()}}
         return claims_table(self.claims.values(), columns)

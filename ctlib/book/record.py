@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from ..errors import MissingDependency
-from . import claimfile, claims, inprocess, parameters, provenance, run, sources
+from . import claim_records, claimfile, claims, inprocess, parameters, provenance, run, sources
 from .output import Collector
 from .project import BookError, Project, UsageError
 from .recorded import digest
@@ -96,7 +96,7 @@ def write(project: Project, about: dict, found: Collector) -> Path:
         figures[name] = {"file": file, "sha256": hashlib.sha256(png).hexdigest(), "alt": alt}
     body = {
         **about,
-        "claims": claims.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
+        "claims": claim_records.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
         "figures": figures,
         "commit": provenance.commit(project),
         "device": provenance.device(),

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 
 from ..errors import DataError
+from .claim_records import record_of
 from .claimfile import BOOK, read_claims
-from .claims import record_of
 from .project import PRESETS, Project, check_preset
 from .tables import Table, badge, measured
 

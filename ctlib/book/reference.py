@@ -11,6 +11,7 @@ from .run import execute
 from .source import code_cells
 
 DROP = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.jupyter.widget-view+json")
+UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
 
 
 def slim(nb):
@@ -23,8 +24,8 @@ def slim(nb):
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for i, cell in enumerate(nb.cells):
         cell.metadata, cell.id = {"tags": sorted(cell.metadata.get("tags", []))}, f"c{i}"
-        ignored = "nbval-ignore-output" in cell.metadata["tags"]
-        cell.outputs = [] if ignored else [o for o in map(_slim_output, cell.outputs) if o]
+        compared = not UNCOMPARED & set(cell.metadata["tags"])
+        cell.outputs = [o for o in map(_slim_output, cell.outputs) if o] if compared else []
     return nb
 
 

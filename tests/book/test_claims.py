@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.book import claims, output
+from ctlib.book import claim_records, claims, output
 from ctlib.book.claimfile import BOOK, Band, Claim, read_book, read_claims
 from ctlib.book.tables import digits, measured
 from ctlib.errors import ArgumentError, DataError
@@ -111,7 +111,7 @@ def test_non_finite_values_are_not_reproduced_flagged_and_survive_json(ledger, b
     assert ledger.verdict("gap") == "not reproduced"
     assert f"gap: not finite: 5, {bad}  not reproduced" in capsys.readouterr().out
     again = json.loads(json.dumps(ledger.records["gap"], allow_nan=False))
-    assert claims.judge("00-demo", {"gap": again["values"]}, ledger.book)["gap"] == ledger.records["gap"]
+    assert claim_records.judge("00-demo", {"gap": again["values"]}, ledger.book)["gap"] == ledger.records["gap"]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,6 @@ def test_without_pyyaml_values_are_recorded_and_judged_later(tmp_path, monkeypat
     assert "1 claims recorded; verdicts need PyYAML" in capsys.readouterr().out
     assert ledger.records["gap"]["verdict"] is None
     monkeypatch.undo()
-    assert claims.judge("00-demo", {"gap": [2.0, 3.0]}, tmp_path)["gap"]["verdict"] == "reproduced"
+    assert claim_records.judge("00-demo", {"gap": [2.0, 3.0]}, tmp_path)["gap"]["verdict"] == "reproduced"
     with pytest.raises(ArgumentError):
-        claims.judge("00-demo", {"gpa": [2.0]}, tmp_path)
+        claim_records.judge("00-demo", {"gpa": [2.0]}, tmp_path)

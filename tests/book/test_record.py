@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ctlib.book import record
-from ctlib.book.claims import record_of
+from ctlib.book.claim_records import record_of
 from ctlib.book.output import Collector
 from ctlib.book.project import ROOT, BookError
 from ctlib.book.recorded import digest, read_run

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ctlib.book import claims
+from ctlib.book import Ledger, claim_records
 from ctlib.book.claimfile import BOOK
 from ctlib.book.project import Project, UsageError
 from ctlib.book.sources import sources_sha256
@@ -51,7 +51,7 @@ def run(book):
         "slug": "00-demo",
         "preset": "laptop",
         "parameters": {"n": 64},
-        "claims": claims.judge("00-demo", {"gap": [1.5, 0.5, 2.5], "loss": [0.25]}, book),
+        "claims": claim_records.judge("00-demo", {"gap": [1.5, 0.5, 2.5], "loss": [0.25]}, book),
         "figures": {"map": figure},
         "commit": "0123456789abcdef",
         "sources_sha256": sources_sha256("00-demo", Project(root=book.parent)),
@@ -187,7 +187,7 @@ def test_no_recorded_run_and_unknown_presets(book):
 
 def test_ledger_table_has_a_column_for_each_recorded_preset(book, run):
     stored(book, run)
-    ledger = claims.Ledger("00-demo", book)
+    ledger = Ledger("00-demo", book)
     ledger.check("gap", 3.0)
     head, _, gap, loss = ledger.table()._repr_markdown_().splitlines()
     assert "| recorded `laptop` |" in head

@@ -6,7 +6,7 @@ import pytest
 from test_recorded import book, run, stored  # noqa: F401  (fixtures)
 
 from ctlib.book import scoreboard
-from ctlib.book.claims import judge
+from ctlib.book.claim_records import judge
 from ctlib.book.output import CLAIM_MIME
 
 
