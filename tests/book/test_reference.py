@@ -12,6 +12,7 @@ from minibook import miniature
 from ctlib.book import reference, run
 from ctlib.book.cli import main
 from ctlib.book.project import ROOT, Project
+from ctlib.book.source import code_cells
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,10 @@ def test_references_of_the_book_are_small_and_hold_no_machine_paths():
         assert len(text) < 200_000, path.name
         assert str(ROOT) not in text, path.name
         assert all(not o.get("metadata") for c in json.loads(text)["cells"] for o in c.get("outputs", [])), path.name
+
+
+def test_a_cell_whose_output_is_not_compared_says_why():
+    tags = [c.tags for path in sorted(Project().book.glob("*.md")) for c in code_cells(path)]
+    ignored = [set(t) for t in tags if "nbval-ignore-output" in t]
+    assert ignored
+    assert all({"digits-differ-by-machine", "shows-recorded-runs"} & t for t in ignored)
