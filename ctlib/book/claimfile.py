@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
-from .project import ROOT
+from .project import PRESETS, ROOT
 
 BOOK = Path(os.environ.get("CTLIB_BOOK") or ROOT / "book")  # the runner says which book it runs
 REPRODUCED, DIRECTION, FAILED, UNTESTABLE = "reproduced", "direction only", "not reproduced", "not testable"
 VERDICTS = (REPRODUCED, DIRECTION, FAILED, UNTESTABLE)
 TESTABLE_KEYS = ("id", "statement", "where", "paper", "quantity", "unit", "reproduced", "reason")
-OPTIONAL_KEYS = ("direction", "expect")
+OPTIONAL_KEYS = ("direction", "expect", "only")
 UNTESTABLE_KEYS = ("id", "statement", "where", "paper", "not_testable")
 
 
@@ -37,7 +37,10 @@ class Band:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a paper with the criterion under which it counts as reproduced."""
+    """One claim of a paper with the criterion under which it counts as reproduced.
+
+    only  presets that measure it, where the small one cannot; empty: all of them
+    """
 
     id: str
     statement: str
@@ -49,6 +52,7 @@ class Claim:
     direction: Band | None = None
     reason: str = ""
     expect: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     not_testable: str | None = None
 
     def verdict(self, values: Iterable[float]) -> str:
@@ -124,7 +128,10 @@ def _claim(path: Path, entry: object, index: int) -> Claim:
     expect = tuple([expect] if isinstance(expect, str) else expect)
     if not set(expect) <= {REPRODUCED, DIRECTION, FAILED}:
         raise DataError(path, f"{name}.expect", f"got {list(expect)}, needs verdicts of {VERDICTS[:3]}")
-    return Claim(**texts, reproduced=reproduced, direction=direction, expect=expect)
+    only = tuple(entry.get("only", ()))
+    if not set(only) <= set(PRESETS) or ("only" in entry and not only):
+        raise DataError(path, f"{name}.only", f"got {entry['only']!r}, needs a list of presets of {list(PRESETS)}")
+    return Claim(**texts, reproduced=reproduced, direction=direction, expect=expect, only=only)
 
 
 def read_claims(path: Path | str) -> tuple[str, tuple[Claim, ...]]:

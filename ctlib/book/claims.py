@@ -12,7 +12,7 @@ from .claim_records import record_of
 from .claimfile import BOOK, UNTESTABLE, VERDICTS, Band, Claim, read_book, read_claims
 from .output import CLAIM_MIME, COLLECTOR, Collector, emit
 from .recorded import read_runs
-from .tables import Table, claims_table, measured
+from .tables import NOT_MEASURED, Table, claims_table, measured
 
 __all__ = [
     "BOOK",
@@ -99,25 +99,29 @@ class Ledger:
         """Print one line a claim, the same on every machine; at `ci` raise ClaimFailed for what must hold and fails.
 
         `holds` is a claim the page relies on, with the verdict asked for; `recorded` is one whose verdict, in the
-        table, is a result: it may fall on either side of a band when the machine changes.
+        table, is a result: it may fall on either side of a band when the machine changes. A claim that only larger
+        presets measure names them, and must be in a recorded run of one of them.
         """
         if self.claims is None:
             print(f"{len(self.records)} claims recorded; verdicts need PyYAML")
             return
-        problems = []
+        problems, elsewhere = [], set().union(*(run["claims"] for run in read_runs(self.slug, self.book).values()))
         for claim in self.claims.values():
             verdict = self.verdict(claim.id)
             why = f" ({claim.not_testable})" if claim.not_testable else ""
-            state = verdict if verdict == "not measured" or claim.not_testable else "recorded"
-            if claim.expect and verdict != "not measured":
-                state = "holds" if verdict in claim.expect else "FAILS"
-            line = f"{state:14s}  {claim.id}: {claim.statement}{why}"
-            print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
-            if verdict == "not measured":
+            state = verdict if claim.not_testable else "recorded"
+            if verdict == NOT_MEASURED and claim.only and self.preset not in claim.only and claim.id in elsewhere:
+                state = f"at {', '.join(claim.only)}"
+            elif verdict == NOT_MEASURED:
+                state = NOT_MEASURED
                 problems.append(f"{claim.id}: not measured")
-            elif claim.expect and verdict not in claim.expect:
+            elif claim.expect:
+                state = "holds" if verdict in claim.expect else "FAILS"
+            if state == "FAILS":
                 got = measured(self.records[claim.id], claim.unit)
                 problems.append(f"{claim.id}: {verdict}, expected {' or '.join(claim.expect)}; measured {got}")
+            line = f"{state:14s}  {claim.id}: {claim.statement}{why}"
+            print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
         if problems and self.preset == "ci":
             raise ClaimFailed(f"{self.slug}: " + "; ".join(problems))
 
@@ -125,7 +129,7 @@ class Ledger:
         """Verdict of one claim on this page; `not measured` before its check."""
         if self.claims[claim_id].reproduced is None:
             return UNTESTABLE
-        return self.records[claim_id]["verdict"] if claim_id in self.records else "not measured"
+        return self.records[claim_id]["verdict"] if claim_id in self.records else NOT_MEASURED
 
     def table(self) -> Table:
         """Paper against this page: value and spread, recorded presets, tolerance with its reason, verdict."""

@@ -9,9 +9,7 @@ from pathlib import Path
 from .claimfile import BOOK, UNTESTABLE, VERDICTS, read_book
 from .claims import from_notebook
 from .recorded import read_runs
-from .tables import Table, badge, claims_table
-
-NOT_MEASURED = "not measured"
+from .tables import NOT_MEASURED, Table, badge, claims_table
 
 
 def runs_of(slug: str, book: Path, notebook: Mapping | None) -> dict[str, dict]:

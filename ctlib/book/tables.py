@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from .claimfile import UNTESTABLE, Claim
 
+NOT_MEASURED = "not measured"
+
 
 def digits(value: float) -> str:
     """Four significant digits without an exponent where that is readable: 31.27, 0.01234, 1.2e-07."""
@@ -53,7 +55,7 @@ def cell(claim: Claim, record: Mapping | None) -> str:
     if claim.reproduced is None:
         return badge(UNTESTABLE)
     if record is None:
-        return "not measured"
+        return NOT_MEASURED
     return f"{measured(record, claim.unit)} {badge(record['verdict'])}"
 
 
