@@ -39,7 +39,7 @@ class Band:
 class Claim:
     """One claim of a paper with the criterion under which it counts as reproduced.
 
-    only  presets that measure it, where the small one cannot; empty: all of them
+    only  presets that measure it; a small one may not be able to
     """
 
     id: str
@@ -52,7 +52,7 @@ class Claim:
     direction: Band | None = None
     reason: str = ""
     expect: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    only: tuple[str, ...] = PRESETS
     not_testable: str | None = None
 
     def verdict(self, values: Iterable[float]) -> str:
@@ -128,10 +128,10 @@ def _claim(path: Path, entry: object, index: int) -> Claim:
     expect = tuple([expect] if isinstance(expect, str) else expect)
     if not set(expect) <= {REPRODUCED, DIRECTION, FAILED}:
         raise DataError(path, f"{name}.expect", f"got {list(expect)}, needs verdicts of {VERDICTS[:3]}")
-    only = tuple(entry.get("only", ()))
-    if not set(only) <= set(PRESETS) or ("only" in entry and not only):
-        raise DataError(path, f"{name}.only", f"got {entry['only']!r}, needs a list of presets of {list(PRESETS)}")
-    return Claim(**texts, reproduced=reproduced, direction=direction, expect=expect, only=only)
+    only = entry.get("only", list(PRESETS))
+    if not isinstance(only, list) or not only or not all(preset in PRESETS for preset in only):
+        raise DataError(path, f"{name}.only", f"got {only!r}, needs a list of presets of {list(PRESETS)}")
+    return Claim(**texts, reproduced=reproduced, direction=direction, expect=expect, only=tuple(only))
 
 
 def read_claims(path: Path | str) -> tuple[str, tuple[Claim, ...]]:

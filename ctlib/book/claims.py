@@ -110,7 +110,7 @@ class Ledger:
             verdict = self.verdict(claim.id)
             why = f" ({claim.not_testable})" if claim.not_testable else ""
             state = verdict if claim.not_testable else "recorded"
-            if verdict == NOT_MEASURED and claim.only and self.preset not in claim.only and claim.id in elsewhere:
+            if verdict == NOT_MEASURED and self.preset not in claim.only and claim.id in elsewhere:
                 state = f"at {', '.join(claim.only)}"
             elif verdict == NOT_MEASURED:
                 state = NOT_MEASURED

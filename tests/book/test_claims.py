@@ -66,6 +66,9 @@ def ledger(tmp_path, monkeypatch):
         ("{min: 1.0}", "'>= 1'", "gap.reproduced"),
         ("{min: 0.0}", "{min: 2.0}", "gap.direction"),
         ("expect: [reproduced, direction only]", "expect: perfect", "gap.expect"),
+        ("  expect:", "  only: laptop\n  expect:", "gap.only"),
+        ("  expect:", "  only: []\n  expect:", "gap.only"),
+        ("  expect:", "  only: [laptop, night]\n  expect:", "gap.only"),
         ("chapter: 00-demo", "chapter: 01-other", "chapter"),
         ("paper: key2020\n", "", "top level"),
         ("- id: gap\n", "- name: gap\n", "claims[0].id"),
@@ -189,6 +192,20 @@ def test_broken_expectations_raise_at_preset_ci_only(tmp_path, monkeypatch, caps
 def test_a_claim_without_measurement_raises(ledger):
     with pytest.raises(claims.ClaimFailed, match="gap: not measured"):
         ledger.verify()
+
+
+@pytest.mark.parametrize(("recorded", "raises"), [({"gap": {}}, False), ({}, True)])
+def test_a_claim_of_larger_presets_must_be_recorded_at_one(tmp_path, monkeypatch, capsys, recorded, raises):
+    monkeypatch.setenv("CTLIB_PRESET", "ci")
+    monkeypatch.setattr(claims, "read_runs", lambda slug, book: {"laptop": {"claims": recorded}})
+    written(tmp_path, GOOD.replace("  expect:", "  only: [laptop, paper]\n  expect:"))
+    ledger = claims.Ledger("00-demo", tmp_path)
+    if raises:
+        with pytest.raises(claims.ClaimFailed, match="gap: not measured"):
+            ledger.verify()
+    else:
+        ledger.verify()
+    assert ("at laptop, paper  gap:" in capsys.readouterr().out) is not raises
 
 
 def test_table_shows_paper_value_spread_criterion_and_reason(ledger):
