@@ -34,7 +34,7 @@ TINY = {
         "seeds": [0, 1], "n": 32, "angles": 16, "num_images": [4, 2, 2], "widths": [[8, 8], [8, 8]],
         "blocks": [[1, 1], [1, 1]], "bp_channels": [2, 2], "ramp_residual": [False, True], "other_channels": [1],
         "train_steps": 2, "batch": 2, "few_views": 8, "few_steps": 1, "noise_steps": [2, 1, 1], "noise_batch": 2,
-        "noise_width": 4, "critic_widths": [4, 4, 4], "gan_steps": 4, "gan_batch": 2, "z_shape": [2, 4, 4],
+        "noise_width": 4, "critic_widths": [4, 4, 4], "gan_steps": 6, "gan_batch": 2, "z_shape": [2, 4, 4],
         "samples": 4, "gan_bodies": 2, "pg_steps": 2, "other_embeds": ["learned", "none"],
     },
     "lab-dip-fit": {"n": 32, "channels": 4, "iters": 60, "scales": 2},
