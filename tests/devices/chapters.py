@@ -18,7 +18,7 @@ from ctlib.book.project import Project
 
 TINY = {
     "02-deep-image-prior": {
-        "seeds": [0, 1], "n": 32, "channels": 4, "iters": 60, "sr_iters": 60, "sweep_iters": 40, "ct_iters": 60,
+        "seeds": [0, 1], "n": 32, "channels": 4, "iters": 60, "sr_iters": 60, "sweep_iters": 60, "ct_iters": 60,
         "scales": 2, "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "ct_views": 8,
     },
     "03-spectral2spectral": {
