@@ -1,7 +1,10 @@
-"""For every test file that asks: `pytestmark = pytest.mark.usefixtures("one_thread")`."""
+"""Fixtures of every test: `one_thread` for files that ask (`pytestmark = pytest.mark.usefixtures("one_thread")`), and those
+of tests/helpers, which is on the path: writers of test files, a miniature book, small operators."""
 
 import pytest
 import torch
+
+pytest_plugins = ["model_fixtures", "operator_fixtures", "quiet_fixtures"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ctlib.backends.astra_engine import astra_geometries
+from ctlib.backends.reference.astra_engine import astra_geometries
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.linop import dot_test

@@ -1,11 +1,11 @@
 """The reader layer: everything that knows notebooks. Nothing numerical imports it."""
 
-from . import figures
-from .benchmark import recorded_benchmark
-from .claims import ClaimFailed, Ledger
-from .listing import show
-from .numbers import number
-from .recorded import recorded
-from .widgets import explore
+from ctlib.book.ledger.benchmark import recorded_benchmark
+from ctlib.book.ledger.claims import ClaimFailed, Ledger
+from ctlib.book.ledger.stored_runs import recorded
+from ctlib.book.page import figures
+from ctlib.book.page.listing import show
+from ctlib.book.page.numbers import number
+from ctlib.book.page.widgets import explore
 
 __all__ = ["ClaimFailed", "Ledger", "explore", "figures", "number", "recorded", "recorded_benchmark", "show"]

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..errors import CtlibError
-from .project import PRESETS, ROOT, BookError, Project, UsageError, check_preset
+from ctlib.book.project import PRESETS, ROOT, BookError, Project, UsageError, check_preset
+from ctlib.errors import CtlibError
 
 
 class Parser(argparse.ArgumentParser):
@@ -110,7 +110,7 @@ def _complain(args, error: Exception, code: int) -> int:
 
 
 def _build(project: Project, args) -> None:
-    from .render import build
+    from ctlib.book.site.render import build
 
     page = build(project, args.preset, args.jobs)
     print(f"The book is ready: open {page}")
@@ -119,9 +119,10 @@ def _build(project: Project, args) -> None:
 def _run(project: Project, args) -> None:
     import nbformat
 
-    from . import claims, parameters
-    from .progress import one_bar
-    from .run import execute
+    from ctlib.book.ledger import claims
+    from ctlib.book.runner import parameters
+    from ctlib.book.runner.progress import one_bar
+    from ctlib.book.runner.run import execute
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     values = parameters.resolve(project, slug, preset, parameters.parse_given(project, slug, args.given))
@@ -143,8 +144,8 @@ def _tell(done: int, total: int) -> None:
 
 
 def _sweep(project: Project, args) -> int:
-    from . import parameters
-    from .sweep import parse_grid, sweep
+    from ctlib.book.runner import parameters
+    from ctlib.book.runner.sweep import parse_grid, sweep
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     grid = parse_grid(project, slug, args.grid)
@@ -160,9 +161,9 @@ def _sweep(project: Project, args) -> int:
 
 
 def _record(project: Project, args) -> None:
-    from . import parameters
-    from .progress import one_bar
-    from .record import record
+    from ctlib.book.runner import parameters
+    from ctlib.book.runner.progress import one_bar
+    from ctlib.book.runner.record import record
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     files = parameters.parse_given(project, slug, args.given)
@@ -175,8 +176,8 @@ def _record(project: Project, args) -> None:
 
 
 def _reference(project: Project, args) -> None:
-    from .reference import write
-    from .render import run_all
+    from ctlib.book.runner.reference import write
+    from ctlib.book.site.render import run_all
 
     slugs = [project.slug(c) for c in args.chapters] or project.chapters()
     run_all(project, "ci", slugs=slugs)
@@ -185,7 +186,7 @@ def _reference(project: Project, args) -> None:
 
 
 def _fmt(project: Project, args) -> int:
-    from .source import canonical
+    from ctlib.book.chapter import canonical
 
     changed = 0
     for path in map(project.source, project.chapters()):
@@ -202,8 +203,8 @@ def _fmt(project: Project, args) -> int:
 def _test(project: Project, args) -> int:
     import os
 
-    from .reference import problems
-    from .run import ONE_THREAD
+    from ctlib.book.runner.reference import problems
+    from ctlib.book.runner.run import ONE_THREAD
 
     if bad := problems(project):
         raise BookError("references cannot be trusted:\n" + "\n".join(bad))
@@ -215,6 +216,6 @@ def _test(project: Project, args) -> int:
 
 
 def _lab(project: Project, args) -> int:
-    from .lab import lab
+    from ctlib.book.runner.lab import lab
 
     return lab(project)

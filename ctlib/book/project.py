@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CtlibError
+from ctlib.errors import CtlibError
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ("ci", "laptop", "paper")

@@ -2,14 +2,12 @@
 
 from ctlib.decompose.images import decompose_images, effective_attenuation
 from ctlib.decompose.mle import Decomposition, decompose_mle
-from ctlib.decompose.proxy import ProxyDecomposition, fit_proxy, sobolev_loss, solver_samples
+from ctlib.decompose.reference.simplex import decompose_simplex
+from ctlib.decompose.reference.unrolled import decompose_unrolled
 from ctlib.decompose.sensitivity import counts_jacobian, cramer_rao, fisher_information, jacobian_determinant
-from ctlib.decompose.simplex import decompose_simplex
-from ctlib.decompose.unrolled import decompose_unrolled
 
 __all__ = [
     "Decomposition",
-    "ProxyDecomposition",
     "counts_jacobian",
     "cramer_rao",
     "decompose_images",
@@ -18,8 +16,5 @@ __all__ = [
     "decompose_unrolled",
     "effective_attenuation",
     "fisher_information",
-    "fit_proxy",
     "jacobian_determinant",
-    "sobolev_loss",
-    "solver_samples",
 ]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
-from ctlib.physics.spectral import SpectralModel
+from ctlib.physics.model import SpectralModel
 
 
 def effective_attenuation(model: SpectralModel) -> Tensor:

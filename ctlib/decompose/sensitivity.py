@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from ctlib.decompose import engine
+from ctlib.decompose.cpu import engine
 from ctlib.decompose.mle import posed
 from ctlib.errors import ArgumentError
-from ctlib.physics.spectral import SpectralModel
+from ctlib.physics.model import SpectralModel
 
 
 def counts_jacobian(

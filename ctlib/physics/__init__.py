@@ -8,8 +8,8 @@ from ctlib.physics.counts import (
     quantise,
     transmission_counts,
 )
-from ctlib.physics.detector import Detector
-from ctlib.physics.spectral import SpectralModel, virtual_monoenergetic
+from ctlib.physics.detectors.detector import Detector
+from ctlib.physics.model import SpectralModel, virtual_monoenergetic
 from ctlib.physics.spectrum import Spectrum
 
 __all__ = [

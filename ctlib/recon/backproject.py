@@ -82,7 +82,7 @@ class _Scatter(torch.autograd.Function):
 def _engine(t: Tensor):
     """What runs `gather` and `scatter` for this tensor: the compiled loops, or those below."""
     if backends.resolve("auto", t.device.type) == "numba" and t.dtype in (torch.float32, torch.float64):
-        from ctlib.recon import backproject_compiled
+        from ctlib.backends.cpu import backprojection as backproject_compiled
 
         return backproject_compiled
     return _TorchLoops

@@ -13,8 +13,8 @@ from ctlib.errors import ArgumentError
 from ctlib.train.distributed import average, rank_and_size, replicate
 from ctlib.train.loop import Run, train
 from ctlib.train.sampling import batch_indices, stream
+from ctlib.train.schedules import warm_up_rate
 from ctlib.train.supervised import PRECISIONS, half_type
-from ctlib.train.warmup import warm_up_rate
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ctlib.backends import triton_2d, triton_3d
+from ctlib.backends.gpu import joseph_2d as triton_2d
+from ctlib.backends.gpu import joseph_3d as triton_3d
 
 HOPPER = GPUTarget("cuda", 90, 32)
 INTEGERS = {"rays", "span", "first", "count", "taps", "place", "limits", "row_taps"}

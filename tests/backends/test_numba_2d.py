@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.backends.numba_engine_2d import groups
+from ctlib.backends.cpu.engine_2d import groups
 from ctlib.geometry import FanBeam, ParallelBeam, Volume
 from ctlib.projector import Projector
 
@@ -108,7 +108,7 @@ def test_the_adjoint_of_thirteen_images_is_that_of_each():
 
 OTHER_MACHINE = """
 import torch
-from ctlib.backends.simd_memory import permutes
+from ctlib.backends.cpu.simd_memory import permutes
 from numba import types
 from tests.backends.test_numba_2d import SCANS, largest_difference, pair
 assert not permutes(types.float32)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.backends.columns import columns
-from ctlib.backends.plan import plan
+from ctlib.backends.tables.columns import columns
+from ctlib.backends.tables.plan import plan
 from ctlib.geometry import ConeBeam, Volume
 from ctlib.linop import dot_test
 from ctlib.projector import Projector

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ctlib.backends.plan import plan
-from ctlib.backends.runs import LANES, TILE, runs
+from ctlib.backends.tables.plan import plan
+from ctlib.backends.tables.runs import LANES, TILE, runs
 from ctlib.geometry import FanBeam, ParallelBeam, Volume
 
 SCANS = {

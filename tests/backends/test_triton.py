@@ -76,7 +76,7 @@ def test_the_adjoint_is_exact(scan):
 
 def test_the_steep_cone_has_rays_of_both_kinds():
     """So that the torch engine's part is part of the tests above."""
-    from ctlib.backends.columns import columns
+    from ctlib.backends.tables.columns import columns
 
     rows = columns(SCANS["steep cone"]).rows
     kept = int((rows[..., 1] - rows[..., 0]).sum())
@@ -120,7 +120,7 @@ def test_memory_layout_and_leading_axes_do_not_matter():
 
 
 def test_a_tensor_it_cannot_reach_is_refused(monkeypatch):
-    from ctlib.backends import triton_engine
+    from ctlib.backends.gpu import engine as triton_engine
 
     monkeypatch.setattr(triton_engine, "INTERPRETED", False)
     with pytest.raises(ArgumentError, match="CUDA tensor") as caught:

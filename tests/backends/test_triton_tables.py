@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ctlib.backends.columns import columns
-from ctlib.backends.runs import TILE, runs
-from ctlib.backends.triton_tables import BLOCK, lanes, middle_fan, rise
+from ctlib.backends.gpu.tables import BLOCK, lanes, middle_fan, rise
+from ctlib.backends.tables.columns import columns
+from ctlib.backends.tables.runs import TILE, runs
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 
 SCANS = {

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ctlib import backends
-from ctlib.backends.astra_engine import MODELS, astra_entries, astra_geometries
-from ctlib.backends.sparse_engine import system_entries
+from ctlib.backends.reference.astra_engine import MODELS, astra_entries, astra_geometries
+from ctlib.backends.reference.sparse_engine import system_entries
 from ctlib.geometry import ConeBeam, ParallelBeam
 from ctlib.projector import Projector
 

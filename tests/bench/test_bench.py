@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ctlib.book.recorded import digest
+from ctlib.book.ledger.stored_runs import digest
 
 BENCH = Path(__file__).parent
 

@@ -2,8 +2,8 @@
 
 from ldct_writer import write_collection
 
-from ctlib.book import inprocess
 from ctlib.book.project import Project
+from ctlib.book.runner import inprocess
 
 TINY = {"n": 32, "slices": 4, "steps": 2, "batch": 2, "seeds": [0, 1], "stem": 4, "mids": [2, 2], "blocks": [1, 1]}
 

@@ -2,8 +2,8 @@
 
 from lesion_writer import write_collection
 
-from ctlib.book import inprocess
 from ctlib.book.project import Project
+from ctlib.book.runner import inprocess
 
 TINY = {
     "seeds": [0, 1], "n": 32, "angles": 16, "num_images": [4, 2, 2], "widths": [[8, 8], [8, 8]],

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.data.low_dose import DoseScanner, gray_of
 from ctlib.data.pairs import DosePair, require_disjoint, split_patients, stacks
 from ctlib.errors import ArgumentError
+from ctlib.papers.hqinet.cohort import DoseScanner, gray_of
 from ctlib.units import mu_from_hu
 
 

@@ -1,17 +1,9 @@
 import pytest
 import torch
 
-from ctlib.decompose import (
-    ProxyDecomposition,
-    counts_jacobian,
-    decompose_images,
-    decompose_mle,
-    effective_attenuation,
-    fit_proxy,
-    solver_samples,
-)
-from ctlib.decompose.proxy import relative_jacobian
+from ctlib.decompose import counts_jacobian, decompose_images, decompose_mle, effective_attenuation
 from ctlib.errors import ArgumentError, MissingDependency
+from ctlib.papers.pcct.proxy import ProxyDecomposition, fit_proxy, relative_jacobian, solver_samples
 
 
 def test_least_squares_inverts_the_mixing_of_images(model):

@@ -12,9 +12,10 @@ from unittest import mock
 from stand_in import DEVICE, stand_in
 
 import ctlib.book
-from ctlib.book import inprocess, widgets
-from ctlib.book.claims import Ledger
+from ctlib.book.ledger.claims import Ledger
+from ctlib.book.page import widgets
 from ctlib.book.project import Project
+from ctlib.book.runner import inprocess
 
 TINY = {
     "02-deep-image-prior": {

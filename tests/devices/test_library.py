@@ -9,50 +9,50 @@ from stand_in import DEVICE
 from torch import nn
 
 from ctlib import metrics
-from ctlib.data.signal_levels import SignalLevels
 from ctlib.decompose import decompose_images, decompose_mle
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.linop import dot_test, scaled
-from ctlib.losses import paired_loss, similar_loss, spectral2spectral_loss
-from ctlib.losses_generative import critic_loss, data_term, gaussian_nll, mean_loss, two_sample_kl
-from ctlib.losses_image import l1_ssim_loss
-from ctlib.metrics_calibration import calibration, coverage, pairwise_rmse, spread_ratio, standardised_residuals
-from ctlib.metrics_consistency import data_misfit
-from ctlib.metrics_contrast import contrast_to_noise
-from ctlib.metrics_information import entropy, mutual_information_bias
-from ctlib.metrics_inserts import count_inserts
-from ctlib.nets.critic import Critic
-from ctlib.nets.hqinet import make_hqinet
-from ctlib.nets.redcnn import make_redcnn
-from ctlib.nets.residual_unet import ResidualUNet, seeded
-from ctlib.nets.scatter import ScatterNet, cross_loss, direct_loss, scatter_ratio
-from ctlib.nets.skip import skip_prior
-from ctlib.nets.tomography import EndToEnd, Generator, Positions, PostProcessor
-from ctlib.nets.tomography_noise import MeanNet, PosteriorNet, SpreadNet, reading_features
+from ctlib.losses import l1_ssim_loss
+from ctlib.metrics.calibration import calibration, coverage, pairwise_rmse, spread_ratio, standardised_residuals
+from ctlib.metrics.contrast import contrast_to_noise
+from ctlib.metrics.information import entropy, mutual_information_bias
 from ctlib.nets.unet import make_unet
-from ctlib.nets.warm_start import fit_scale, warm_start
-from ctlib.phantoms.bodies import FIELD_MM, body
+from ctlib.papers.dip.fit import fit_dip
+from ctlib.papers.dip.network import skip_prior
+from ctlib.papers.dip.tasks import TASKS, make_task
+from ctlib.papers.hqinet.network import make_hqinet
+from ctlib.papers.hqinet.redcnn import make_redcnn
+from ctlib.papers.pcct.scatter_kernel import fit_scatter_kernel
+from ctlib.papers.pcct.scatter_net import ScatterNet, cross_loss, direct_loss, scatter_ratio
+from ctlib.papers.spectral2spectral.losses import paired_loss, similar_loss, spectral2spectral_loss
+from ctlib.papers.spectral2spectral.low_rank import nonlocal_lowrank
+from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs
+from ctlib.papers.spectral2spectral.noise2sim import similar_slices
+from ctlib.papers.spectral2spectral.noise_level import neighbour_correlation, noise_level
+from ctlib.papers.spectral2spectral.prior import SelfTrainedPrior
+from ctlib.papers.spectral2spectral.splitting import split_reconstruct
+from ctlib.papers.spectral2spectral.subspace import MaterialSubspace
+from ctlib.papers.tomography.adversarial import GanBatch, fit_gan
+from ctlib.papers.tomography.adversarial_settings import GanSettings
+from ctlib.papers.tomography.bodies import FIELD_MM, body
+from ctlib.papers.tomography.consistency import data_misfit
+from ctlib.papers.tomography.critic import Critic
+from ctlib.papers.tomography.inserts import count_inserts
+from ctlib.papers.tomography.latent import projected_gradient, random_sphere
+from ctlib.papers.tomography.losses import critic_loss, data_term, gaussian_nll, mean_loss, two_sample_kl
+from ctlib.papers.tomography.networks import EndToEnd, Generator, Positions, PostProcessor
+from ctlib.papers.tomography.noise_networks import MeanNet, PosteriorNet, SpreadNet, reading_features
+from ctlib.papers.tomography.readings import Readings
+from ctlib.papers.tomography.residual_unet import ResidualUNet, seeded
+from ctlib.papers.tomography.signal_levels import SignalLevels
+from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 from ctlib.physics import Detector, SpectralModel, Spectrum
-from ctlib.physics.readings import Readings
-from ctlib.physics.spectral_bins import bin_counts, bin_line_integrals, thin
+from ctlib.physics.binned import bin_counts, bin_line_integrals, thin
 from ctlib.projector import Projector
 from ctlib.prox import prox_tv
 from ctlib.recon import cgls, fbp, sirt
-from ctlib.recon.dip import fit_dip
-from ctlib.recon.dip_tasks import TASKS, make_task
-from ctlib.recon.latent import projected_gradient, random_sphere
-from ctlib.recon.noise2noise import ThinnedPairs
-from ctlib.recon.noise2sim import similar_slices
-from ctlib.recon.noise_level import neighbour_correlation, noise_level
-from ctlib.recon.scatter_kernel import fit_scatter_kernel
-from ctlib.recon.spectral2spectral import SelfTrainedPrior
-from ctlib.recon.spectral_splitting import split_reconstruct
-from ctlib.recon.subspace import MaterialSubspace
-from ctlib.recon.tensor import nonlocal_lowrank
 from ctlib.recon.tv import tv_reconstruct
 from ctlib.train import Settings, fit
-from ctlib.train.adversarial import GanBatch, fit_gan
-from ctlib.train.adversarial_settings import GanSettings
 from ctlib.train.reconstruction import RadamSettings, fit_radam
 
 pytestmark = pytest.mark.usefixtures("one_thread", "device")

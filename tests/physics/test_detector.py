@@ -5,8 +5,8 @@ import torch
 from ctlib.errors import ArgumentError
 from ctlib.physics import Detector
 from ctlib.physics.compton import klein_nishina, largest_transfer, transfer_matrix, transfer_samples
-from ctlib.physics.sharing import counts_above, shared_counts, whole_share
-from ctlib.physics.silicon import detected, interaction, kept
+from ctlib.physics.detectors.sharing import counts_above, shared_counts, whole_share
+from ctlib.physics.detectors.silicon import detected, interaction, kept
 
 pytest.importorskip("xraylib")
 

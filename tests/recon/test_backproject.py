@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctlib.backends.cpu import backprojection as compiled
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.recon import backproject as module
-from ctlib.recon import backproject_compiled as compiled
 from ctlib.recon.backproject import _TorchLoops, backproject
 
 RULES = settings(deadline=None, max_examples=25, derandomize=True)

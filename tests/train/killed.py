@@ -6,8 +6,8 @@ from functools import partial
 import torch
 
 from ctlib import metrics
-from ctlib.losses_image import l1_ssim_loss
-from ctlib.nets.hqinet import make_hqinet
+from ctlib.losses import l1_ssim_loss
+from ctlib.papers.hqinet.network import make_hqinet
 from ctlib.train import Settings, fit
 
 SMALL = {"stem": 4, "mids": (2, 3), "blocks": (1, 1), "aspp": 4, "rates": (1,), "low": 2, "decoder": 4}

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.tomography.throughput import frames_per_second
 from ctlib.train import load_checkpoint
 from ctlib.train.reconstruction import RadamSettings, fit_radam
-from ctlib.train.throughput import frames_per_second
-from ctlib.train.warmup import warm_up_rate
+from ctlib.train.schedules import warm_up_rate
 
 X = torch.rand(12, 4, generator=torch.Generator().manual_seed(0))
 W = torch.tensor([[1.0, -2.0, 0.5, 3.0]])

@@ -7,23 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from killed import main
+from states import same
 
 from ctlib.errors import ArgumentError, ConvergenceError, DataError
 from ctlib.train import Run, load_checkpoint, train
 
 STEPS = 12
 SCRIPT = Path(__file__).with_name("killed.py")
-
-
-def same(a, b):
-    """Equality of nested dictionaries and lists of tensors and numbers, bit by bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def test_resume_after_kill_9_is_bit_exact(tmp_path):

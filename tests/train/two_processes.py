@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from ctlib.nets.hqinet import make_hqinet
+from ctlib.papers.hqinet.network import make_hqinet
 from ctlib.train import Settings, fit, process_group, rank_and_size, save_checkpoint
 
 SMALL = {"stem": 4, "mids": (2, 3), "blocks": (1, 1), "aspp": 4, "rates": (1,), "low": 2, "decoder": 4}

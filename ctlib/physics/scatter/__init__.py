@@ -1,6 +1,5 @@
 """Scattered radiation: Monte-Carlo transport of photons through voxels, and single scatter by quadrature."""
 
-from ctlib.physics.scatter.abdomens import ScatterSet, abdomen_densities, scatter_set, smooth_columns, smooth_views
 from ctlib.physics.scatter.beam import coarser, with_height
 from ctlib.physics.scatter.cross_sections import CrossSections
 from ctlib.physics.scatter.media import VoxelPhantom
@@ -11,16 +10,11 @@ from ctlib.physics.scatter.transport import simulate_scatter
 
 __all__ = [
     "CrossSections",
-    "ScatterSet",
     "ScatterTally",
     "VoxelPhantom",
-    "abdomen_densities",
     "coarser",
     "primary_signal",
-    "scatter_set",
     "simulate_scatter",
     "single_scatter",
-    "smooth_columns",
-    "smooth_views",
     "with_height",
 ]

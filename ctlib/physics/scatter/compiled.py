@@ -20,7 +20,8 @@ def _array(tensor: Tensor) -> np.ndarray:
 def follow_compiled(media: Media, beam: Beam, histories: Histories, table: Tensor, seed: int, num_points: int):
     """(sums (slots, 3, E, cells), ledger (slots, 3) [keV] absorbed, escaped, emitted) of all histories, float64."""
     try:
-        from ctlib.physics.scatter import history_kernels, transport_kernels
+        from ctlib.physics.scatter.cpu import histories as history_kernels
+        from ctlib.physics.scatter.cpu import transport as transport_kernels
     except ImportError as error:
         raise MissingDependency("numba", "engine='compiled'") from error
     s, total = media.sections, media.sections.rates.unflatten(0, (-1, 3)).sum(1)

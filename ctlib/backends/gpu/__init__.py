@@ -1,0 +1,1 @@
+"""The Triton engine for GPUs, imported where triton is installed."""

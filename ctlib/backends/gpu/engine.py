@@ -1,0 +1,213 @@
+"""GPU engines: Triton kernels over small tables, the batch in one launch per main axis.
+
+A call stays on the device, but for the steep rays of a cone. Beyond its result it holds a padded copy of the images, or
+of the sinograms.
+"""
+
+import math
+
+import torch
+import triton
+from torch import Tensor
+
+from ctlib.backends.gpu import joseph_2d as triton_2d
+from ctlib.backends.gpu import joseph_3d as triton_3d
+from ctlib.backends.gpu.tables import BLOCK, lanes, middle_fan, rise
+from ctlib.backends.reference.torch_engine import TorchEngine
+from ctlib.backends.tables.columns import columns
+from ctlib.backends.tables.runs import TILE, runs
+from ctlib.errors import ArgumentError
+
+INTERPRETED = not isinstance(triton_2d.forward_2d, triton.runtime.JITFunction)  # TRITON_INTERPRET=1 when imported
+SHARED = 4  # images of a program, which share positions and weights
+ROWS, SLICES = 8, 6  # images times detector rows, or times slices, of a program: what fits into its registers
+
+
+def shared(batch: int) -> int:
+    """Images of a program that share weights: equal groups of at most 4."""
+    return triton.cdiv(batch, triton.cdiv(batch, SHARED))
+
+
+def tile(size: int, pixels: int) -> tuple[int, int]:
+    """(pixels along a line, lines) of a program of the adjoint that computes about `pixels` of them."""
+    along = min(max(triton.next_power_of_2(size), 16), BLOCK)
+    return along, min(pixels // along, TILE)
+
+
+def padded(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """A contiguous copy of x with two zeros at each end of some axes."""
+    inside = [slice(2, -2) if i in axes else slice(None) for i in range(x.ndim)]
+    copy = x.new_zeros([n + 4 * (i in axes) for i, n in enumerate(x.shape)])
+    copy[tuple(inside)] = x
+    return copy
+
+
+def addressable(name: str, entries: int) -> None:
+    """Refuse an image, or a sinogram in the order of the runs, whose entries 32 bits cannot number."""
+    if entries >= 2**31:
+        raise ArgumentError(name, f"{entries:,} entries with padding", "fewer than 2^31: split the scan")
+
+
+class _Engine:
+    """Tables per type and device, and the two products as sums over main axes."""
+
+    name = "triton"
+
+    def __init__(self, geometry):
+        self.shape, self.num_rays, self.tables = geometry.volume.shape, geometry.num_rays, {}
+        addressable("volume", math.prod(n + 4 for n in self.shape))
+
+    def _axes(self, t: Tensor) -> list:
+        if not (t.is_cuda or INTERPRETED):
+            raise ArgumentError("backend", f"'triton' for a tensor on {t.device}", "a CUDA tensor, or backend='auto'")
+        if (t.dtype, t.device) not in self.tables:
+            self.tables[t.dtype, t.device] = self._make(t)
+        return self.tables[t.dtype, t.device]
+
+    def _sinogram(self, x: Tensor) -> Tensor:
+        """Where the main axes write, each its own rays."""
+        return x.new_empty(len(x), self.num_rays)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sino = self._sinogram(x)
+        with torch.cuda.device_of(x):
+            for axis in self._axes(x) if len(x) else ():
+                axis.forward(x, sino)
+        return sino
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        image, y = y.new_empty(len(y), *self.shape), y.contiguous()
+        with torch.cuda.device_of(y):
+            for number, axis in enumerate(self._axes(y) if len(y) else ()):
+                axis.adjoint(y, image, number > 0)
+        return image
+
+
+class Triton2D(_Engine):
+    """Joseph's method on CUDA tensors (float32 or float64); images (B, Y, X), sinograms (B, rays)."""
+
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.lanes = [lanes(r) for r in runs(geometry)]
+        addressable("geometry", max(len(fan.rays) for fan in self.lanes))
+
+    def _make(self, like: Tensor) -> list:
+        return [_Axis2D(axis, like) for axis in self.lanes]
+
+
+class _Axis2D:
+    """The rays of one main axis in one precision on one device."""
+
+    def __init__(self, fan, like: Tensor):
+        self.fan = fan
+        self.rays, self.span, self.first, self.count, self.taps = (
+            torch.from_numpy(t).to(like.device, torch.int32)
+            for t in (fan.rays, fan.span, fan.first, fan.count, fan.taps)
+        )
+        self.start, self.slope, self.length, self.maps = (
+            torch.from_numpy(t).to(like) for t in (fan.start, fan.slope, fan.length, fan.maps)
+        )
+
+    def forward(self, x: Tensor, sino: Tensor) -> None:
+        """sino (B, rays) of these rays."""
+        fan, images = self.fan, shared(len(x))
+        x = padded(x.movedim(1 + fan.axis, 1), axes=(2,))
+        triton_2d.forward_2d[len(fan.span), triton.cdiv(len(x), images)](
+            x, sino, self.rays, self.start, self.slope, self.length, self.span,
+            fan.num, fan.size, fan.size + 4, len(x), x.stride(0), sino.stride(0), IMAGES=images, BLOCK=BLOCK,
+        )  # fmt: skip
+
+    def adjoint(self, y: Tensor, image: Tensor, add: bool) -> None:
+        """image (B, Y, X) = or += the adjoint of these rays."""
+        fan, batch, images = self.fan, len(y), shared(len(y))
+        packed = y.new_empty(batch, len(fan.rays))
+        triton_2d.pack_2d[len(fan.span), batch](
+            y, packed, self.rays, self.length, y.stride(0), packed.stride(0), BLOCK=BLOCK
+        )
+        along, planes = tile(fan.size, 1024 // (SHARED if images > 2 else 2))
+        grid = triton.cdiv(fan.size, along), triton.cdiv(fan.num, planes), triton.cdiv(batch, images)
+        triton_2d.adjoint_2d[grid](
+            packed, image, self.start, self.slope, self.maps, self.first, self.count, self.taps,
+            len(fan.first), fan.taps.shape[1], fan.num, fan.size, batch,
+            packed.stride(0), image.stride(0), image.stride(1 + fan.axis), image.stride(2 - fan.axis),
+            TAPS=fan.unrolled, MORE=fan.more, CURVED=fan.curved, ADD=add, IMAGES=images,
+            PLANES=planes, BLOCK=along, TILE=TILE,
+        )  # fmt: skip
+
+
+class Triton3D(_Engine):
+    """Joseph's method on CUDA tensors (float32 or float64); images (B, Z, Y, X), sinograms (B, rays).
+
+    Rays steeper than some 45 degrees, whose main axis is z, are left to the torch engine: slow, and on a CUDA device
+    its adjoint adds in no fixed order.
+    """
+
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.geometry, self.lanes = geometry, [lanes(r) for r in runs(middle_fan(geometry))]
+        self.rise = [rise(geometry, fan) for fan in self.lanes]
+        for fan, up in zip(self.lanes, self.rise, strict=True):
+            addressable("geometry", (geometry.num_rows + up.taps.max()) * len(fan.rays))
+        self.steep = None
+        if columns(geometry).steep:
+            self.steep = TorchEngine(geometry)
+            self.steep.groups = tuple(g for g in self.steep.groups if g.axis == 0)
+
+    def _make(self, like: Tensor) -> list:
+        return [_Axis3D(self.geometry, *axis, like) for axis in zip(self.lanes, self.rise, strict=True)]
+
+    def _sinogram(self, x: Tensor) -> Tensor:
+        return self.steep.forward(x) if self.steep else super()._sinogram(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        image = super().adjoint(y)
+        return image + self.steep.adjoint(y) if self.steep else image
+
+
+class _Axis3D(_Axis2D):
+    """The rays of one main axis, y or x, of a cone beam."""
+
+    def __init__(self, cone, fan, up, like: Tensor):
+        super().__init__(fan, like)
+        self.rows, self.columns, self.slices, self.slack = cone.num_rows, cone.num_cols, cone.volume.shape[0], up.slack
+        self.place, self.limits, self.row_taps = (
+            torch.from_numpy(t).to(like.device, torch.int32) for t in (up.place, up.limits, up.taps)
+        )
+        self.level, self.steep, self.flat, self.climb = (
+            torch.from_numpy(t).to(like) for t in (up.level, up.steep, up.flat, up.climb)
+        )
+        self.room = int(up.taps.max())
+
+    def forward(self, x: Tensor, sino: Tensor) -> None:
+        """sino (B, rays) of these rays."""
+        fan, images = self.fan, shared(len(x))
+        x, rows = padded(x.movedim(2 + fan.axis, 2), axes=(1, 3)), min(ROWS // images, self.rows)
+        grid = len(fan.span), triton.cdiv(self.rows, rows), triton.cdiv(len(x), images)
+        triton_3d.forward_3d[grid](
+            x, sino, self.place, self.start, self.slope, self.level, self.steep, self.flat, self.climb, self.limits,
+            self.span, fan.num, fan.size, fan.size + 4, self.slices, self.rows, self.columns, len(x),
+            x.stride(0), sino.stride(0), ROWS=rows, IMAGES=images, BLOCK=BLOCK,
+        )  # fmt: skip
+
+    def adjoint(self, y: Tensor, volume: Tensor, add: bool) -> None:
+        """volume (B, Z, Y, X) = or += the adjoint of these rays."""
+        fan, batch, images = self.fan, len(y), shared(len(y))
+        packed = y.new_empty(batch, self.rows + self.room, len(fan.rays))
+        triton_3d.pack_3d[len(fan.span), packed.shape[1], batch](
+            y, packed, self.place, self.flat, self.climb, self.limits, self.rows, self.columns, len(fan.rays),
+            y.stride(0), packed.stride(0), BLOCK=BLOCK,
+        )  # fmt: skip
+        (along, planes), slices = tile(fan.size, BLOCK), min(SLICES // images, self.slices)
+        grid = triton.cdiv(fan.size, along) * triton.cdiv(fan.num, planes), triton.cdiv(self.slices, slices)
+        triton_3d.adjoint_3d[*grid, triton.cdiv(batch, images)](
+            packed, volume, self.start, self.slope, self.level, self.steep, self.maps, self.first, self.count,
+            self.taps, self.row_taps, len(fan.first), fan.taps.shape[1], fan.num, fan.size, self.slices, self.rows,
+            len(fan.rays), batch, self.slack, packed.stride(0), volume.stride(0), volume.stride(1),
+            volume.stride(2 + fan.axis), volume.stride(3 - fan.axis),
+            CURVED=fan.curved, ADD=add, SLICES=slices, IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
+        )  # fmt: skip
+
+
+def TritonEngine(geometry):
+    """The engine for a geometry's number of dimensions."""
+    return (Triton2D if geometry.volume.ndim == 2 else Triton3D)(geometry)

@@ -1,0 +1,1 @@
+"""What every engine reads off a geometry: rays, the columns and slopes they cross, footprints."""

@@ -1,0 +1,82 @@
+"""The recorded benchmark on a page: tables and curves from book/results/bench/<name>.json, refused when edited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ctlib.book.ledger.claimfile import BOOK
+from ctlib.book.ledger.stored_runs import digest
+from ctlib.book.page.tables import Table, digits
+from ctlib.errors import ArgumentError, DataError
+
+NOT_MEASURED = "not yet measured"
+
+
+class Benchmark:
+    """One run of `make bench`: its records, chosen by their labels."""
+
+    def __init__(self, path: Path, run: dict):
+        self.path, self.run = path, run
+
+    def rows(self, **labels) -> list[dict]:
+        """Records whose labels equal these; ArgumentError when there is none."""
+        found = [r for r in self.run["records"] if all(r.get(k) == v for k, v in labels.items())]
+        if not found:
+            raise ArgumentError("labels", labels, f"labels of records in {self.path.name}")
+        return found
+
+    def times(self, case: str, geometry: str) -> Table:
+        """Milliseconds per call and, in brackets, how many times as long as ctlib takes: engines by batches."""
+        rows = self.rows(case=case, geometry=geometry)
+        batches = sorted({r["batch"] for r in rows})
+        cells = {(r["engine"], r["batch"]): f"{digits(r['median_ms'])} ({r['ratio']:.1f} x)" for r in rows}
+        engines = list(dict.fromkeys(r["engine"] for r in rows))
+        head = [f"{case} [ms]", *(f"batch {b}" for b in batches)]
+        return Table(head, [[e, *(cells.get((e, b), "") for b in batches)] for e in engines])
+
+    def accuracy(self, geometry: str) -> Table:
+        """Error against exact integrals, error of the adjoint and memory, engine by engine."""
+        memory = {(r["engine"], r["batch"]): r["peak_mib"] for r in self.rows(case="memory", geometry=geometry)}
+        head = [
+            "engine",
+            "error against exact bins",
+            "adjoint, positive",
+            "adjoint, random",
+            "MiB, batch 1",
+            "batch 16",
+        ]
+        rows = []
+        for r in self.rows(case="accuracy", geometry=geometry):
+            used = [f"{memory[r['engine'], b]:.0f}" if (r["engine"], b) in memory else "" for b in (1, 16)]
+            errors = [r["adjoint_error_positive"], r["adjoint_error_random"]]
+            rows.append([r["engine"], digits(r["relative_error"]), *(f"{e:.0e}" for e in errors), *used])
+        return Table(head, rows)
+
+    def scaling(self, case: str, quantity: str, geometry: str = "parallel") -> tuple[np.ndarray, np.ndarray, float]:
+        """(values, milliseconds, slope in logarithms) of time against one quantity."""
+        rows = sorted(self.rows(case=case, quantity=quantity, geometry=geometry), key=lambda r: r[quantity])
+        x, ms = np.array([[r[quantity], r["median_ms"]] for r in rows], float).T
+        return x, ms, float(np.polyfit(np.log(x), np.log(ms), 1)[0])
+
+    def __repr__(self) -> str:
+        machine, versions = self.run["machine"], self.run["versions"]
+        packages = ", ".join(f"{k} {v}" for k, v in versions.items())
+        return f"Recorded {self.run['date']} on {machine['cpu']}, {machine['cores']} cores; {packages}"
+
+
+def recorded_benchmark(name: str, book: Path | str = BOOK) -> Benchmark:
+    """The run stored as book/results/bench/<name>.json; DataError when it is missing, damaged or edited by hand."""
+    path = Path(book, "results", "bench", f"{name}.json")
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(path, "JSON", str(error)) from None
+    for field in ("machine", "versions", "date", "gpu", "records", "digest"):
+        if not isinstance(run, dict) or field not in run:
+            raise DataError(path, field, "missing")
+    if digest(run) != run["digest"]:
+        raise DataError(path, "digest", "does not match the contents: edited by hand; run `make bench` again")
+    return Benchmark(path, run)

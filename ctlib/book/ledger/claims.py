@@ -1,0 +1,141 @@
+"""The ledger of a chapter: what this page measured against what the paper says, with verdicts that are computed."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from ctlib.book.ledger.claimfile import BOOK, UNTESTABLE, VERDICTS, Band, Claim, read_book, read_claims
+from ctlib.book.ledger.claims_table import NOT_MEASURED, claims_table
+from ctlib.book.ledger.stored_runs import read_runs
+from ctlib.book.ledger.verdicts import record_of
+from ctlib.book.page.output import CLAIM_MIME, COLLECTOR, Collector, emit
+from ctlib.book.page.tables import Table, measured
+from ctlib.errors import ArgumentError, CtlibError
+
+__all__ = [
+    "BOOK",
+    "COLLECTOR",
+    "VERDICTS",
+    "Band",
+    "Claim",
+    "ClaimFailed",
+    "Collector",
+    "Ledger",
+    "from_notebook",
+    "read_book",
+    "read_claims",
+]
+
+
+class ClaimFailed(CtlibError, AssertionError):
+    """What the page says must hold does not hold, or a claim of the chapter was not measured."""
+
+
+def from_notebook(nb: Mapping) -> dict[str, dict]:
+    """Claim records by id that an executed notebook holds (the last one, where a claim was checked twice)."""
+    found = {}
+    for cell in nb["cells"]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {}).get(CLAIM_MIME)
+            if data:
+                found[data["id"]] = {k: v for k, v in data.items() if k != "id"}
+    return found
+
+
+def _floats(name: str, values: object) -> list[float]:
+    try:
+        items = values if isinstance(values, (list, tuple)) else getattr(values, "tolist", lambda: values)()
+        items = items if isinstance(items, (list, tuple)) else [items]
+        numbers = [float(v) for v in items]
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"values of {name}", repr(values)[:80], "a number or one number per seed") from error
+    if not numbers:
+        raise ArgumentError(f"values of {name}", "an empty list", "at least one number")
+    return numbers
+
+
+class Ledger:
+    """Claims of one chapter: `check` measures, `table` shows, `verify` states the verdicts and raises.
+
+    slug  name of the chapter and of its claims file, book/claims/<slug>.yml
+    """
+
+    def __init__(self, slug: str, book: Path | str = BOOK):
+        self.slug, self.book = slug, Path(book)
+        self.preset = os.environ.get("CTLIB_PRESET") or "ci"
+        self.records: dict[str, dict] = {}
+        try:
+            self.paper, claims = read_claims(self.book / "claims" / f"{slug}.yml")
+        except ImportError:  # a bare machine: values are recorded, verdicts computed later by `judge`
+            self.paper, claims = "", None
+        self.claims = None if claims is None else {c.id: c for c in claims}
+
+    def check(self, claim_id: str, values: object) -> None:
+        """Record the measured value (or one per seed) of a claim; prints one row with digits and the verdict."""
+        claim = self._claim(claim_id)
+        numbers = _floats(claim_id, values)
+        record = record_of(claim, numbers)
+        if self.claims is None:
+            record["verdict"] = None
+        self.records[claim_id] = record
+        if (collector := COLLECTOR.get()) is not None:
+            collector.claims[claim_id] = record
+        row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}"
+        emit(row, {CLAIM_MIME: {"id": claim_id, **record}})
+
+    def _claim(self, claim_id: str) -> Claim:
+        if self.claims is None:
+            return Claim(claim_id, "", "", "")
+        if claim_id not in self.claims:
+            known = ", ".join(c.id for c in self.claims.values() if c.reproduced)
+            raise ArgumentError("claim id", repr(claim_id), f"one of book/claims/{self.slug}.yml: {known}")
+        if self.claims[claim_id].reproduced is None:
+            raise ArgumentError("claim id", repr(claim_id), "a testable claim; this one says `not_testable`")
+        return self.claims[claim_id]
+
+    def verify(self) -> None:
+        """Print one line a claim, the same on every machine; at `ci` raise ClaimFailed for what must hold and fails.
+
+        `holds` is a claim the page relies on, with the verdict asked for; `recorded` is one whose verdict, in the
+        table, is a result: it may fall on either side of a band when the machine changes. A claim that only larger
+        presets measure names them, and must be in a recorded run of one of them.
+        """
+        if self.claims is None:
+            print(f"{len(self.records)} claims recorded; verdicts need PyYAML")
+            return
+        problems, elsewhere = [], set().union(*(run["claims"] for run in read_runs(self.slug, self.book).values()))
+        for claim in self.claims.values():
+            verdict = self.verdict(claim.id)
+            why = f" ({claim.not_testable})" if claim.not_testable else ""
+            state = verdict if claim.not_testable else "recorded"
+            if verdict == NOT_MEASURED and self.preset not in claim.only and claim.id in elsewhere:
+                state = f"at {', '.join(claim.only)}"
+            elif verdict == NOT_MEASURED:
+                state = NOT_MEASURED
+                problems.append(f"{claim.id}: not measured")
+            elif claim.expect:
+                state = "holds" if verdict in claim.expect else "FAILS"
+            if state == "FAILS":
+                got = measured(self.records[claim.id], claim.unit)
+                problems.append(f"{claim.id}: {verdict}, expected {' or '.join(claim.expect)}; measured {got}")
+            line = f"{state:14s}  {claim.id}: {claim.statement}{why}"
+            print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
+        if problems and self.preset == "ci":
+            raise ClaimFailed(f"{self.slug}: " + "; ".join(problems))
+
+    def verdict(self, claim_id: str) -> str:
+        """Verdict of one claim on this page; `not measured` before its check."""
+        if self.claims[claim_id].reproduced is None:
+            return UNTESTABLE
+        return self.records[claim_id]["verdict"] if claim_id in self.records else NOT_MEASURED
+
+    def table(self) -> Table:
+        """Paper against this page: value and spread, recorded presets, tolerance with its reason, verdict."""
+        if self.claims is None:
+            return Table(["claim", "this page"], [[k, measured(r)] for k, r in self.records.items()])
+        runs = {p: r["claims"] for p, r in read_runs(self.slug, self.book).items()}
+        columns = {f"this page (`{self.preset}`)": self.records, **{f"recorded `{p}`": c for p, c in runs.items()}}
+        return claims_table(self.claims.values(), columns)

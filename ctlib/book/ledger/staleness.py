@@ -1,0 +1,112 @@
+"""Which files a chapter's outputs depend on, and hashes over them: they decide whether a stored result still holds."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from pathlib import Path
+
+from ctlib.book.chapter import code_cells, plain_python
+from ctlib.book.project import Project, UsageError
+
+# Reader modules whose output lands in a notebook count; what moves notebooks around leaves no trace in them.
+PIPELINE = ("book/runner/", "book/site/", "book/cli.py", "book/chapter.py", "book/project.py", "book/__main__.py",
+            "book/ledger/staleness.py", "book/ledger/scoreboard.py")  # fmt: skip
+
+
+def _imported(source: str, package: str, known: set[str]) -> set[str]:
+    """Modules of `known` that Python source imports, absolute or relative to `package`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parts, node.module or ""]).strip(".")
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return {m for name in found for m in _with_parents(name) if m in known}
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def library_modules(library: Path) -> dict[str, Path]:
+    """Every module of the library by dotted name."""
+    modules = {}
+    for path in sorted(library.rglob("*.py")):
+        parts = (library.name, *path.relative_to(library).with_suffix("").parts)
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+def reached(project: Project, slug: str, reader: bool = True) -> list[Path]:
+    """Library files that the chapter's code imports, directly or through others, with the data files beside them.
+
+    The pipeline's own modules are left out: they move notebooks around and leave no trace in them.
+    reader  False: numerical modules alone, as far as they are reached without the reader modules
+    """
+    modules = library_modules(project.library)
+    names = {name: path.relative_to(project.library).as_posix() for name, path in modules.items()}
+    counted = {
+        n for n, file in names.items() if not file.startswith(PIPELINE) and (reader or not file.startswith("book/"))
+    }
+    todo, seen = _imported(_code(project, slug), "", counted), set()
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        package = name if modules[name].name == "__init__.py" else name.rpartition(".")[0]
+        todo |= _imported(modules[name].read_text(encoding="utf-8"), package, counted) - seen
+    files = {modules[name] for name in seen}
+    return sorted(files | {f for folder in {p.parent for p in files} for f in folder.iterdir() if _is_data(f)})
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and path.suffix not in (".py", ".pyc", ".md") and not path.name.startswith(".")
+
+
+def _code(project: Project, slug: str) -> str:
+    """The chapter's code as one Python text; UsageError names the cell that does not parse."""
+    sources = [plain_python(c.source) for c in code_cells(project.source(slug))]
+    for i, source in enumerate(sources, 1):
+        try:
+            ast.parse(source)
+        except SyntaxError as error:
+            raise UsageError(f"{slug}: code cell {i}, line {error.lineno}: {error.msg}") from None
+    return "\n".join(sources)
+
+
+def _hash(files: list[Path], root: Path, *texts: str) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(b"\0text\0" + text.encode())
+    for path in files:
+        digest.update(b"\0file\0" + path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def sources_sha256(slug: str, project: Project | None = None) -> str:
+    """Hash over the chapter's code cells and the numerical library files they reach: what makes its numbers."""
+    project = project or Project()
+    cells = (c.source for c in code_cells(project.source(slug)))
+    return _hash(reached(project, slug, reader=False), project.library, *cells)
+
+
+def reader_sha256(slug: str, project: Project) -> str:
+    """Hash over all library files that the chapter reaches: what makes its numbers and how they look."""
+    return _hash(reached(project, slug), project.library)
+
+
+def inputs_sha256(slug: str, project: Project) -> str:
+    """Hash over the book's data that the chapter shows: claims and recorded results, its own or those named in it."""
+    code = _code(project, slug)
+    folders = (project.book / "claims", project.book / "results")
+    files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()]
+    return _hash([p for p in files if p.stem == slug or p.stem in code], project.book)
+
+
+def depends(slug: str, project: Project) -> dict[str, str]:
+    """All three hashes, as they enter the key of a run."""
+    kinds = {"sources": sources_sha256, "reader": reader_sha256, "inputs": inputs_sha256}
+    return {name: hash_of(slug, project) for name, hash_of in kinds.items()}

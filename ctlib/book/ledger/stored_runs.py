@@ -1,0 +1,169 @@
+"""Runs recorded elsewhere (a laptop, a GPU): shown as recorded, with provenance, apart from what this page computed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from pathlib import Path
+
+from ctlib.book.ledger.claimfile import BOOK, read_claims
+from ctlib.book.ledger.verdicts import record_of
+from ctlib.book.page.tables import Table, badge, measured
+from ctlib.book.project import PRESETS, Project, check_preset
+from ctlib.errors import DataError
+
+FIELDS = {
+    "slug": str,
+    "preset": str,
+    "parameters": dict,
+    "claims": dict,
+    "figures": dict,
+    "commit": str,
+    "sources_sha256": str,
+    "device": str,
+    "machine": str,
+    "versions": dict,
+    "date": str,
+    "seconds": (int, float),
+    "digest": str,
+}
+
+
+def digest(record: dict) -> str:
+    """sha256 over the canonical JSON of a record without its own digest."""
+    body = {k: v for k, v in record.items() if k != "digest"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_run(path: Path | str, book: Path | str = BOOK) -> dict:
+    """A recorded run, validated: fields, statistics recomputed from the values, digest, figures present and unchanged.
+
+    Its verdicts are computed again under the present claims file; claims that are no longer in it are left out.
+    An edited number raises DataError, which names the file and the field.
+    """
+    path = Path(path)
+    record = _parse(path)
+    claims = {c.id: c for c in read_claims(Path(book, "claims", f"{record['slug']}.yml"))[1] if c.reproduced}
+    intact = digest(record) == record["digest"]
+    for name, stored in list(record["claims"].items()):
+        if intact and name not in claims:
+            del record["claims"][name]
+            continue
+        again = _again(path, name, stored, claims)
+        for key, value in again.items():
+            if stored[key] != value and not (intact and key == "verdict"):
+                raise DataError(path, f"claims.{name}.{key}", f"is {stored[key]!r}, the values give {value!r}")
+        record["claims"][name] = again
+    if not intact:
+        raise DataError(path, "digest", "does not match the contents: edited by hand; record the run again")
+    _check_figures(path, record["figures"])
+    return record
+
+
+def _parse(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(path, "JSON", str(error)) from None
+    for field, kind in FIELDS.items():
+        if not isinstance(record, dict) or not isinstance(record.get(field), kind):
+            raise DataError(path, field, "missing or of the wrong type")
+    if (record["slug"], record["preset"]) != (path.stem, path.parent.name):
+        raise DataError(path, "slug, preset", f"say {record['preset']}/{record['slug']}, not where the file lies")
+    return record
+
+
+def _again(path: Path, name: str, stored: object, claims: dict) -> dict:
+    if name not in claims:
+        raise DataError(path, f"claims.{name}", "no testable claim of this id in the claims file")
+    try:
+        again = record_of(claims[name], stored["values"])
+    except (TypeError, KeyError, ValueError):
+        raise DataError(path, f"claims.{name}.values", "needs a list of numbers") from None
+    if set(stored) != set(again):
+        raise DataError(path, f"claims.{name}", f"has {sorted(stored)}, needs {sorted(again)}")
+    return again
+
+
+def _check_figures(path: Path, figures: dict) -> None:
+    for name, figure in figures.items():
+        if not isinstance(figure, dict) or not str(figure.get("alt", "")).strip():
+            raise DataError(path, f"figures.{name}.alt", "missing")
+        file = path.parent / str(figure.get("file"))
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != figure.get("sha256"):
+            raise DataError(path, f"figures.{name}.file", f"{file.name} is missing or is not the recorded file")
+
+
+def read_runs(slug: str, book: Path | str = BOOK) -> dict[str, dict]:
+    """Recorded runs of a chapter by preset, in the order ci, laptop, paper."""
+    paths = {p: Path(book, "results", p, f"{slug}.json") for p in PRESETS}
+    return {preset: read_run(path, book) for preset, path in paths.items() if path.is_file()}
+
+
+def code_changed(record: dict, book: Path | str = BOOK) -> bool:
+    """True when the sources that a recorded run used differ from the present ones."""
+    from ctlib.book.ledger.staleness import sources_sha256
+
+    return sources_sha256(record["slug"], Project(root=Path(book).parent)) != record["sources_sha256"]
+
+
+class Recorded:
+    """A recorded run for the page: an admonition with values, provenance and figures."""
+
+    def __init__(self, slug: str, preset: str, record: dict | None, book: Path):
+        self.slug, self.preset, self.record, self.book = slug, preset, record, book
+
+    def __repr__(self) -> str:
+        if self.record is None:
+            return f"No {self.preset} run of {self.slug} is recorded yet."
+        return f"Recorded {self.preset} run of {self.slug}: {self._provenance()}."
+
+    def _repr_markdown_(self) -> str:
+        body = [repr(self)] if self.record is None else self._body()
+        return "\n".join([f":::{{admonition}} Recorded run, preset `{self.preset}`", *self._options(), *body, ":::"])
+
+    def _options(self) -> list[str]:
+        return [f":class: {'seealso' if self.record is None else 'note'} ctlib-recorded", ""]
+
+    def _provenance(self) -> str:
+        r = self.record
+        versions = ", ".join(f"{k} {v}" for k, v in r["versions"].items())
+        return (
+            f"{r['date']}, {r['seconds']:.0f} s, {r['device']}, {r['machine']}, commit {r['commit'][:10]}, {versions}"
+        )
+
+    def _body(self) -> list[str]:
+        r = self.record
+        state = (
+            "**The code has changed since this run**"
+            if code_changed(r, self.book)
+            else "The code has not changed since this run"
+        )
+        given = ", ".join(f"`{k} = {v!r}`" for k, v in r["parameters"].items()) or "the defaults"
+        claims = {c.id: c for c in read_claims(self.book / "claims" / f"{self.slug}.yml")[1]}
+        rows = [
+            [claims[name].quantity, measured(stored, claims[name].unit), badge(stored["verdict"])]
+            for name, stored in r["claims"].items()
+        ]
+        lines = [f"Computed elsewhere and stored, not by this build: {html.escape(self._provenance())}. {state}."]
+        lines += ["", f"Parameters: {html.escape(given, quote=False)}.", ""]
+        lines += [Table(["quantity", "recorded value", "verdict"], rows)._repr_markdown_()] if rows else []
+        return [*lines, *self._figures(), ""]
+
+    def _figures(self) -> list[str]:
+        lines = []
+        for figure in self.record["figures"].values():
+            data = (self.book / "results" / self.preset / figure["file"]).read_bytes()
+            alt = html.escape(figure["alt"], quote=True)
+            source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            lines += ["", f'<div class="ctlib-recorded-figure"><img alt="{alt}" src="{source}"></div>']
+        return lines
+
+
+def recorded(slug: str, preset: str, book: Path | str = BOOK) -> Recorded:
+    """The recorded run of a chapter at a preset as an admonition; says so when there is none."""
+    path = Path(book, "results", check_preset(preset), f"{slug}.json")
+    return Recorded(slug, preset, read_run(path, book) if path.is_file() else None, Path(book))

@@ -1,0 +1,1 @@
+"""What a chapter writes onto its page: figures, listings, tables, widgets, glued numbers."""

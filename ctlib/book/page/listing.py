@@ -1,0 +1,160 @@
+"""`show(fn)`: the library is the source, the page shows it."""
+
+from __future__ import annotations
+
+import ast
+import html
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+
+from ctlib.errors import ArgumentError
+
+MAX_LINES = 40
+
+
+class Listing:
+    """Source of one function: highlighted Markdown on the page, plain text elsewhere."""
+
+    def __init__(self, name: str, source: str):
+        self.name, self.source = name, source
+
+    def _repr_markdown_(self) -> str:
+        fence = "````" if "```" in self.source else "```"
+        link = f'<a class="ctlib-listing" href="listings.html#{anchor_of(self.name)}"><code>{self.name}</code></a>'
+        return f"{fence}python\n{self.source}\n{fence}\n\n{link}"
+
+    def __repr__(self) -> str:
+        return f"{self.source}\n# {self.name}"
+
+
+def _plain(fn: Callable) -> object:
+    """The function or class under wrappers: functools.wraps, properties, bound methods, numba and Triton kernels."""
+    if isinstance(fn, property):
+        fn = fn.fget
+    fn = inspect.unwrap(fn)
+    for attribute in ("py_func", "fn", "__func__"):
+        inner = getattr(fn, attribute, None)
+        if not inspect.isclass(fn) and (inspect.isfunction(inner) or inspect.ismethod(inner)):
+            fn = inner
+    return fn
+
+
+def full_name(fn: object) -> str:
+    """Dotted name under which a function, method or class is defined."""
+    return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', fn)}"
+
+
+def anchor_of(name: str) -> str:
+    """Anchor of a function on the listings page."""
+    return name.replace(".", "-").lower()
+
+
+def without_docstrings(source: str) -> str:
+    """Python source with the docstrings of its functions and classes removed."""
+    lines = source.splitlines()
+    nodes = (
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    )
+    for node in sorted(nodes, key=lambda n: -n.lineno):  # from the end, so that earlier line numbers stay valid
+        if ast.get_docstring(node, clean=False) is None:
+            continue
+        doc = node.body[0]
+        start, stop = doc.lineno - 1, doc.end_lineno
+        head, tail = lines[start][: doc.col_offset], lines[stop - 1][doc.end_col_offset :].lstrip(" ;")
+        while stop < len(lines) and not lines[stop].strip() and len(node.body) > 1:
+            stop += 1
+        kept = tail or ("..." if len(node.body) == 1 else "")  # code may share the docstring's line
+        lines[start:stop] = [head + kept] if kept else []
+    return "\n".join(lines)
+
+
+def show(fn: Callable) -> Listing:
+    """Listing of a ctlib function, class or method without its docstring; ArgumentError above 40 lines."""
+    inner = _plain(fn)
+    name = full_name(inner)
+    try:
+        source = textwrap.dedent(inspect.getsource(inner))
+    except (TypeError, OSError):
+        raise ArgumentError("fn", repr(fn)[:80], "a function, method or class whose source is in a file") from None
+    source = without_docstrings(source).rstrip()
+    if (count := source.count("\n") + 1) > MAX_LINES:
+        raise ArgumentError(
+            "fn", f"{name} with {count} lines", f"at most {MAX_LINES}: split it where the derivation splits"
+        )
+    return Listing(name, source)
+
+
+# --- the page that says where each function is introduced -------------------------------------------------------------
+
+
+def _dotted(node: ast.AST) -> str | None:
+    """`a.b.c` as text, or None for any other expression."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (head := _dotted(node.value)):
+        return f"{head}.{node.attr}"
+    return None
+
+
+def shown(notebook: Mapping) -> list[str]:
+    """Dotted names of what the notebook's code cells pass to `show`, resolved through its imports, in order."""
+    aliases, found = {}, []
+    cells = ("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code")
+    for node in (n for source in cells for n in ast.walk(_parsed(source))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            aliases |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Import):
+            aliases |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.Call) and _dotted(node.func) in ("show", "book.show") and node.args:
+            found.append(_dotted(node.args[0]))
+    parts = (name.partition(".") for name in found if name)
+    return list(dict.fromkeys(aliases.get(head, head) + dot + rest for head, dot, rest in parts))
+
+
+def _parsed(source: str) -> ast.AST:
+    magic = ("%", "!")
+    return ast.parse("\n".join("" if line.lstrip().startswith(magic) else line for line in source.splitlines()))
+
+
+def resolve(name: str) -> object:
+    """The object that a dotted name of ctlib means; ArgumentError when there is none."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+            for attribute in parts[cut:]:
+                found = getattr(found, attribute)
+        except (ImportError, AttributeError):
+            continue
+        return found
+    raise ArgumentError("show", name, "a function that can be imported")
+
+
+def summary(fn: object) -> str:
+    """First line of a docstring as a table cell of Markdown."""
+    line = (inspect.getdoc(fn) or "").partition("\n")[0]
+    return html.escape(line, quote=False).replace("*", r"\*").replace("|", r"\|")
+
+
+def page(notebooks: Mapping[str, Mapping]) -> str:
+    """Markdown table: each shown ctlib function, what it is, the chapter that introduces it, and where it returns.
+
+    notebooks  {slug: notebook}, in the book's order
+    """
+    where: dict[str, list[str]] = {}
+    about = {}
+    for slug, notebook in notebooks.items():
+        for name in shown(notebook):
+            fn = _plain(resolve(name))
+            full = full_name(fn)
+            about[full] = summary(fn)
+            where.setdefault(full, [])
+            where[full] += [slug] * (slug not in where[full])
+    lines = ["| function | what it is | introduced in | shown again in |", "| --- | --- | --- | --- |"]
+    for full, slugs in sorted(where.items()):
+        links = [f"{{doc}}`{slug}`" for slug in slugs]
+        anchor = f'<a id="{anchor_of(full)}"></a>'
+        lines.append(f"| {anchor}`{full}` | {about[full]} | {links[0]} | {', '.join(links[1:])} |")
+    return "\n".join(lines) if where else "No chapter shows a listing yet."

@@ -1,0 +1,1 @@
+"""Chapters executed: one run, recorded runs, sweeps, references, JupyterLab."""

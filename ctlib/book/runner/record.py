@@ -1,0 +1,126 @@
+"""`record`: run a chapter at a preset and keep its numbers and figures, with provenance, under book/results/."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from ctlib.book.ledger import claimfile, claims, staleness, verdicts
+from ctlib.book.ledger.stored_runs import digest
+from ctlib.book.page.output import Collector
+from ctlib.book.project import BookError, Project, UsageError
+from ctlib.book.runner import inprocess, parameters, provenance, run
+from ctlib.errors import MissingDependency
+
+MAX_FIGURE_BYTES = 200_000  # figures are committed
+
+
+def record(
+    project: Project,
+    slug: str,
+    preset: str,
+    in_process: bool = False,
+    progress=None,
+    files: dict[str, str] | None = None,
+) -> Path:  # fmt: skip
+    """Path of book/results/<preset>/<slug>.json, written after the run; an older one stays until then.
+
+    in_process  run the code cells by plain `exec`: for a machine without Jupyter
+    files       parameters that name a reader's own file or folder; its name is recorded, not the way to it
+    """
+    files = files or {}
+    if wrong := [name for name, value in files.items() if not isinstance(value, str) or not Path(value).exists()]:
+        raise UsageError(f"{slug}: {wrong[0]} is set by the preset; a record takes files and folders besides")
+    try:
+        claimfile.read_claims(project.book / "claims" / f"{slug}.yml")  # a wrong file is told before a long run
+        values = parameters.resolve(project, slug, preset, files)
+    except ImportError:
+        raise MissingDependency("PyYAML", "presets and claims") from None
+    made_from, started = staleness.sources_sha256(slug, project), time.time()
+    if in_process:
+        found, seconds = inprocess.run_cells(project, slug, values, preset), time.time() - started
+    else:
+        import nbformat
+
+        nb = nbformat.read(run.execute(project, slug, values, preset, progress), 4)
+        found, seconds = from_notebook(nb), nb.metadata["ctlib"]["seconds"]
+    if not found.claims:
+        raise BookError(f"{slug}: the run checked no claim: there is nothing to record")
+    found.figures = {name: (within(png, MAX_FIGURE_BYTES), alt) for name, (png, alt) in found.figures.items()}
+    named = {name: Path(value).name if name in files else value for name, value in values.items()}
+    about = {"slug": slug, "preset": preset, "parameters": named, "sources_sha256": made_from}
+    return write(project, {**about, "seconds": round(seconds, 1)}, found)
+
+
+def from_notebook(nb) -> Collector:
+    """Claim records and kept figures of an executed notebook."""
+    figures = {}
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            mark = output.get("metadata", {}).get("ctlib", {})
+            if "keep" in mark:
+                figures[mark["keep"]] = (base64.b64decode(output["data"]["image/png"]), mark["alt"])
+    return Collector(claims=claims.from_notebook(nb), figures=figures)
+
+
+def within(png: bytes, limit: int) -> bytes:
+    """The same picture in at most `limit` bytes: scaled down step by step, never cut."""
+    while len(png) > limit:
+        from PIL import Image  # comes with matplotlib, which drew the figure
+
+        with Image.open(io.BytesIO(png)) as image:
+            size = tuple(round(0.85 * n) for n in image.size)
+            if min(size) < 32:
+                raise BookError(f"a figure of {image.size} pixels does not fit into {limit} bytes")
+            smaller, out = image.convert("RGB").resize(size, Image.Resampling.LANCZOS), io.BytesIO()
+        smaller.quantize(256).save(out, format="png", optimize=True)
+        png = out.getvalue()
+    return png
+
+
+def write(project: Project, about: dict, found: Collector) -> Path:
+    """Write figures and the JSON with its digest; the JSON is replaced last and in one step."""
+    slug, folder = about["slug"], project.book / "results" / about["preset"]
+    new = folder / f".{slug}.part"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    figures = {}
+    for name, (png, alt) in found.figures.items():
+        file = f"{slug}-{name}.png"
+        (new / file).write_bytes(png)
+        figures[name] = {"file": file, "sha256": hashlib.sha256(png).hexdigest(), "alt": alt}
+    body = {
+        **about,
+        "claims": verdicts.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
+        "figures": figures,
+        "commit": provenance.commit(project),
+        "device": provenance.device(),
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    body["digest"] = digest(body)
+    _forget_figures(folder, slug)
+    for file in new.iterdir():
+        os.replace(file, folder / file.name)
+    (new / "run.json").write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(new / "run.json", folder / f"{slug}.json")
+    new.rmdir()
+    return folder / f"{slug}.json"
+
+
+def _forget_figures(folder: Path, slug: str) -> None:
+    """Remove the figures that an earlier record of this chapter named."""
+    try:
+        old = json.loads((folder / f"{slug}.json").read_text(encoding="utf-8"))["figures"].values()
+        files = [folder / Path(f["file"]).name for f in old]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,146 @@
+"""Run a chapter by papermill into a content-addressed store: the same code and parameters are never run twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ctlib.book.chapter import code_cells, read_notebook
+from ctlib.book.ledger import staleness
+from ctlib.book.project import BookError, Project
+from ctlib.book.runner import parameters as params
+from ctlib.book.runner import store
+from ctlib.book.runner.provenance import commit, device, machine, versions
+
+STORE_FORMAT = 1
+ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+CELL_TIMEOUT_S = 7200
+SOCKET_FOLDER_MAX = 90  # a socket's path may have about 104 characters
+
+
+class ChapterFailed(BookError):
+    """A cell of a chapter raised: names the chapter, the error and where the notebook up to there lies."""
+
+
+class KernelDied(BookError):
+    """The kernel ended in the middle of a cell: killed, or out of memory. Trying again may help."""
+
+
+def run_key(project: Project, slug: str, parameters: dict, preset: str, depends: dict | None = None) -> str:
+    """sha256 over everything a run depends on; the preset counts because the ledger raises at `ci` only.
+
+    depends  what `staleness.depends` gave, where many keys of one chapter are made
+    """
+    parts = {
+        "format": STORE_FORMAT,
+        **(depends or staleness.depends(slug, project)),
+        "parameters": parameters,
+        "files": _files(project, {**params.declared(project, slug), **parameters}),
+        "preset": preset,
+        "versions": versions(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _files(project: Project, parameters: dict) -> dict[str, str]:
+    """sha256 of every file, or of the files in every folder, that a parameter names."""
+    texts = [v for v in parameters.values() if isinstance(v, str) and params.FILE_LIKE.search(v)]
+    found = {v: project.book / v for v in texts}
+    files = {v: [p] if p.is_file() else sorted(q for q in p.rglob("*") if q.is_file()) for v, p in found.items()}
+    return {f"{v}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for v, ps in files.items() for p in ps}
+
+
+def execute(
+    project: Project, slug: str, parameters: dict, preset: str = "ci", progress: Callable | None = None
+) -> Path:
+    """Path of the executed notebook: from the store, or run now and put there atomically. One run per process.
+
+    ChapterFailed when a cell raises; the notebook up to there is kept beside the store entry as <key>.failed.ipynb.
+    """
+    import nbformat
+
+    depends = staleness.depends(slug, project)
+    key = run_key(project, slug, parameters, preset, depends)
+    out = project.store / slug / f"{key[:20]}.ipynb"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store.clean_parts(out.parent)
+    if store.finished(out):
+        return out
+    part, started = out.with_suffix(f".{store.HOST}-{os.getpid()}.part.ipynb"), time.time()
+    _papermill(project, slug, parameters, preset, part, progress)
+    nb = store.tidy(nbformat.read(part, 4))
+    nb.metadata["ctlib"] = {
+        "slug": slug,
+        "preset": preset,
+        "parameters": parameters,
+        "key": key,
+        "seconds": round(time.time() - started, 1),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine(),
+        "device": device(),
+        "versions": versions(),
+        "commit": commit(project),
+        "sources_sha256": depends["sources"],
+    }
+    nbformat.write(nb, part)
+    os.replace(part, out)
+    out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    return out
+
+
+def _papermill(project: Project, slug: str, parameters: dict, preset: str, part: Path, progress: Callable | None):
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    from ctlib.book.runner.progress import register
+
+    os.environ.update(ONE_THREAD)  # the kernel inherits it: two OpenMP threads on busy cores are slower than one
+    os.environ.update(CTLIB_PRESET=preset, CTLIB_BOOK=str(project.book), PYTHONHASHSEED="0")
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one in the home folder
+    logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would say stands in the error raised
+    options = {"kernel_name": "python3", "cwd": str(project.book), "progress_bar": False, "start_timeout": 180}
+    options |= {"execution_timeout": CELL_TIMEOUT_S, "extra_arguments": ["--log-level=CRITICAL"]}
+    source, engine = read_notebook(project.source(slug)), register(progress)
+    try:
+        with _private_sockets() as sockets:
+            papermill.execute_notebook(source, str(part), parameters, engine_name=engine, **options, **sockets)
+    except papermill.PapermillExecutionError as error:
+        if store.failures(nbformat.read(part, 4)):
+            raise _failed(project, slug, part, error.source, f"{error.ename}: {error.evalue}") from None
+    except CellTimeoutError:
+        raise _failed(project, slug, part, "", f"ran longer than {CELL_TIMEOUT_S} s") from None
+    except DeadKernelError:
+        part.unlink(missing_ok=True)
+        raise KernelDied(f"{slug}: the kernel died (killed, or out of memory); finished runs are kept") from None
+
+
+@contextmanager
+def _private_sockets() -> Iterator[dict]:
+    """Options that put the kernel's sockets into a folder of this run, so that runs cannot meet; ports where they must.
+
+    By default two kernels started at once in one folder get the same socket files.
+    """
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory(prefix="ctlib-", ignore_cleanup_errors=True) as folder:
+        if os.name == "posix" and len(folder) < SOCKET_FOLDER_MAX:
+            yield {"config": Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})}
+        else:
+            yield {}
+
+
+def _failed(project: Project, slug: str, part: Path, source: str, what: str) -> ChapterFailed:
+    """Keep the notebook up to the failing cell and say where it is."""
+    failed = part.with_name(part.name.split(".")[0] + ".failed.ipynb")
+    os.replace(part, failed)
+    found = [i for i, c in enumerate(code_cells(project.source(slug)), 1) if source and c.source == source]
+    where = f"code cell {found[0]} (`{source.splitlines()[0]}`)" if found else "a cell"
+    return ChapterFailed(f"{slug}: {where}: {(what.strip().splitlines() or ['failed'])[0]} (see {failed})")

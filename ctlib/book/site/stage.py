@@ -1,0 +1,97 @@
+"""Stage executed notebooks and pages for Jupyter Book: it renders what ran and runs nothing itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctlib.book.chapter import read_notebook
+from ctlib.book.ledger import scoreboard
+from ctlib.book.page import listing, output
+from ctlib.book.project import Project, UsageError
+
+MARK = "<!-- generated -->"
+
+
+def provenance(slug: str, about: dict) -> str:
+    """The dropdown at the end of a chapter: preset, date, machine, versions, and the command that makes it again."""
+    given = " ".join(f"-p {k} {v!r}" for k, v in about["parameters"].items()) or "none: the notebook's defaults"
+    packages = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    preset = "" if about["preset"] in ("ci", "custom") else f" --preset {about['preset']}"
+    again = f"python -m ctlib.book run {slug}{preset}"
+    facts = [
+        f"Preset `{about['preset']}`, executed on {about['date']} in {about['seconds']:.0f} s "
+        f"({about['machine']}; {about['device']}).",
+        f"Parameters that differ from the defaults: {given}.",
+        f"Versions: {packages}. Commit `{about['commit'][:12]}`, sources `{about['sources_sha256'][:12]}`.",
+        f"Again: `{again}`.",
+    ]
+    return ":::{admonition} How this page was computed\n:class: dropdown\n\n" + "\n\n".join(facts) + "\n:::\n"
+
+
+def with_present_text(project: Project, slug: str, ran):
+    """The executed notebook with the chapter's present prose and tags: the store's key holds its code alone.
+
+    Outputs go to the code cells in order; the cell that papermill injected stays behind the parameters.
+    """
+    text = read_notebook(project.source(slug))
+    done, cells = [c for c in ran.cells if c.cell_type == "code"], []
+    for cell in text.cells:
+        cells.append(cell)
+        if cell.cell_type != "code":
+            continue
+        if not done or done[0].source != cell.source:
+            raise UsageError(f"{slug}: changed while the book was being built; build again")
+        cell.outputs, cell.execution_count = done[0].outputs, done[0].execution_count
+        done.pop(0)
+        while done and "injected-parameters" in done[0].metadata.get("tags", []):
+            cells.append(done.pop(0))
+    for i, cell in enumerate(cells):
+        cell.id = f"cell-{i}"
+    ran.cells = cells
+    return ran
+
+
+def with_provenance(nb):
+    """A copy of an executed notebook with the provenance as its last cell."""
+    import nbformat
+
+    nb = nbformat.from_dict(nb)
+    output.for_page(nb)
+    about = nb.metadata["ctlib"]
+    nb.cells.append(nbformat.v4.new_markdown_cell(provenance(about["slug"], about), id="provenance"))
+    return nb
+
+
+def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
+    """Folder with everything Jupyter Book needs; files that did not change keep their time stamps."""
+    import nbformat
+
+    folder = project.build / preset / "stage"
+    notebooks = {slug: with_present_text(project, slug, nbformat.read(path, 4)) for slug, path in runs.items()}
+    wanted = {f"book/{slug}.ipynb": nbformat.writes(with_provenance(nb)).encode() for slug, nb in notebooks.items()}
+    for path in sorted(project.book.rglob("*")):
+        name = path.relative_to(project.root).as_posix()
+        if path.is_file() and path.stem not in notebooks and not name.startswith("book/results/"):
+            wanted[name] = path.read_bytes()
+    generated = {
+        "book/scoreboard.md": lambda: scoreboard.page(project.book, notebooks),
+        "book/listings.md": lambda: listing.page(notebooks),
+    }
+    for name, body in generated.items():
+        if name in wanted:
+            wanted[name] = wanted[name].decode().replace(MARK, body()).encode()
+    for name in ("_config.yml", "_toc.yml"):
+        wanted[name] = (project.root / name).read_bytes()
+    _write(folder, wanted)
+    return folder
+
+
+def _write(folder: Path, wanted: dict[str, bytes]) -> None:
+    for name, data in wanted.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != data:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in wanted:
+            path.unlink()

@@ -1,0 +1,1 @@
+"""The compiled Newton solver and its start, imported where numba is installed."""

@@ -1,0 +1,1 @@
+"""Slow solvers for comparison: without derivatives, and differentiated through their iterations."""

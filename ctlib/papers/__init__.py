@@ -1,0 +1,1 @@
+"""Five papers, one folder each: their own networks, losses, data and experiments on the shared core."""

@@ -1,0 +1,1 @@
+"""HQINet, {cite}`lu2021`, its rivals and its cohort."""

@@ -1,0 +1,1 @@
+"""Differentiable photon-counting CT, {cite}`wang2026`: calibration, scatter networks, their cohort."""

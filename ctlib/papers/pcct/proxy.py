@@ -1,0 +1,94 @@
+"""A network in place of the solver, trained on its values and on its derivatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ctlib.decompose.mle import decompose_mle
+from ctlib.decompose.sensitivity import counts_jacobian
+from ctlib.physics.model import SpectralModel
+
+
+class ProxyDecomposition(nn.Module):
+    """Path lengths (..., M) [g/cm2] from counts (..., E): the log counts through three hidden layers of SiLU.
+
+    open_beam  (E,) counts without an object
+    low, high  (M,) range of the path lengths [g/cm2], which scales the output
+    log_range  l = log(open_beam / counts) at the dark end, which scales the input
+    """
+
+    def __init__(self, open_beam: Tensor, low: Tensor, high: Tensor, log_range: float = 6.0, width: int = 64):
+        super().__init__()
+        self.register_buffer("open_beam", open_beam.detach().clone())
+        self.register_buffer("low", low.detach().clone())
+        self.register_buffer("high", high.detach().clone())
+        self.log_range = log_range
+        first = [nn.Linear(len(open_beam), width), nn.SiLU()]
+        hidden = [layer for _ in range(2) for layer in (nn.Linear(width, width), nn.SiLU())]
+        self.layers = nn.Sequential(*first, *hidden, nn.Linear(width, len(low)))
+
+    def forward(self, counts: Tensor) -> Tensor:
+        logs = torch.log(self.open_beam / counts.clamp_min(0.5))
+        return self.low + (self.high - self.low) * (0.5 + self.layers(2 * logs / self.log_range - 1))
+
+
+def relative_jacobian(net: nn.Module, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Path lengths (P, M) of the network and dA / d log counts (P, M, E), differentiable in its parameters."""
+    counts = counts.detach().requires_grad_()
+    paths = net(counts)
+    rows = [torch.autograd.grad(paths[:, k].sum(), counts, create_graph=True)[0] for k in range(paths.shape[1])]
+    return paths, torch.stack(rows, 1) * counts[:, None, :]
+
+
+def sobolev_loss(net: ProxyDecomposition, counts: Tensor, paths: Tensor, jacobian: Tensor, beta: float) -> Tensor:
+    """|A - A*|^2 + beta |dA/dlog counts - G|^2, per pixel, {cite}`czarnecki2017` and {eq}`pcct-sobolev`.
+
+    paths     A* (P, M) of the solver;  jacobian  G (P, M, E), its derivatives in the log counts
+    Both differences are taken in units of the output's range.
+    """
+    found, slope = relative_jacobian(net, counts)
+    size = net.high - net.low
+    values = ((found - paths) / size).square().sum(-1)
+    return (values + beta * ((slope - jacobian) / size[:, None]).square().sum((-2, -1))).mean()
+
+
+def solver_samples(
+    model: SpectralModel, low, high, num: int, generator: torch.Generator, box=((-5, 35), (-5, 10)), noisy: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts (P, E), the solver's path lengths (P, M) and dA* / d log counts (P, M, E) for random path lengths.
+
+    Path lengths are even over [low, high]; counts are drawn from their Poisson law, or are its mean. float64.
+    """
+    low, high = (torch.as_tensor(t, dtype=torch.float64, device=generator.device) for t in (low, high))
+    paths = low + (high - low) * torch.rand(num, len(low), dtype=torch.float64, generator=generator, device=low.device)
+    counts = model(paths)
+    counts = torch.poisson(counts, generator=generator) if noisy else counts
+    found, info = decompose_mle(model, counts, box, return_info=True)
+    kept = info.converged & info.condition.isfinite()
+    counts, found = counts[kept], found[kept]
+    return counts, found, counts_jacobian(model, counts, found, box) * counts[:, None, :]
+
+
+def fit_proxy(
+    net: ProxyDecomposition,
+    samples: tuple[Tensor, Tensor, Tensor],
+    num_steps: int,
+    generator: torch.Generator,
+    beta: float = 1.0,
+    batch: int = 1024,
+    learning_rate: float = 3e-3,
+) -> list[float]:
+    """Train the network in place on `solver_samples` with Adam and a cosine schedule; returns the losses."""
+    optimiser = torch.optim.Adam(net.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
+    losses = []
+    for _ in range(num_steps):
+        chosen = torch.randint(len(samples[0]), (batch,), generator=generator, device=generator.device)
+        loss = sobolev_loss(net, *(t[chosen] for t in samples), beta)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    return losses

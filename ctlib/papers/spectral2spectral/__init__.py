@@ -1,0 +1,1 @@
+"""Spectral2Spectral, {cite}`guo2022`, and its rivals."""

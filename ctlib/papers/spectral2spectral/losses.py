@@ -1,0 +1,123 @@
+"""Training losses; networks and operators come as arguments."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ctlib.errors import ArgumentError
+
+NEIGHBOURS = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))  # in a 2 x 2 cell numbered 0 1 / 2 3
+
+
+def neighbour_choice(shape, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two neighbouring pixels of every 2 x 2 cell, drawn evenly among the 8 ordered pairs that share an edge.
+
+    shape      (B, C, Y, X) of the images, Y and X even; one draw serves all channels, so that spectra stay whole
+    generator  on the CPU
+
+    Indices (B, Y/2, X/2) of the first and of the second pixel; cells are numbered 0 1 / 2 3. {cite}`huang2021`
+    """
+    if len(shape) != 4 or shape[2] % 2 or shape[3] % 2:
+        raise ArgumentError("shape", tuple(shape), "(B, C, Y, X) with even Y and X")
+    drawn = torch.randint(8, (shape[0], shape[2] // 2, shape[3] // 2), generator=generator)
+    first, second = torch.tensor(NEIGHBOURS)[drawn].unbind(-1)
+    return first, second
+
+
+def subsample(x: Tensor, choice: Tensor) -> Tensor:
+    """S(x): the chosen pixel (B, Y/2, X/2) of every 2 x 2 cell of x (B, C, Y, X) -> (B, C, Y/2, X/2)."""
+    cells = F.pixel_unshuffle(x[:, :, None].flatten(0, 1), 2).unflatten(0, x.shape[:2])  # (B, C, 4, Y/2, X/2)
+    index = choice.to(x.device)[:, None, None].expand(-1, x.shape[1], 1, -1, -1)
+    return cells.gather(2, index)[:, :, 0]
+
+
+def neighbour_terms(net, x: Tensor, generator: torch.Generator, output: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Neighbor2Neighbor's loss and its regulariser, means over all entries, {cite}`huang2021`.
+
+        |f(S1 x) - S2 x|^2,    |f(S1 x) - S2 x - (S1 f(x) - S2 f(x))|^2,    f(x) without gradient
+
+    x       noisy images (B, C, Y, X), Y and X even
+    output  f(x), if it is known already
+    """
+    first, second = neighbour_choice(x.shape, generator)
+    error = net(subsample(x, first)) - subsample(x, second)
+    if output is None:
+        with torch.no_grad():
+            output = net(x)
+    output = output.detach()
+    change = subsample(output, first) - subsample(output, second)
+    return error.square().mean(), (error - change).square().mean()
+
+
+def paired_loss(net, first: Tensor, second: Tensor) -> Tensor:
+    """Noise2Noise in both directions, (|f(x1) - x2|^2 + |f(x2) - x1|^2) / 2 per entry, {cite}`lehtinen2018`."""
+    return 0.5 * (F.mse_loss(net(first), second) + F.mse_loss(net(second), first))
+
+
+def similar_loss(net, noisy: Tensor, target: Tensor, similar: Tensor) -> Tensor:
+    """Noise2Sim: |f(x) - x'|^2 per entry, over the pixels (B, 1, Y, X) where x' is similar, {cite}`niu2022`."""
+    weight = similar.to(noisy).expand_as(noisy)
+    return (weight * (net(noisy) - target).square()).sum() / weight.sum().clamp_min(1)
+
+
+def normalised(x: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
+    """Images (..., Y, X) scaled so that their `low` and `high` quantiles become 0 and 1; the limits carry no gradient.
+
+    low = 0, high = 1 is the scaling by extremes as printed.
+    """
+    ends = torch.quantile(x.detach().flatten(-2), torch.tensor([low, high]).to(x), dim=-1)[..., None, None]
+    return (x - ends[0]) / (ends[1] - ends[0]).clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def structural_similarity(x: Tensor, ref: Tensor, window: int = 7) -> Tensor:
+    """SSIM (...) of images (..., Y, X) at data range 1: mean over all whole windows of equal weights, {cite}`wang2004`.
+
+    Equals scikit-image's structural_similarity with use_sample_covariance=False and uniform windows; differentiable.
+    """
+    if min(x.shape[-2:]) < window:
+        raise ArgumentError("x", tuple(x.shape), f"at least {window} pixels a side")
+    x, ref = torch.broadcast_tensors(x, ref)
+    a, b = (t.reshape(-1, 1, *t.shape[-2:]) for t in (x, ref))
+    ma, mb, aa, bb, ab = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], 1), window, 1).unbind(1)
+    c1, c2 = 0.01**2, 0.03**2
+    local = (2 * ma * mb + c1) * (2 * (ab - ma * mb) + c2)
+    local = local / ((ma**2 + mb**2 + c1) * (aa - ma**2 + bb - mb**2 + c2))
+    return local.mean((-2, -1)).reshape(x.shape[:-2])
+
+
+def spectral_similarity_loss(images: Tensor, reference: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
+    """L_ss = 1 - mean over bins of SSIM(bin, full spectrum), both scaled alike by `normalised`, {eq}`s2s-similarity`.
+
+    images     (B, E, Y, X);  reference (B, 1, Y, X), reconstructed from all photons together
+    """
+    return 1 - structural_similarity(normalised(images, low, high), normalised(reference, low, high)).mean()
+
+
+def spectral2spectral_loss(
+    net, x: Tensor, reference: Tensor, generator: torch.Generator, lam_r: float, lam_s: float
+) -> Tensor:
+    """|f(S1 x) - S2 x|^2 + lam_s L_ss + lam_r L_r, {eq}`s2s-loss`, {cite}`guo2022`.
+
+    x  (B, E, Y, X), each bin scaled to unit mean;  reference  (B, 1, Y, X)
+    """
+    output = net(x) if lam_s > 0 else None
+    fit, regulariser = neighbour_terms(net, x, generator, output)
+    loss = fit + lam_r * regulariser
+    return loss if output is None else loss + lam_s * spectral_similarity_loss(output, reference)
+
+
+def loss_weights(schedule: str, progress: float, lam_r: float, lam_s: float) -> tuple[float, float]:
+    """Weights of L_r and L_ss at a share `progress` in [0, 1] of the training.
+
+    paper    lam_r,              lam_s progress       as stated in its experiments
+    swapped  lam_r progress,     lam_s                as its text on L_r demands
+    n2n      2 lam_r progress,   lam_s progress       Neighbor2Neighbor's ramp
+    """
+    table = {
+        "paper": (lam_r, lam_s * progress),
+        "swapped": (lam_r * progress, lam_s),
+        "n2n": (2 * lam_r * progress, lam_s * progress),
+    }
+    if schedule not in table:
+        raise ArgumentError("schedule", repr(schedule), f"one of {', '.join(table)}")
+    return table[schedule]

@@ -1,0 +1,61 @@
+"""Where to measure: bone and vessels of the mouse, walls of the rods, and what to measure there."""
+
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+from ctlib.papers.spectral2spectral.specimens import ALUMINIUM
+
+
+def bone_regions(densities: Tensor, least: float = 0.8) -> tuple[Tensor, Tensor]:
+    """Bool masks (Z, 1, Y, X) of bone and of soft tissue next to it, from true densities (Z, 3, Y, X) [g/cm3].
+
+    least  aluminium-equivalent density from which a voxel counts as bone
+    """
+    bone = densities[:, :1] >= least
+    near = torch.nn.functional.max_pool2d(bone.float(), 7, 1, 3) > 0
+    soft = (densities[:, :1].abs() < 0.02) & (densities[:, 1:2] > 0.9)
+    return bone, near & soft
+
+
+def vessel_region(densities: Tensor, least: float = 0.004) -> Tensor:
+    """Bool mask (Z, 1, Y, X) of the voxels with at least this much iodine [g/cm3]."""
+    return densities[:, 2:3] >= least
+
+
+def contrast_to_noise(x: Tensor, inside: Tensor, around: Tensor) -> float:
+    """|mean inside - mean around| / standard deviation around, of an image and two masks of one shape."""
+    if int(inside.sum()) < 1 or int(around.sum()) < 2:
+        raise ArgumentError("inside, around", (int(inside.sum()), int(around.sum())), "at least 1 and 2 pixels")
+    return float((x[inside].mean() - x[around].mean()).abs() / x[around].std())
+
+
+def gradient_length(x: Tensor) -> Tensor:
+    """Length (..., Y, X) of the central difference gradient per pixel; 0 on the border."""
+    g = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
+    g[0, ..., 1:-1, :] = (x[..., 2:, :] - x[..., :-2, :]) / 2
+    g[1, ..., :, 1:-1] = (x[..., :, 2:] - x[..., :, :-2]) / 2
+    return g.square().sum(0).sqrt()
+
+
+def edge_gradient(x: Tensor, truth: Tensor) -> float:
+    """Slope of x across the edges of the truth, relative to the truth's: 1 for the truth, less where it is blurred.
+
+        sum g_x . g_t / sum g_t . g_t    over pixels where |g_t| exceeds half its maximum
+
+    Noise, which does not know where the edges are, averages out.
+    """
+    pairs = []
+    for axis in (-2, -1):
+        n = x.shape[axis] - 2
+        pairs.append([(t.narrow(axis, 2, n) - t.narrow(axis, 0, n)) / 2 for t in (x, truth)])
+    keep = gradient_length(truth)
+    keep = keep > 0.5 * keep.amax()
+    top = sum((a * b * keep.narrow(axis, 1, a.shape[axis])).sum() for axis, (a, b) in zip((-2, -1), pairs, strict=True))
+    low = sum((b * b * keep.narrow(axis, 1, b.shape[axis])).sum() for axis, (_, b) in zip((-2, -1), pairs, strict=True))
+    return float(top / low)
+
+
+def in_units(maps: Tensor) -> Tensor:
+    """Densities (..., 3, Y, X) [g/cm3] as {cite:t}`guo2022` states them: aluminium as a share of the metal."""
+    return maps / torch.tensor([ALUMINIUM, 1.0, 1.0]).to(maps)[:, None, None]

@@ -1,0 +1,1 @@
+"""Generative tomography reconstruction, {cite}`ronchetti2020`."""

@@ -1,0 +1,1 @@
+"""Photon-counting detectors: one material a file, and what they share."""

@@ -1,0 +1,1 @@
+"""Compiled photon histories, imported where numba is installed."""
