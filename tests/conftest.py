@@ -1,5 +1,7 @@
-"""Fixtures of every test: `one_thread` for files that ask (`pytestmark = pytest.mark.usefixtures("one_thread")`), and those
-of tests/helpers, which is on the path: writers of test files, a miniature book, small operators."""
+"""Fixtures of every test: `one_thread` for files that ask, `pytestmark = pytest.mark.usefixtures("one_thread")`.
+
+Those of tests/helpers are loaded too; that folder is on the path: writers of files, a miniature book, small operators.
+"""
 
 import pytest
 import torch

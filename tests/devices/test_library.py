@@ -24,6 +24,7 @@ from ctlib.papers.hqinet.network import make_hqinet
 from ctlib.papers.hqinet.redcnn import make_redcnn
 from ctlib.papers.pcct.scatter_kernel import fit_scatter_kernel
 from ctlib.papers.pcct.scatter_net import ScatterNet, cross_loss, direct_loss, scatter_ratio
+from ctlib.papers.spectral2spectral.binned import bin_counts, bin_line_integrals, thin
 from ctlib.papers.spectral2spectral.losses import paired_loss, similar_loss, spectral2spectral_loss
 from ctlib.papers.spectral2spectral.low_rank import nonlocal_lowrank
 from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs
@@ -47,7 +48,6 @@ from ctlib.papers.tomography.residual_unet import ResidualUNet, seeded
 from ctlib.papers.tomography.signal_levels import SignalLevels
 from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 from ctlib.physics import Detector, SpectralModel, Spectrum
-from ctlib.physics.binned import bin_counts, bin_line_integrals, thin
 from ctlib.projector import Projector
 from ctlib.prox import prox_tv
 from ctlib.recon import cgls, fbp, sirt

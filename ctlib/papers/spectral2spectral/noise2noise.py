@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import FanBeam, ParallelBeam
-from ctlib.physics.binned import thin
+from ctlib.papers.spectral2spectral.binned import thin
 
 
 class ThinnedPairs:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import FanBeam, Volume
+from ctlib.papers.spectral2spectral.binned import bin_counts, bin_line_integrals, summed_line_integrals
 from ctlib.papers.spectral2spectral.specimens import BASIS, specimen
 from ctlib.physics import Detector, SpectralModel, Spectrum
-from ctlib.physics.binned import bin_counts, bin_line_integrals, summed_line_integrals
 from ctlib.projector import Projector
 
 THRESHOLDS_KEV = (20.0, 30.0, 40.0, 50.0, 60.0, 70.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.physics.binned import bin_counts, bin_line_integrals, summed_line_integrals, thin
+from ctlib.papers.spectral2spectral.binned import bin_counts, bin_line_integrals, summed_line_integrals, thin
 
 
 def rng(seed=0):

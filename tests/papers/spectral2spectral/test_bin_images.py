@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ctlib.data.bin_images import load_bin_images
 from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.spectral2spectral.bin_images import load_bin_images
 
 pytestmark = pytest.mark.usefixtures("silent")
 
