@@ -10,11 +10,12 @@ views  (V, 8) float64, the place and weight of pixel (j, i) in a padded row:
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from ctlib.backends.cpu.simd_features import has_avx512
+from ctlib.compiled import njit
 
 ROWS = 8  # rows of pixels that a thread carries through the views: their sums stay in its cache
 MARGIN = 32  # samples beyond the last one used: windows reach that far

@@ -8,9 +8,10 @@ views  as in `backproject_kernels`; the row of voxel z is  h0 + (h1 + h2 z) / l
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from ctlib.backends.cpu.backproject_2d import MARGIN, _interpolate, _spread, lanes
+from ctlib.compiled import njit
 
 __all__ = ["MARGIN", "gather_volume", "scatter_volume"]
 

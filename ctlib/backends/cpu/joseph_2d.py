@@ -7,11 +7,12 @@ other; every entry of a result is written by one thread, and its terms are added
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from ctlib.backends.cpu import simd
 from ctlib.backends.cpu.simd import LANES, fma, hat, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import load, store, take, take_apart
+from ctlib.compiled import njit
 
 BAND = 32  # planes the forward product reads at once: they stay in cache for all rays of a thread
 

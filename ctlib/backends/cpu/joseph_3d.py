@@ -9,11 +9,12 @@ packed sinograms (view, column, image, row), multiplied by the length, with zero
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from ctlib.backends.cpu import simd
 from ctlib.backends.cpu.simd import LANES, fma, hat, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import REACH, load, store, take, take_apart
+from ctlib.compiled import njit
 
 STRIP = 16  # columns a work item of the forward product follows together: they read the same lines
 

@@ -1,8 +1,6 @@
 """Explicit SIMD for compiled CPU loops: blocks of `images x 16 lanes` that live in registers.
 
 Arithmetic between a block of one image (positions, weights) and a block of several applies the one to each.
-
-numba compiles a function again only when its own file changes: after a change here, touch the files that import it.
 """
 
 from llvmlite import ir

@@ -8,7 +8,9 @@ transpose of the other.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from ctlib.compiled import njit
 
 
 @njit(inline="always")

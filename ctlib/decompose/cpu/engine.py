@@ -11,7 +11,7 @@ from ctlib.decompose.gradient import describe, implicit_vjp, spectra_gradient
 from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem, newton
 from ctlib.physics.moments import moment_tables
 
-STRIP = 8  # as in newton_kernels
+STRIP = 8  # as in `cpu.newton`
 PIXELS, PIXELS_CUDA = 2048, 1 << 18  # pixels worked on at a time by torch
 
 

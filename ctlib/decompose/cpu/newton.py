@@ -3,14 +3,14 @@
 Arrays of a block have the pixel last: a, g, step (3, BLOCK), y (E, BLOCK), acc (C E, BLOCK) moments in the order of
 `moment_tables`, h and fisher (M (M + 1) / 2, BLOCK). Tables are padded: attenuation to three materials, energies to a
 multiple of `STRIP` with weight zero. The formulas are those of `likelihood`, `small` and `newton`, which test them.
-
-numba compiles a function again only when its own file changes: after a change here, touch `pixel_kernels`.
 """
 
 import math
 
 import numpy as np
-from numba import float32, int32, njit
+from numba import float32, int32
+
+from ctlib.compiled import njit
 
 BLOCK = 32
 STRIP = 8  # energies whose transmissions are kept before they are summed

@@ -1,8 +1,9 @@
-"""Compiled solver and its transposed system over all pixels, in float32; the parts are in `newton_kernels`."""
+"""Compiled solver and its transposed system over all pixels, in float32; the parts are in `newton`."""
 
 import numpy as np
-from numba import float32, njit, prange
+from numba import float32, prange
 
+from ctlib.compiled import njit
 from ctlib.decompose.cpu.newton import (
     BLOCK,
     STRIP,

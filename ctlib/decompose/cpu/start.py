@@ -1,8 +1,9 @@
 """Compiled polynomial start of a block of pixels; the formulas are those of `start`."""
 
 import numpy as np
-from numba import float32, int32, njit
+from numba import float32, int32
 
+from ctlib.compiled import njit
 from ctlib.decompose.cpu.newton import BLOCK, FAST
 
 DARKEST = np.float32(1e-6)

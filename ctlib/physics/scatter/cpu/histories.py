@@ -6,7 +6,8 @@ A photon is an array (x, y, z, dx, dy, dz, energy), in mm and keV; what it flies
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
+
+from ctlib.compiled import njit
 
 Grid = namedtuple("Grid", "density low size counts")
 Tables = namedtuple(

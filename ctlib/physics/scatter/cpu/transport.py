@@ -1,14 +1,15 @@
 """Compiled: whole histories, and what each sends to the detector. Slots (batch, view) run in parallel.
 
 Every slot is followed by one thread and has sums of its own, so that a seed gives the same result with any number of
-threads. Caches notice changes of this file alone: after a change in `history_kernels`, touch it.
+threads.
 """
 
 from collections import namedtuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from ctlib.compiled import njit
 from ctlib.physics.scatter.cpu.histories import (
     crossing,
     deflect,

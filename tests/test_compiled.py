@@ -1,0 +1,93 @@
+"""Stored compilations are as fresh as all of their sources."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba")
+
+import ctlib
+from ctlib.compiled import sources
+
+LIBRARY = Path(ctlib.__file__).parent
+FILES = {
+    "__init__.py": "",
+    "inner.py": "from numba import njit\nSTEP = 1.0\n\n@njit\ndef step(x):\n    return x + STEP\n",
+    "middle.py": "from .inner import step\n",
+    "outer.py": (
+        "from ctlib.compiled import njit\nfrom loops import middle\nstep = middle.step\n\n"
+        "@njit(cache=True)\ndef twice(x):\n    return step(step(x))\n"
+    ),
+}
+CALL = "from loops.outer import twice; print(twice(0.0), sum(twice.stats.cache_hits.values()))"
+
+
+def run(place):
+    """(result, functions loaded from the store) of a process of its own."""
+    path = os.pathsep.join([str(place), str(LIBRARY.parent)])
+    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", CALL], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    value, hits = done.stdout.split()
+    return float(value), int(hits)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The files of the package, in a folder of their own."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    (tmp_path / "here" / "loops").mkdir(parents=True)
+    for name, text in FILES.items():
+        (tmp_path / "here" / "loops" / name).write_text(text)
+    return tmp_path / "here"
+
+
+def edit(folder):
+    """Change a file two imports away from the function."""
+    (folder / "loops" / "inner.py").write_text(FILES["inner.py"].replace("1.0", "2.5"))
+
+
+@pytest.mark.parametrize("where", ["beside the source", "a folder of choice", "the user's folder"])
+def test_an_edit_of_an_imported_file_is_compiled_and_no_edit_is_not(where, folder, tmp_path, monkeypatch):
+    """Wherever numba keeps its store; the user's folder serves installations that cannot be written."""
+    if where == "a folder of choice":
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
+    if where == "the user's folder":
+        (folder / "loops" / "__pycache__").write_text("a file in the way of the folder, for root too")
+    assert [run(folder), run(folder)] == [(2.0, 0), (2.0, 1)]
+    edit(folder)
+    assert run(folder) == (5.0, 0)
+    (folder / "loops" / "unrelated.py").write_text("")
+    assert run(folder) == (5.0, 1)
+
+
+def test_a_package_in_a_zip_is_watched_as_well(folder):
+    archive = shutil.make_archive(str(folder), "zip", folder)
+    assert [run(archive), run(archive)] == [(2.0, 0), (2.0, 1)]
+    edit(folder)
+    shutil.make_archive(str(folder), "zip", folder)
+    assert run(archive) == (5.0, 0)
+
+
+def test_sources_are_followed_through_the_library():
+    import ctlib.backends.cpu.joseph_3d
+    import ctlib.decompose.cpu.pixel
+    import ctlib.physics.scatter.cpu.transport  # noqa: F401
+
+    cpu = "ctlib.backends.cpu."
+    assert {cpu + "joseph_3d", cpu + "simd", cpu + "simd_memory", cpu + "simd_features"} <= sources(cpu + "joseph_3d")
+    assert cpu + "joseph_2d" not in sources(cpu + "joseph_3d")
+    assert "ctlib.decompose.cpu.newton" in sources("ctlib.decompose.cpu.pixel")
+    assert "ctlib.physics.scatter.cpu.histories" in sources("ctlib.physics.scatter.cpu.transport")
+
+
+def test_every_compiled_loop_of_the_library_is_stored_this_way():
+    for path in LIBRARY.rglob("*.py"):
+        if path != LIBRARY / "compiled.py":
+            assert not re.search(r"from numba import .*\bn?jit\b|numba\.n?jit\b", path.read_text()), path
