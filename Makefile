@@ -26,6 +26,7 @@ book: $(STAMP) ## set up, run every chapter, render; prints where to open it
 test: $(STAMP) ## lint, unit tests, and every chapter re-executed against its reference
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m ctlib.book lint
 	$(BIN)/python -m ctlib.book test
 
 test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Triton's interpreter (about a minute)

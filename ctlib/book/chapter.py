@@ -17,34 +17,36 @@ TAGS = re.compile(r"tags:\s*\[([^\]]*)\]|^tags:\s*\n((?:\s*-\s*[^\n]+\n)+)", re.
 
 @dataclass(frozen=True)
 class CodeCell:
-    """Source and tags of one code cell."""
+    """Source and tags of one code cell, and the line of the chapter's file at which the source starts."""
 
     source: str
     tags: tuple[str, ...]
+    line: int
 
 
 def code_cells(path: Path) -> list[CodeCell]:
     """Code cells of a MyST notebook, in order."""
     cells = []
-    for body in _blocks(path.read_text(encoding="utf-8").splitlines(keepends=True)):
+    for line, body in _blocks(path.read_text(encoding="utf-8").splitlines(keepends=True)):
         head = FRONT.match(body) or SHORT.match(body)
         options, body = (head[0], body[head.end() :]) if head else ("", body)
+        above = options + body[: len(body) - len(body.lstrip("\n"))]
         found = TAGS.search(options)
         tags = re.findall(r"\w[\w-]*", found[1] or found[2]) if found else []
-        cells.append(CodeCell(body.strip("\n"), tuple(tags)))
+        cells.append(CodeCell(body.strip("\n"), tuple(tags), line + above.count("\n")))
     return cells
 
 
-def _blocks(lines: list[str]) -> Iterator[str]:
-    """Bodies of the code-cell fences; a fence inside another fence is text, as it is for jupytext."""
-    fence, is_cell, body = "", False, []
-    for line in lines:
+def _blocks(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Line and body of the code-cell fences; a fence inside another fence is text, as it is for jupytext."""
+    fence, is_cell, start, body = "", False, 0, []
+    for number, line in enumerate(lines, 1):
         if not fence:
             if opened := OPEN.match(line):
-                fence, is_cell, body = opened[1], opened[2] == "{code-cell}", []
+                fence, is_cell, start, body = opened[1], opened[2] == "{code-cell}", number + 1, []
         elif (end := line.rstrip()) and set(end) == {fence[0]} and len(end) >= len(fence):
             if is_cell:
-                yield "".join(body)
+                yield start, "".join(body)
             fence = ""
         else:
             body.append(line)

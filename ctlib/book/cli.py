@@ -79,8 +79,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--in-process", action="store_true", help="without Jupyter: run the code cells in this process")
     p = command("reference", "renew the notebooks that the tests compare fresh runs with")
     p.add_argument("chapters", nargs="*")
-    p = command("fmt", "write the chapters in canonical form")
+    p = command("fmt", "write the chapters in canonical form, their code cells formatted")
+    p.add_argument("chapters", nargs="*")
     p.add_argument("--check", action="store_true")
+    p = command("lint", "check the code cells of the chapters: ruff's rules, and every name bound in one cell")
+    p.add_argument("chapters", nargs="*")
     p = command("test", "unit tests, and every chapter re-executed against its reference")
     p.add_argument("pytest", nargs=argparse.REMAINDER, help="further arguments for pytest")
     command("lab", "open the chapters as notebooks in JupyterLab")
@@ -179,25 +182,42 @@ def _reference(project: Project, args) -> None:
     from ctlib.book.runner.reference import write
     from ctlib.book.site.render import run_all
 
-    slugs = [project.slug(c) for c in args.chapters] or project.chapters()
+    slugs = _chosen(project, args)
     run_all(project, "ci", slugs=slugs)
     for slug in slugs:
         print(write(project, slug))
 
 
 def _fmt(project: Project, args) -> int:
-    from ctlib.book.chapter import canonical
+    from ctlib.book.lint import formatted
 
     changed = 0
-    for path in map(project.source, project.chapters()):
-        text = path.read_text(encoding="utf-8")
-        again = canonical(path)
+    for slug in _chosen(project, args):
+        path = project.source(slug)
+        text, again = path.read_text(encoding="utf-8"), formatted(project, slug)
         if again != text:
             changed += 1
             print(f"{path.stem}: {'not canonical; run `python -m ctlib.book fmt`' if args.check else 'rewritten'}")
             if not args.check:
                 path.write_text(again, encoding="utf-8")
     return 1 if args.check and changed else 0
+
+
+def _lint(project: Project, args) -> int:
+    from ctlib.book.lint import problems
+
+    found = {slug: problems(project, slug) for slug in _chosen(project, args)}
+    for slug, of_chapter in found.items():
+        for problem in of_chapter:
+            print(f"{project.source(slug).relative_to(project.root)}:{problem.line}: {problem.rule} {problem.text}")
+    count = sum(map(len, found.values()))
+    print(f"{count} problem{'s' * (count > 1)}" if count else "the code cells are in order")
+    return 1 if count else 0
+
+
+def _chosen(project: Project, args) -> list[str]:
+    """The chapters named on the command line, or all."""
+    return [project.slug(c) for c in args.chapters] or project.chapters()
 
 
 def _test(project: Project, args) -> int:

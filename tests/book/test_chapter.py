@@ -78,6 +78,13 @@ def test_code_cells_are_those_of_jupytext(path):
     assert [set(c.tags) for c in ours] == [set(c.metadata.get("tags", [])) for c in theirs]
 
 
+def test_a_code_cell_knows_its_line(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for cell in code_cells(path):
+        source = cell.source.splitlines()
+        assert lines[cell.line - 1 : cell.line - 1 + len(source)] == source
+
+
 @pytest.mark.parametrize("slug", CHAPTERS)
 def test_a_save_in_jupyterlab_would_change_nothing(slug):
     assert canonical(CHAPTERS[slug]) == CHAPTERS[slug].read_text(encoding="utf-8"), "run: python -m ctlib.book fmt"

@@ -76,7 +76,7 @@ def test_a_chapter_may_be_named_in_several_ways(mini, name):
 def test_help_names_every_command(book):
     done = book("--help")
     assert done.returncode == 0
-    for name in ("build", "run", "sweep", "record", "reference", "fmt", "test", "lab"):
+    for name in ("build", "run", "sweep", "record", "reference", "fmt", "lint", "test", "lab"):
         assert f"\n    {name}" in done.stdout
 
 

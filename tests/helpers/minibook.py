@@ -70,7 +70,8 @@ mystnb:
     alt: A checkerboard
 ---
 board = np.indices((n, n)).sum(0) % 2
-figures.keep("board", figures.images([board], ["board"], window=(0, 1), unit="1"), "A checkerboard")
+picture = figures.images([board], ["board"], window=(0, 1), unit="1")
+figures.keep("board", picture, "A checkerboard")
 ```
 
 ```{code-cell} ipython3

@@ -10,8 +10,8 @@ from ctlib.book.chapter import code_cells, plain_python
 from ctlib.book.project import Project, UsageError
 
 # Reader modules whose output lands in a notebook count; what moves notebooks around leaves no trace in them.
-PIPELINE = ("book/runner/", "book/site/", "book/cli.py", "book/chapter.py", "book/project.py", "book/__main__.py",
-            "book/ledger/staleness.py", "book/ledger/scoreboard.py")  # fmt: skip
+PIPELINE = ("book/runner/", "book/site/", "book/cli.py", "book/chapter.py", "book/lint.py", "book/project.py",
+            "book/__main__.py", "book/ledger/staleness.py", "book/ledger/scoreboard.py")  # fmt: skip
 
 
 def _imported(source: str, package: str, known: set[str]) -> set[str]:
