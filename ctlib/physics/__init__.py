@@ -8,7 +8,7 @@ from ctlib.physics.counts import (
     quantise,
     transmission_counts,
 )
-from ctlib.physics.detectors.detector import Detector
+from ctlib.physics.detectors import Detector
 from ctlib.physics.model import SpectralModel, virtual_monoenergetic
 from ctlib.physics.spectrum import Spectrum
 

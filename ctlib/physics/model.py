@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.physics.attenuation import Material, k_edges, mass_attenuation
-from ctlib.physics.detectors.detector import Detector
+from ctlib.physics.detectors import Detector
 from ctlib.physics.moments import moment_tables, moments, product, transmission, unpack_pairs
 from ctlib.physics.spectrum import Spectrum
 

@@ -174,3 +174,42 @@ def test_gradients_reach_every_parameter():
 def test_impossible_parameters_are_named(name, value):
     with pytest.raises(ArgumentError, match=name):
         Detector.silicon(**{name: value})
+
+
+def test_detectors_are_equal_where_kind_and_parameters_are():
+    noise = torch.tensor(1.6, dtype=torch.float64, requires_grad=True)
+    table = torch.arange(3.0), torch.ones(2, 3)
+    same = [Detector.silicon(), Detector.silicon(noise_kev=noise)], [Detector.tabulated(*table) for _ in range(2)]
+    for one, other in same:
+        assert one == other
+        assert hash(one) == hash(other)
+    others = (
+        Detector.silicon(59),
+        Detector.czt(),
+        Detector.ideal(),
+        Detector.ideal("centre"),
+        Detector.tabulated(*table),
+    )
+    assert len({Detector.silicon(), *others}) == 6
+    assert [d.requires_grad for d in same[0]] == [False, True]
+
+
+def test_a_detector_must_have_a_response_and_a_name_makes_it():
+    with pytest.raises(TypeError, match="abstract"):
+        Detector()
+
+    class Counter(Detector, name="every_second"):
+        def response(self, energies_kev, widths_kev):
+            return Half(energies_kev)
+
+    class Half:
+        def __init__(self, energies_kev):
+            self.energies_kev = energies_kev
+
+        def above(self, thresholds_kev):
+            return 0.5 * (self.energies_kev > thresholds_kev[:, None])
+
+    try:
+        assert above(Detector.every_second(), (20, 60), (30,)).tolist() == [[0, 0.5]]
+    finally:
+        del Detector.every_second

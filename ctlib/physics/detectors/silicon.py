@@ -1,5 +1,7 @@
 """Edge-on silicon: deposited energies per incident photon, with Compton scatter inside the detector."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch.nn.functional import pad
 
 from ctlib.physics.attenuation import linear_attenuation
 from ctlib.physics.compton import transfer_matrix
+from ctlib.physics.detectors.response import SharingDetector
 
 ATOMIC_NUMBER = 14
 
@@ -63,10 +66,28 @@ def compton_deposits(energies_kev: Tensor, grid_kev: Tensor, depth_mm: Tensor, r
     return (1 - part) * events[low] + part * events[low + 1]
 
 
-def deposits(p: dict[str, Tensor], energies_kev: Tensor, grid_kev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Photo peak (1, N), its counts (1, N) and the tail (N, C) of deposits per incident photon."""
-    mu_photo, mu_compton = interaction(energies_kev)
-    mu = mu_photo + mu_compton
-    seen = detected(mu, p["depth_mm"], p["dead_mm"])
-    events = compton_deposits(energies_kev, grid_kev, p["depth_mm"], p["rescatter"])
-    return energies_kev[None], (seen * mu_photo / mu)[None], (seen * mu_compton / mu)[:, None] * events
+@dataclass(frozen=True, eq=False)
+class SiliconDetector(SharingDetector, name="silicon"):
+    """Edge-on silicon strips: photo peak, Compton recoil, charge sharing, electronic noise, {cite}`bornefalk2010`.
+
+    depth_mm   silicon along the ray; dead_mm of it in front counts nothing
+    pitch_mm   width of a strip;  cloud_mm: standard deviation of the charge cloud
+    noise_kev  standard deviation of the electronic noise
+    rescatter  share of the Compton-scattered photons that reach other strips: 0 with perfect foils between the strips,
+               1 without foils and without lateral end; a real detector lies between
+    """
+
+    depth_mm: float | Tensor = 60.0
+    dead_mm: float | Tensor = 0.0
+    pitch_mm: float | Tensor = 0.5
+    cloud_mm: float | Tensor = 0.012
+    noise_kev: float | Tensor = 1.6
+    rescatter: float | Tensor = 0.0
+
+    def deposits(self, energies_kev: Tensor, grid_kev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Photo peak (1, N), its counts (1, N) and the tail (N, C) of deposits per incident photon."""
+        mu_photo, mu_compton = interaction(energies_kev)
+        mu = mu_photo + mu_compton
+        seen = detected(mu, self.depth_mm, self.dead_mm)
+        events = compton_deposits(energies_kev, grid_kev, self.depth_mm, self.rescatter)
+        return energies_kev[None], (seen * mu_photo / mu)[None], (seen * mu_compton / mu)[:, None] * events
