@@ -96,8 +96,12 @@ def test_contrast_to_noise_of_known_tissues():
     top = torch.tensor([[True] * 4, [False] * 4])
     assert contrast_to_noise(x, top, ~top).item() == pytest.approx(5 / math.sqrt(4 / 3))
     torch.testing.assert_close(contrast_to_noise(3 * x - 1, ~top, top), contrast_to_noise(x, top, ~top))
-    with pytest.raises(ArgumentError, match="second"):
+    x[0] = torch.tensor([-9.0, 11.0, 1.0, 1.0])  # an uneven inside is no noise
+    assert contrast_to_noise(x, top, ~top).item() == pytest.approx(5 / math.sqrt(4 / 3))
+    with pytest.raises(ArgumentError, match="around"):
         contrast_to_noise(x, top, top & ~top)
+    with pytest.raises(ArgumentError, match="inside"):
+        contrast_to_noise(x, top & ~top, top)
 
 
 @settings(deadline=None, max_examples=20)

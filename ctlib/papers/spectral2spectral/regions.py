@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.specimens import ALUMINIUM
 
 
@@ -23,19 +22,12 @@ def vessel_region(densities: Tensor, least: float = 0.004) -> Tensor:
     return densities[:, 2:3] >= least
 
 
-def contrast_to_noise(x: Tensor, inside: Tensor, around: Tensor) -> float:
-    """|mean inside - mean around| / standard deviation around, of an image and two masks of one shape."""
-    if int(inside.sum()) < 1 or int(around.sum()) < 2:
-        raise ArgumentError("inside, around", (int(inside.sum()), int(around.sum())), "at least 1 and 2 pixels")
-    return float((x[inside].mean() - x[around].mean()).abs() / x[around].std())
-
-
-def gradient_length(x: Tensor) -> Tensor:
-    """Length (..., Y, X) of the central difference gradient per pixel; 0 on the border."""
+def slopes(x: Tensor) -> Tensor:
+    """Central differences (2, ..., Y, X) per pixel along y and x; 0 across the border."""
     g = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
     g[0, ..., 1:-1, :] = (x[..., 2:, :] - x[..., :-2, :]) / 2
     g[1, ..., :, 1:-1] = (x[..., :, 2:] - x[..., :, :-2]) / 2
-    return g.square().sum(0).sqrt()
+    return g
 
 
 def edge_gradient(x: Tensor, truth: Tensor) -> float:
@@ -45,15 +37,10 @@ def edge_gradient(x: Tensor, truth: Tensor) -> float:
 
     Noise, which does not know where the edges are, averages out.
     """
-    pairs = []
-    for axis in (-2, -1):
-        n = x.shape[axis] - 2
-        pairs.append([(t.narrow(axis, 2, n) - t.narrow(axis, 0, n)) / 2 for t in (x, truth)])
-    keep = gradient_length(truth)
-    keep = keep > 0.5 * keep.amax()
-    top = sum((a * b * keep.narrow(axis, 1, a.shape[axis])).sum() for axis, (a, b) in zip((-2, -1), pairs, strict=True))
-    low = sum((b * b * keep.narrow(axis, 1, b.shape[axis])).sum() for axis, (_, b) in zip((-2, -1), pairs, strict=True))
-    return float(top / low)
+    g, g_true = slopes(x), slopes(truth)
+    length = g_true.norm(dim=0)
+    steep = length > 0.5 * length.amax()
+    return float((g * g_true * steep).sum() / (g_true.square() * steep).sum())
 
 
 def in_units(maps: Tensor) -> Tensor:

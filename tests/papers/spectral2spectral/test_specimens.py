@@ -8,12 +8,12 @@ import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
+from ctlib.metrics.contrast import contrast_to_noise
 from ctlib.papers.spectral2spectral.regions import (
     bone_regions,
-    contrast_to_noise,
     edge_gradient,
-    gradient_length,
     in_units,
+    slopes,
     vessel_region,
 )
 from ctlib.papers.spectral2spectral.specimens import (
@@ -99,12 +99,14 @@ def test_mice_differ_by_seed_and_slices_by_drift():
         specimen("rat", SMALL, 1, 0)
 
 
-def test_contrast_to_noise_by_hand():
-    x = torch.tensor([[5.0, 5.0, 1.0, 3.0]])
-    inside = torch.tensor([[True, True, False, False]])
-    assert contrast_to_noise(x, inside, ~inside) == pytest.approx(3 / math.sqrt(2))
-    with pytest.raises(ArgumentError, match="inside"):
-        contrast_to_noise(x, ~inside & inside, inside)
+def test_contrast_to_noise_of_bone_follows_the_noise():
+    """Bone is uneven: only with the noise of its surroundings does the ratio fall as noise grows."""
+    densities = specimen("mouse", SMALL, 1, 0)
+    bone, around = bone_regions(densities)
+    image = torch.einsum("m,zmyx->zyx", torch.tensor([0.05, 0.02, 0.0]).double(), densities)[:, None]
+    noise = torch.randn(bone.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    once, twice = (contrast_to_noise(image + s * noise, bone, around) for s in (0.005, 0.01))
+    assert float(once / twice) == pytest.approx(2, rel=0.1)
 
 
 def test_edge_gradient_of_truth_blur_and_noise():
@@ -118,10 +120,12 @@ def test_edge_gradient_of_truth_blur_and_noise():
     assert edge_gradient(truth + 0.2 * noise, truth) == pytest.approx(1.0, abs=0.15)
 
 
-def test_gradient_length_of_a_plane():
+def test_slopes_of_a_plane():
     y, x = torch.meshgrid(torch.arange(6.0), torch.arange(7.0), indexing="ij")
-    g = gradient_length(3 * x + 4 * y)
-    assert torch.allclose(g[1:-1, 1:-1], torch.full((4, 5), 5.0))
+    g = slopes(3 * x + 4 * y)
+    assert torch.equal(g[:, 1:-1, 1:-1], torch.tensor([4.0, 3.0])[:, None, None].expand(2, 4, 5))
+    assert not bool(g[0, [0, -1]].any())
+    assert not bool(g[1, :, [0, -1]].any())
 
 
 def test_aluminium_is_stated_as_a_share():
