@@ -1,30 +1,25 @@
 """Losses between images: mean absolute error joined with structural similarity."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
+from ctlib.metrics import ssim_map
 
 
 def l1_ssim_loss(
-    estimate: Tensor,
-    reference: Tensor,
-    similarity: Callable[[Tensor, Tensor], Tensor],
-    alpha: float = 0.85,
-    beta: float = 0.15,
-) -> Tensor:
+    estimate: Tensor, reference: Tensor, alpha: float = 0.85, beta: float = 0.15, *, data_range: float
+) -> Tensor:  # fmt: skip
     """Weighted sum of two errors, both means over all their entries, {eq}`hqi-loss`, {cite}`lu2021`.
 
         L = alpha mean|x - r| + beta (1 - mean SSIM(x, r))
 
     estimate, reference  x, r of equal shape (..., Y, X), any unit
-    similarity           (x, r) -> local structural similarity in their data range, such as `metrics.ssim_map`
     alpha, beta          >= 0, not both 0; a term of weight 0 is not computed
+    data_range           of SSIM, `metrics.ssim_map`
     """
     if estimate.shape != reference.shape:
         raise ArgumentError("estimate", tuple(estimate.shape), f"the shape of the reference, {tuple(reference.shape)}")
     if min(alpha, beta) < 0 or alpha + beta == 0:
         raise ArgumentError("alpha, beta", (alpha, beta), "numbers >= 0, not both 0")
     loss = alpha * (estimate - reference).abs().mean() if alpha else 0.0
-    return loss + beta * (1 - similarity(estimate, reference).mean()) if beta else loss
+    return loss + beta * (1 - ssim_map(estimate, reference, data_range=data_range).mean()) if beta else loss

@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 
-from ctlib import metrics
 from ctlib.losses import l1_ssim_loss
 from ctlib.papers.hqinet.network import make_hqinet
 from ctlib.train import Settings, fit
@@ -17,7 +16,7 @@ def main(path, steps, wait=lambda: None):
     torch.set_num_threads(1)
     x = torch.rand(10, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     net = make_hqinet(0, **SMALL)
-    loss = partial(l1_ssim_loss, similarity=partial(metrics.ssim_map, data_range=1.0))
+    loss = partial(l1_ssim_loss, data_range=1.0)
 
     def fetch(indices, seeds):
         shift = [int(torch.randint(4, (), generator=torch.Generator().manual_seed(s))) for s in seeds]

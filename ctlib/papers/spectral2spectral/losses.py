@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ctlib.errors import ArgumentError
+from ctlib.metrics import ssim
 
 NEIGHBOURS = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))  # in a 2 x 2 cell numbered 0 1 / 2 3
 
@@ -69,28 +70,13 @@ def normalised(x: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
     return (x - ends[0]) / (ends[1] - ends[0]).clamp_min(torch.finfo(x.dtype).tiny)
 
 
-def structural_similarity(x: Tensor, ref: Tensor, window: int = 7) -> Tensor:
-    """SSIM (...) of images (..., Y, X) at data range 1: mean over all whole windows of equal weights, {cite}`wang2004`.
-
-    Equals scikit-image's structural_similarity with use_sample_covariance=False and uniform windows; differentiable.
-    """
-    if min(x.shape[-2:]) < window:
-        raise ArgumentError("x", tuple(x.shape), f"at least {window} pixels a side")
-    x, ref = torch.broadcast_tensors(x, ref)
-    a, b = (t.reshape(-1, 1, *t.shape[-2:]) for t in (x, ref))
-    ma, mb, aa, bb, ab = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], 1), window, 1).unbind(1)
-    c1, c2 = 0.01**2, 0.03**2
-    local = (2 * ma * mb + c1) * (2 * (ab - ma * mb) + c2)
-    local = local / ((ma**2 + mb**2 + c1) * (aa - ma**2 + bb - mb**2 + c2))
-    return local.mean((-2, -1)).reshape(x.shape[:-2])
-
-
 def spectral_similarity_loss(images: Tensor, reference: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
     """L_ss = 1 - mean over bins of SSIM(bin, full spectrum), both scaled alike by `normalised`, {eq}`s2s-similarity`.
 
     images     (B, E, Y, X);  reference (B, 1, Y, X), reconstructed from all photons together
     """
-    return 1 - structural_similarity(normalised(images, low, high), normalised(reference, low, high)).mean()
+    scaled = normalised(images, low, high), normalised(reference, low, high)
+    return 1 - ssim(*scaled, data_range=1.0).mean()
 
 
 def spectral2spectral_loss(

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity as skimage_ssim
 
+from ctlib import metrics
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral import losses
 from ctlib.papers.spectral2spectral.losses import (
     neighbour_choice,
     neighbour_terms,
     normalised,
-    structural_similarity,
     subsample,
 )
 
@@ -146,21 +146,25 @@ def test_similar_loss_counts_the_similar_pixels_alone():
     assert float(losses.similar_loss(lambda t: t, x, target, mask)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("window", [7, 11])
-def test_ssim_is_scikit_images(window):
-    g = np.random.default_rng(0)
-    a, b = g.random((24, 30)), g.random((24, 30))
-    b = 0.5 * a + 0.5 * b
-    pad = window // 2
-    _, local = skimage_ssim(a, b, data_range=1.0, win_size=window, use_sample_covariance=False, full=True)
-    ours = structural_similarity(torch.from_numpy(a), torch.from_numpy(b), window)
-    assert float(ours) == pytest.approx(local[pad:-pad, pad:-pad].mean(), abs=1e-12)
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (0.05, 0.9)])
+def test_similarity_is_scikit_images_of_the_scaled_bins(ends):
+    images = torch.rand(2, 3, 24, 30, dtype=torch.float64, generator=rng())
+    reference = 0.5 * images[:, :1] + 0.5 * torch.rand(2, 1, 24, 30, dtype=torch.float64, generator=rng(1))
+    a, b = (normalised(t, *ends).expand_as(images).flatten(0, 1).numpy() for t in (images, reference))
+    options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    theirs = np.mean([skimage_ssim(p, q, **options) for p, q in zip(a, b, strict=True)])
+    assert float(losses.spectral_similarity_loss(images, reference, *ends)) == pytest.approx(1 - theirs, abs=1e-6)
 
 
-def test_ssim_gradient():
-    x = torch.rand(1, 9, 9, dtype=torch.float64, generator=rng(), requires_grad=True)
-    ref = torch.rand(9, 9, dtype=torch.float64, generator=rng(1))
-    assert torch.autograd.gradcheck(lambda t: structural_similarity(t, ref), (x,))
+def test_similarity_gradient():
+    """The limits of the scaling carry none: `normalised` is given an image whose extremes lie elsewhere."""
+    x = torch.rand(1, 2, 12, 11, dtype=torch.float64, generator=rng(), requires_grad=True)
+    ref = torch.rand(1, 1, 12, 11, dtype=torch.float64, generator=rng(1))
+    (slope,) = torch.autograd.grad(losses.spectral_similarity_loss(x, ref), x)
+    ends = torch.quantile(x.detach().flatten(-2), torch.tensor([0.005, 0.995]).to(x), dim=-1)[..., None, None]
+    held = 1 - metrics.ssim((x - ends[0]) / (ends[1] - ends[0]), normalised(ref), data_range=1.0).mean()
+    torch.testing.assert_close(slope, torch.autograd.grad(held, x)[0])
+    assert float(slope.abs().max()) > 1e-4
 
 
 def test_similarity_is_blind_to_any_affine_change_of_a_bin():
