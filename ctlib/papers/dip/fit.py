@@ -1,5 +1,6 @@
 """Deep image prior: fit an untrained network to one degraded image, and keep the whole trajectory."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ConvergenceError
+from ctlib.metrics import psnr
 
 
 def data_energy(A, x: Tensor, x0: Tensor) -> Tensor:
@@ -25,11 +27,6 @@ def perturbed(z: Tensor, std: float, generator: torch.Generator) -> Tensor:
 def moving_average(average: Tensor | None, x: Tensor, gamma: float) -> Tensor:
     """gamma average + (1 - gamma) x; the first image starts it."""
     return x.clone() if average is None else gamma * average + (1 - gamma) * x
-
-
-def decibel(mse: Tensor) -> float:
-    """PSNR of a mean squared error at data range 1: 10 log10(1 / MSE), at most 200 dB."""
-    return -10 * torch.log10(mse.detach().double().clamp_min(1e-20)).item()
 
 
 class MovingVariance:
@@ -74,7 +71,7 @@ class Fit:
     """Trajectory of one fit; lists have one entry per step, taken before the step.
 
     energy        data energy E(f_theta(z); x0)
-    psnr_fit      PSNR of A f against the fitted x0 [dB]: what can be seen without truth
+    psnr_fit      PSNR of A f against the fitted x0 [dB], at most 200: what can be seen without truth
     psnr_truth    PSNR of f against the truth [dB], data range 1; empty without truth
     psnr_average  the same of the exponential average
     variance      exponential moving variance of the output, for a stopping rule
@@ -158,9 +155,14 @@ def fit_dip(
 def log_step(fit: Fit, energy: Tensor, x: Tensor, average: Tensor, truth: Tensor | None, held_out) -> None:
     """Append one step's figures to a trajectory."""
     fit.energy.append(float(energy.detach()))
-    fit.psnr_fit.append(decibel(energy))
+    fit.psnr_fit.append(-10 * math.log10(max(fit.energy[-1], 1e-20)))  # the energy is a mean squared error
     if truth is not None:
-        fit.psnr_truth.append(decibel((x - truth).square().mean()))
-        fit.psnr_average.append(decibel((average - truth).square().mean()))
+        fit.psnr_truth.append(_psnr(x, truth))
+        fit.psnr_average.append(_psnr(average, truth))
     if held_out is not None:
         fit.held_out.append(float(data_energy(held_out[0], x, held_out[1])))
+
+
+def _psnr(x: Tensor, truth: Tensor) -> float:
+    """In double precision: `Fit.best` compares steps that hardly differ."""
+    return float(psnr(x.double(), truth.double(), data_range=1.0))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctlib.data.images import window
 from ctlib.errors import ArgumentError
 from ctlib.linop import LinearOperator
 from ctlib.papers.dip.operators import Downsample, Identity, Mask, bernoulli_mask, box_mask, text_mask
@@ -70,6 +71,4 @@ def rescaled_targets(truth: Tensor, seed: int, variances: tuple[float, ...] = (0
 
 def gray_slice(mu: Tensor, low: float, high: float) -> Tensor:
     """Image mapped linearly from [low, high] to [0.1, 0.9] and clipped there: room for noise inside (0, 1)."""
-    if not low < high:
-        raise ArgumentError("low", low, f"a number below high = {high}")
-    return 0.1 + 0.8 * ((mu - low) / (high - low)).clamp(0, 1)
+    return 0.1 + 0.8 * window(mu, low, high)

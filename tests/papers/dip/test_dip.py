@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ctlib.errors import ArgumentError, ConvergenceError
-from ctlib.papers.dip.fit import Fit, Guard, MovingVariance, data_energy, decibel, fit_dip, moving_average, perturbed
+from ctlib.papers.dip.fit import Fit, Guard, MovingVariance, data_energy, fit_dip, log_step, moving_average, perturbed
 from ctlib.papers.dip.network import skip_prior
 from ctlib.papers.dip.operators import Downsample, Identity, Mask, bernoulli_mask
 from ctlib.papers.dip.stopping import stop_at_budget, stop_at_discrepancy, stop_at_held_out, stop_at_variance
@@ -42,8 +42,12 @@ def test_the_energy_is_a_mean_over_what_is_observed():
 
 
 def test_psnr_of_an_error_of_a_tenth_is_20_db():
-    assert decibel(torch.tensor(0.01)) == pytest.approx(20.0, abs=1e-6)
-    assert decibel(torch.tensor(0.0)) == pytest.approx(200.0)
+    fit, a_tenth = Fit(), torch.tensor(0.01)
+    log_step(fit, a_tenth, TRUTH + 0.1, TRUTH - 0.01, TRUTH, None)
+    log_step(fit, 0 * a_tenth, TRUTH + 0.1, TRUTH, TRUTH, None)
+    assert fit.psnr_fit == pytest.approx([20.0, 200.0], abs=1e-6)
+    assert fit.psnr_truth == pytest.approx([20.0, 20.0], abs=1e-4)
+    assert fit.psnr_average == [pytest.approx(40.0, abs=1e-4), math.inf]
 
 
 def test_input_and_observation_are_left_as_they_were():
