@@ -1,6 +1,7 @@
 """The anatomy of an abdomen: where its tissues lie, drawn from a random stream into whatever collects ellipses."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,21 +15,23 @@ MU = {
 
 
 class Anatomy:
-    """Collects ellipses by absolute attenuation; each adds the difference to the tissue it lies in."""
+    """Collects ellipses of tissues, each with one value or M of them; each adds the difference to what it lies in."""
 
-    def __init__(self, rng: np.random.Generator, unit_mm: float):
-        self.rng, self.unit, self.rows = rng, unit_mm, []
+    def __init__(self, rng: np.random.Generator, unit_mm: float, tissues: Mapping = MU):
+        self.rng, self.unit, self.tissues, self.rows = rng, unit_mm, tissues, []
 
     def jitter(self, value: float, spread: float) -> float:
         return value + self.rng.uniform(-spread, spread)
 
     def add(self, tissue: str, inside: str | None, center, axes, angle: float = 0.0) -> None:
-        value = MU[tissue] - (MU[inside] if inside else 0.0)
-        self.rows.append((value, *(c * self.unit for c in center), *(a * self.unit for a in axes), angle))
+        values = np.subtract(self.tissues[tissue], self.tissues[inside] if inside else 0.0)
+        place = (*(c * self.unit for c in center), *(a * self.unit for a in axes), angle)
+        self.rows.append((*np.atleast_1d(values), *place))
 
-    def ellipsoids(self) -> Ellipsoids:
-        t = np.array(self.rows)
-        return Ellipsoids(t[:, 0], t[:, 1:3], t[:, 3:5], t[:, 5])
+    def ellipsoids(self, k: int = 0) -> Ellipsoids:
+        """What the ellipses add of their value k, where they add any."""
+        t = np.array([r for r in self.rows if r[k] != 0])
+        return Ellipsoids(t[:, k], t[:, -5:-3], t[:, -3:-1], t[:, -1])
 
 
 def abdomen_of(a: Anatomy) -> None:

@@ -10,11 +10,11 @@ from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import MU, Anatomy, abdomen_of
 from ctlib.phantoms.ellipsoids import Ellipsoids
+from ctlib.phantoms.torso import torso, torso_texture
+from ctlib.units import MU_WATER
 
 MATERIALS = ("water", "calcium")
-WATER_60 = 0.020587  # attenuation of water at 60 keV [1/mm]
-FAT = (0.971, -0.0184)  # adipose tissue of 0.95 g/cm3 in the basis [g/cm3], fitted over 40 to 120 keV
-CORTICAL = (1.202, 0.4145)  # cortical bone, likewise, of 1.68 g/cm3, which attenuates as `torso` says
+CORTICAL = (1.202, 0.4145)  # cortical bone of 1.68 g/cm3 in the basis [g/cm3], fitted over 40 to 120 keV
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,31 +51,24 @@ def ellipse_phantom(size_mm: float = 384.0, calcium: float = 0.62) -> MaterialPh
 def composition(tissue: str) -> np.ndarray:
     """Densities (2,) [g/cm3] of water and calcium that attenuate as a tissue of `torso`.
 
-    Soft tissue is water of another density; bone and marrow are mixtures of water and cortical bone by volume.
+    Soft tissue, fat too, is water of another density; bone and marrow are mixtures of water and cortical bone by
+    volume. None is negative, so that photons can be followed through them.
     """
-    if tissue == "fat":
-        return np.array(FAT)
     if MU[tissue] < MU["marrow"]:
-        return np.array([MU[tissue] / WATER_60, 0.0])
-    share = (MU[tissue] - WATER_60) / (MU["cortical bone"] - WATER_60)
+        return np.array([MU[tissue] / MU_WATER, 0.0])
+    share = (MU[tissue] - MU_WATER) / (MU["cortical bone"] - MU_WATER)
     return (1 - share) * np.array([1.0, 0.0]) + share * np.array(CORTICAL)
-
-
-class _Tissues(Anatomy):
-    """Collects the ellipses of an anatomy with two values, one per basis material, in place of an attenuation."""
-
-    def add(self, tissue: str, inside: str | None, center, axes, angle: float = 0.0) -> None:
-        values = composition(tissue) - (composition(inside) if inside else 0.0)
-        self.rows.append((*values, *(c * self.unit for c in center), *(a * self.unit for a in axes), angle))
-
-    def phantom(self) -> MaterialPhantom:
-        t = np.array(self.rows)
-        kept = [t[t[:, k] != 0] for k in range(2)]
-        return MaterialPhantom(tuple(Ellipsoids(r[:, k], r[:, 2:4], r[:, 4:6], r[:, 6]) for k, r in enumerate(kept)))
 
 
 def abdomen(seed: int, size_mm: float = 384.0) -> MaterialPhantom:
     """The body of `torso(seed)`, in water and calcium."""
-    a = _Tissues(np.random.default_rng(seed), size_mm / 2)
+    a = Anatomy(np.random.default_rng(seed), size_mm / 2, {tissue: composition(tissue) for tissue in MU})
     abdomen_of(a)
-    return a.phantom()
+    return MaterialPhantom(tuple(a.ellipsoids(k) for k in range(len(MATERIALS))))
+
+
+def abdomen_densities(volume: Volume, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Raster (2, Y, X) [g/cm3] of `abdomen(seed)` that fills the volume's width, with the texture of `torso_slice`."""
+    plain = torso(seed, volume.extent_mm[-1]).raster(volume, dtype=torch.float64)
+    densities = abdomen(seed, volume.extent_mm[-1]).densities(volume) * torso_texture(plain, seed)
+    return densities.clamp_min(0).to(dtype)  # rounding leaves values of -1e-17

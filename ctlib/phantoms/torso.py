@@ -7,9 +7,10 @@ from torch import Tensor
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import Anatomy, abdomen_of
 from ctlib.phantoms.ellipsoids import Ellipsoids
-from ctlib.phantoms.texture import band_limited_texture
+from ctlib.phantoms.texture import soft_mask, tissue_texture
 
 TEXTURE = 0.012  # relative standard deviation of soft tissue, about 12 HU
+LENGTHS = (0.02, 0.008)  # correlation lengths of the texture, shares of the width
 
 
 def torso(seed: int, size_mm: float = 400.0) -> Ellipsoids:
@@ -25,10 +26,15 @@ def torso_slice(volume: Volume, seed: int, texture: bool = True, dtype: torch.dt
     The texture mixes two correlation lengths, 2 % and 0.8 % of the field of view; air and bone have none.
     """
     x = torso(seed, volume.extent_mm[-1]).raster(volume, dtype=torch.float64)
-    if texture:
-        generator = torch.Generator().manual_seed(seed)
-        n = volume.shape[-1]
-        coarse, fine = (band_limited_texture(volume.shape, n * r, generator, torch.float64) for r in (0.02, 0.008))
-        soft = ((x - 0.017) / 0.001).clamp(0, 1) * ((0.026 - x) / 0.001).clamp(0, 1)
-        x = x * (1 + TEXTURE * soft * (0.7 * coarse + 0.7 * fine))
-    return x.to(dtype)
+    return (x * torso_texture(x, seed) if texture else x).to(dtype)
+
+
+def torso_texture(mu: Tensor, seed: int) -> Tensor:
+    """Factor (Y, X) near 1 by which the texture of `torso_slice(seed)` changes the plain slice mu [1/mm]."""
+    grain = tissue_texture(mu.shape, LENGTHS, torch.Generator().manual_seed(seed), weight=0.7)
+    return 1 + TEXTURE * soft_tissue(mu) * grain
+
+
+def soft_tissue(mu: Tensor) -> Tensor:
+    """1 in soft tissue of an attenuation mu [1/mm] at 60 keV, 0 in air and bone, between them on their edges."""
+    return soft_mask(mu, 0.017, 0.026, 0.001)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.phantoms import Ellipsoids, band_limited_texture, shepp_logan, torso, torso_slice
+from ctlib.phantoms.anatomy import Anatomy
+from ctlib.phantoms.texture import soft_mask, tissue_texture
 
 DISC = Ellipsoids([2.0], [[3.0, -1.0]], [[5.0, 5.0]], [0.3])
 
@@ -98,6 +100,44 @@ def test_texture_has_unit_variance_and_no_fine_structure():
     f = torch.fft.fftfreq(64, dtype=torch.float64)
     fast = (f[:, None] ** 2 + f**2).sqrt() > 0.25
     assert power[fast].sum() / power.sum() < 1e-4
+
+
+def test_the_texture_of_tissue_is_the_sum_of_fields_of_its_stream():
+    def stream():
+        return torch.Generator().manual_seed(3)
+
+    g = stream()
+    coarse, fine = (band_limited_texture((40, 50), 50 * r, g, torch.float64) for r in (0.04, 0.016))
+    unit = tissue_texture((40, 50), (0.04, 0.016), stream())
+    assert torch.equal(unit, (coarse + fine) / math.sqrt(2))
+    assert torch.equal(tissue_texture((40, 50), (0.04, 0.016), stream(), weight=0.7), 0.7 * coarse + 0.7 * fine)
+    assert torch.equal(tissue_texture((40, 50), (0.04,), stream(), dtype=torch.float32), coarse.float())
+
+
+def test_a_texture_turns_into_another_one():
+    turns = (0.0, 1.0, math.pi / 2)
+    at = [tissue_texture((256, 256), (0.01,), torch.Generator().manual_seed(0), turn=t) for t in turns]
+    assert torch.equal(at[0], tissue_texture((256, 256), (0.01,), torch.Generator().manual_seed(0)))
+    assert float((at[0] * at[1]).mean()) == pytest.approx(math.cos(1.0), abs=0.05)
+    assert float((at[0] * at[2]).mean()) == pytest.approx(0, abs=0.05)
+    torch.testing.assert_close(at[1], math.cos(1.0) * at[0] + math.sin(1.0) * at[2])
+
+
+def test_a_soft_mask_ramps_inside_its_ends():
+    x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, 9.0, 9.5, 10.0, 11.0])
+    assert soft_mask(x, 0.0, 10.0, 1.0).tolist() == [0, 0, 0.5, 1, 1, 1, 0.5, 0, 0]
+    assert soft_mask(x, 0.0, math.inf, 1.0).tolist() == [0, 0, 0.5, 1, 1, 1, 1, 1, 1]
+
+
+def test_an_anatomy_collects_as_many_values_as_its_tissues_have():
+    a = Anatomy(np.random.default_rng(0), 10.0, {"soft": (1.0, 0.0), "bone": (1.0, 0.5), "hole": (0.0, 0.0)})
+    a.add("soft", None, (0, 0), (1, 1))
+    a.add("bone", "soft", (0.1, 0.2), (0.3, 0.4), 0.5)
+    a.add("hole", "soft", (-0.5, 0), (0.1, 0.1))
+    assert a.ellipsoids(0).values.tolist() == [1, -1], "the bone adds no first value"
+    bone = a.ellipsoids(1)
+    assert bone.values.tolist() == [0.5]
+    np.testing.assert_allclose(np.column_stack([bone.centers_mm, bone.axes_mm, bone.angles_rad]), [[1, 2, 3, 4, 0.5]])
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import Anatomy, organs, ribs, spine, wall
 from ctlib.phantoms.ellipsoids import Ellipsoids
-from ctlib.phantoms.texture import band_limited_texture
-from ctlib.phantoms.torso import TEXTURE
+from ctlib.phantoms.texture import tissue_texture
+from ctlib.phantoms.torso import LENGTHS, TEXTURE, soft_tissue
 
 LONG = 50.0  # half axis along z of what does not end within a volume, in half fields of view
 
@@ -88,17 +88,12 @@ def torso_volume(
     depth, _, width = volume.extent_mm
     x = torso_solids(seed, width, depth).raster(volume, supersample, torch.float64)
     if texture:
-        soft = ((x - 0.017) / 0.001).clamp(0, 1) * ((0.026 - x) / 0.001).clamp(0, 1)
-        x = x * (1 + texture * soft * _grain(volume.shape, seed))
+        x = x * (1 + texture * soft_tissue(x) * _grain(volume.shape, seed))
     return x.to(dtype)
 
 
 def _grain(shape: tuple[int, int, int], seed: int) -> Tensor:
     """Random field of unit variance (Z, Y, X), float64: planes of texture, mixed over neighbours by (1, 2, 1)."""
-    generator, n = torch.Generator().manual_seed(seed), shape[2]
-    planes = []
-    for _ in range(shape[0] + 2):
-        coarse, fine = (band_limited_texture(shape[1:], n * r, generator, torch.float64) for r in (0.02, 0.008))
-        planes.append((coarse + fine) / math.sqrt(2))
-    t = torch.stack(planes)
+    generator = torch.Generator().manual_seed(seed)
+    t = torch.stack([tissue_texture(shape[1:], LENGTHS, generator) for _ in range(shape[0] + 2)])
     return (t[:-2] + 2 * t[1:-1] + t[2:]) / math.sqrt(6)

@@ -10,18 +10,14 @@ import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
-from ctlib.geometry import FanBeam, Volume
-from ctlib.phantoms.torso import torso_slice
-from ctlib.physics.attenuation import mass_attenuation
+from ctlib.geometry import FanBeam
+from ctlib.phantoms.materials import MATERIALS, abdomen_densities
 from ctlib.physics.scatter.beam import Beam, coarser, with_height
 from ctlib.physics.scatter.cross_sections import CrossSections
 from ctlib.physics.scatter.media import Media, VoxelPhantom
 from ctlib.physics.scatter.primary import primary_signal, scan_paths
 from ctlib.physics.scatter.transport import simulate_scatter
-from ctlib.units import MU_WATER
 
-MATERIALS = ("water", "calcium")
-SOFT_LIMIT = 0.0235  # [1/mm] at 60 keV; denser than any soft tissue of the torso, the rest is calcium
 BODY_MM = 300.0  # height of the extruded slice: scatter from farther off the beam does not come back
 
 
@@ -40,16 +36,6 @@ class ScatterSet:
     primary: Tensor
     scatter: Tensor
     tally_error: Tensor
-
-
-def abdomen_densities(volume: Volume, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Densities (2, Y, X) [g/cm3] of water and calcium that attenuate at 60 keV as `torso_slice(volume, seed)`.
-
-    Up to 0.0235 / mm the voxel is water of the fitting density; what exceeds that, in bone, is calcium.
-    """
-    mu = torso_slice(volume, seed, dtype=torch.float64)
-    calcium = 10 * (mu - SOFT_LIMIT).clamp_min(0) / float(mass_attenuation("calcium", 60.0))
-    return torch.stack([mu.clamp(0, SOFT_LIMIT) / MU_WATER, calcium]).to(dtype)
 
 
 def smooth_columns(tally: Tensor, num_cols: int, num_modes: int) -> Tensor:

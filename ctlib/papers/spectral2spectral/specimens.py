@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
+from ctlib.phantoms.anatomy import Anatomy
 from ctlib.phantoms.ellipsoids import Ellipsoids
 from ctlib.phantoms.materials import MaterialPhantom
-from ctlib.phantoms.texture import band_limited_texture
+from ctlib.phantoms.texture import soft_mask, tissue_texture
 
 BASIS = ("aluminium", "water", "iodine")
 ALUMINIUM = 2.699  # density of the metal [g/cm3]
@@ -58,11 +59,12 @@ def rod_regions(volume: Volume, slice_number: float = 0.0, seed: int = 0, drift:
     return torch.from_numpy(np.stack(inside))
 
 
-class _Mouse:
-    """Collects ellipses with three densities each; each adds the difference to the tissue it lies in."""
+class _Mouse(Anatomy):
+    """Collects ellipses with three densities each, moved and grown by a shift."""
 
     def __init__(self, seed: int, unit_mm: float, shift: float):
-        self.rng, self.unit, self.shift, self.rows = np.random.default_rng(seed), unit_mm, shift, []
+        super().__init__(np.random.default_rng(seed), unit_mm, TISSUES)
+        self.shift = shift
 
     def add(self, tissue: str, inside: str | None, center, axes, angle: float = 0.0, moves: float = 1.0, motion=None):
         """One ellipse; from slice to slice it moves and grows at random speeds, or with another one's `motion`."""
@@ -71,14 +73,8 @@ class _Mouse:
         speed, growth, spread = motion
         place = np.asarray(center) + spread + self.shift * speed
         size = np.asarray(axes) * math.exp(2 * self.shift * growth)
-        values = np.subtract(TISSUES[tissue], TISSUES[inside] if inside else (0.0, 0.0, 0.0))
-        self.rows.append((*values, *(place * self.unit), *(size * self.unit), angle))
+        super().add(tissue, inside, place, size, angle)
         return motion
-
-    def phantom(self) -> MaterialPhantom:
-        t = np.array(self.rows)
-        kept = [t[t[:, k] != 0] for k in range(3)]
-        return MaterialPhantom(tuple(Ellipsoids(r[:, k], r[:, 3:5], r[:, 5:7], r[:, 7]) for k, r in enumerate(kept)))
 
 
 def mouse_shapes(
@@ -104,7 +100,7 @@ def mouse_shapes(
     for t in np.linspace(math.radians(-20), math.radians(200), 9):
         along = math.atan2(0.48 * math.cos(t), -0.64 * math.sin(t))
         m.add("bone", "soft", (0.64 * math.cos(t), 0.48 * math.sin(t)), (0.055, 0.020), along, motion=body)
-    return m.phantom()
+    return MaterialPhantom(tuple(m.ellipsoids(k) for k in range(len(BASIS))))
 
 
 def mouse(
@@ -115,11 +111,9 @@ def mouse(
     The texture, too, changes from slice to slice when drift is not 0: its correlation falls as cos(20 drift z).
     """
     d = mouse_shapes(slice_number, seed, volume.extent_mm[-1], drift).densities(volume, 2, dtype)
-    generator, n = torch.Generator().manual_seed(seed), volume.shape[-1]
-    fields = [band_limited_texture(volume.shape, n * r, generator, dtype) for r in (0.025, 0.01) for _ in range(2)]
-    turn = 20 * drift * slice_number
-    grain = sum(0.7 * (math.cos(turn) * a + math.sin(turn) * b) for a, b in zip(fields[::2], fields[1::2], strict=True))
-    soft = ((d[1] - 0.9) / 0.05).clamp(0, 1) * (1 - d[0].abs() / 0.05).clamp(0, 1)
+    generator, turn = torch.Generator().manual_seed(seed), 20 * drift * slice_number
+    grain = tissue_texture(volume.shape, (0.025, 0.01), generator, weight=0.7, turn=turn, dtype=dtype)
+    soft = soft_mask(d[1], 0.9, math.inf, 0.05) * (1 - soft_mask(d[0].abs(), 0.0, math.inf, 0.05))
     d[1] = d[1] * (1 + TEXTURE * soft * grain)
     return d
 

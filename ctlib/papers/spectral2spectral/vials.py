@@ -7,7 +7,7 @@ from torch import Tensor
 from ctlib.geometry import Volume
 from ctlib.phantoms.ellipsoids import Ellipsoids
 from ctlib.phantoms.materials import MaterialPhantom
-from ctlib.phantoms.texture import band_limited_texture
+from ctlib.phantoms.texture import tissue_texture
 
 ELEMENTS = ("iodine", "barium", "gadolinium")
 BASIS = ("water", *ELEMENTS, "bone")
@@ -43,6 +43,6 @@ def vial_densities(volume: Volume, seed: int, texture: float = 0.05) -> Tensor:
     texture  relative standard deviation, correlated over 1.5 % of the width
     """
     x = vials_and_head(seed).densities(volume)
-    grain = band_limited_texture(volume.shape, 0.015 * volume.shape[1], torch.Generator().manual_seed(seed), x.dtype)
+    grain = tissue_texture(volume.shape, (0.015,), torch.Generator().manual_seed(seed), dtype=x.dtype)
     x[[0, 4]] *= 1 + texture * grain * (x[1:4].sum(0) == 0)
     return x

@@ -7,14 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib.data.deeplesion import inscribed_circle
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import Anatomy
 from ctlib.phantoms.ellipsoids import Ellipsoids
-from ctlib.phantoms.texture import band_limited_texture
+from ctlib.phantoms.texture import soft_mask, tissue_texture
 
 FIELD_MM = 150.0  # field of view in which rays through the middle have 2.3 to 3.3 nepers
 TEXTURE = 0.02  # relative standard deviation of soft tissue
+LENGTHS = (0.04, 0.016)  # correlation lengths of the texture, shares of the field of view
 CONTRAST = (0.005, 0.010)  # of an insert against what it lies in, either sign [1/mm]
 AXES = (0.10, 0.16)  # half axes of an insert in half fields of view
 
@@ -55,9 +57,9 @@ def body(seed: int, volume: Volume, dtype: torch.dtype = torch.float32) -> Body:
     inserts = tuple(a.insert() for _ in range(a.rng.integers(2, 5)))
     background = a.ellipsoids().raster(volume, dtype=torch.float64)
     added = _as_ellipsoids(inserts).raster(volume, dtype=torch.float64)
-    circle = _circle(volume)
-    soft = ((background - 0.012) / 0.002).clamp(0, 1) * ((0.028 - background) / 0.002).clamp(0, 1)
-    grain = 1 + TEXTURE * soft * _grain(volume, seed)
+    circle = inscribed_circle(volume.shape[0])
+    soft = soft_mask(background, 0.012, 0.028, 0.002)
+    grain = 1 + TEXTURE * soft * tissue_texture(volume.shape, LENGTHS, torch.Generator().manual_seed(seed))
     images = ((x * grain * circle).clamp_min(0).to(dtype) for x in (background + added, background))
     return Body(*images, _core(soft * circle, volume), inserts)
 
@@ -127,22 +129,8 @@ class _Body(Anatomy):
 
 
 def _as_ellipsoids(inserts: tuple[Insert, ...]) -> Ellipsoids:
-    rows = [(i.contrast, *i.center_mm, *i.axes_mm, i.angle_rad) for i in inserts]
-    t = np.array(rows)
-    return Ellipsoids(t[:, 0], t[:, 1:3], t[:, 3:5], t[:, 5])
-
-
-def _circle(volume: Volume) -> Tensor:
-    """1 for pixels whose centre lies in the inscribed circle."""
-    y, x = (torch.from_numpy(volume.axis(i)) for i in range(2))
-    return (y[:, None].square() + x.square() <= (volume.extent_mm[0] / 2) ** 2).double()
-
-
-def _grain(volume: Volume, seed: int) -> Tensor:
-    """Random field of unit variance; structures of 4 % and 1.6 % of the field of view."""
-    generator, n = torch.Generator().manual_seed(seed), volume.shape[-1]
-    coarse, fine = (band_limited_texture(volume.shape, n * r, generator, torch.float64) for r in (0.04, 0.016))
-    return (coarse + fine) / math.sqrt(2)
+    columns = zip(*((i.contrast, i.center_mm, i.axes_mm, i.angle_rad) for i in inserts), strict=True)
+    return Ellipsoids(*map(np.array, columns))
 
 
 def _core(soft: Tensor, volume: Volume) -> Tensor:
