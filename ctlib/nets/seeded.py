@@ -1,11 +1,37 @@
-"""Networks of equal size: how many numbers a network has, and the width that gives it as many as another."""
+"""Networks from a seed, how many numbers a network has, and the width that gives it as many as another."""
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+
+T = TypeVar("T")
+
+
+def seeded(seed: int, make: Callable[..., T], *args, **options) -> T:
+    """make(*args, **options) with weights from their own random stream; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make(*args, **options)
+
+
+def draw_weights(net: nn.Module, draw: Callable[[Tensor], object]) -> nn.Module:
+    """Draw the weights of all 2-D convolutions anew by draw(weight), in place; biases 0. Returns the network."""
+    for m in net.modules():
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
+            draw(m.weight)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+    return net
+
+
+def he_normal(weight: Tensor, slope: float = 0.0, gain: float = 1.0) -> None:
+    """Kaiming's normal distribution for what a (Leaky)ReLU of this slope follows, {cite}`he2015`, times `gain`."""
+    nn.init.kaiming_normal_(weight, a=slope)
+    weight.data.mul_(gain)
 
 
 def num_parameters(net: nn.Module) -> int:

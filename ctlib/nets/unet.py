@@ -1,9 +1,13 @@
 """A plain U-Net, {cite}`ronneberger2015`; with the right arguments, that of Neighbor2Neighbor, {cite}`huang2021`."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import conv_unit
+from ctlib.nets.seeded import draw_weights, he_normal, seeded
 
 
 class UNet(nn.Module):
@@ -15,7 +19,7 @@ class UNet(nn.Module):
     residual       add the input to the output; needs in_channels = out_channels
     input_skips    skips carry what enters a level, so the finest one the image itself; otherwise what leaves it
     deep_convs     3x3 convolutions of every encoder level but the first, which has two
-    norm           batch normalisation after every 3x3 convolution
+    norm           batch normalization after every 3x3 convolution
     slope          of LeakyReLU below zero
 
     Encoder: 3x3 convolutions, then the maximum over 2x2. Decoder: 2x2 transposed convolution, join with the skip, two
@@ -46,7 +50,8 @@ class UNet(nn.Module):
         self.depth, self.in_channels, self.residual, self.input_skips = depth, in_channels, residual, input_skips
 
         def stage(channels: int, out: int, num: int) -> nn.Sequential:
-            return nn.Sequential(*(unit(channels if i == 0 else out, out, norm, slope) for i in range(num)))
+            units = (conv_unit(out if i else channels, out, norm=norm, slope=slope) for i in range(num))
+            return nn.Sequential(*units)
 
         enters = (in_channels, *down[:-1])  # channels that enter each level
         self.encoder = nn.ModuleList(stage(enters[i], down[i], 2 if i == 0 else deep_convs) for i in range(depth + 1))
@@ -73,27 +78,14 @@ class UNet(nn.Module):
         return x + h if self.residual else h
 
 
-def unit(in_channels: int, out_channels: int, norm: bool, slope: float) -> nn.Sequential:
-    """3x3 convolution that keeps the size, batch normalisation if asked for, LeakyReLU."""
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not norm)
-    return nn.Sequential(conv, *([nn.BatchNorm2d(out_channels)] if norm else []), nn.LeakyReLU(slope))
-
-
 def make_unet(seed: int, in_channels: int, out_channels: int, gain: float = 1.0, **options) -> UNet:
     """A `UNet` with its own random stream; the global random state is left as it was.
 
     gain     scales Kaiming's initial weights, {cite}`he2015`; Neighbor2Neighbor takes 0.1. Biases start at 0.
     options  of `UNet`; with `residual` the last convolution starts at 0, so the network starts as the identity
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = UNet(in_channels, out_channels, **options)
-        for m in net.modules():
-            if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.kaiming_normal_(m.weight, a=options.get("slope", 0.2))
-                m.weight.data.mul_(gain)
-                if m.bias is not None:
-                    nn.init.zeros_(m.bias)
+    draw = partial(he_normal, slope=options.get("slope", 0.2), gain=gain)
+    net = seeded(seed, lambda: draw_weights(UNet(in_channels, out_channels, **options), draw))
     if net.residual:
         nn.init.zeros_(net.head[-1].weight)
     return net

@@ -5,7 +5,8 @@ from ctlib.train.distributed import process_group, rank_and_size, replicate
 from ctlib.train.loop import Run, train
 from ctlib.train.memory import activation_bytes
 from ctlib.train.sampling import batch_indices, stream
-from ctlib.train.supervised import Settings, fit, learning_rate
+from ctlib.train.settings import Settings, learning_rate
+from ctlib.train.supervised import fit
 
 __all__ = [
     "Run",

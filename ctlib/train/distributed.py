@@ -1,4 +1,4 @@
-"""Several processes, one training: the group, the replicas, and batch normalisation over the whole batch."""
+"""Several processes, one training: the group, the replicas, and batch normalization over the whole batch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def average(value: Tensor) -> Tensor:
 
 
 class WholeBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose mean and variance are those of the batches of all processes together.
+    """Batch normalization whose mean and variance are those of the batches of all processes together.
 
         y = (x - m) / sqrt(v + eps) w + b,    m, v over B, Y, X and the processes
 

@@ -18,7 +18,7 @@ from ctlib.train.sampling import stream
 class Run:
     """A training under way.
 
-    parts    what steps change, by name: networks, optimisers, scalers; anything with state_dict and load_state_dict
+    parts    what steps change, by name: networks, optimizers, scalers; anything with state_dict and load_state_dict
     about    what must be the same when it goes on: settings, as numbers and texts
     seed     of the random numbers that a step draws from the global stream (dropout, torch.randn)
     step     steps done; history: what each step reported, by name
@@ -67,10 +67,13 @@ def train(
               on the step, on the run's parts and on the global random stream, which is set from (seed, step, process)
               before it and put back after it. Then a training that was killed goes on bit by bit as if it was not.
     every     steps between checkpoints; one is always written at the end
-    callback  after every step and before it is saved, for curves: what it adds to the history is kept
+    callback  after every step and before it is saved, for curves: what it adds to the history is kept; one that has
+              a state_dict is a part of the run like the others
     """
     if num_steps < 0 or every < 0:
         raise ArgumentError("num_steps, every", (num_steps, every), "numbers >= 0")
+    if hasattr(callback, "state_dict"):
+        run.parts = {**run.parts, "callback": callback}
     if path is not None and Path(path).exists():
         run.load(path, device)
     rank, device = rank_and_size()[0], torch.device(device)

@@ -3,7 +3,8 @@ import torch
 
 from ctlib.decompose import counts_jacobian, decompose_images, decompose_mle, effective_attenuation
 from ctlib.errors import ArgumentError, MissingDependency
-from ctlib.papers.pcct.proxy import ProxyDecomposition, fit_proxy, relative_jacobian, solver_samples
+from ctlib.papers.pcct.proxy import ProxyDecomposition, relative_jacobian, solver_samples
+from ctlib.papers.pcct.training import fit_proxy
 
 
 def test_least_squares_inverts_the_mixing_of_images(model):
@@ -44,9 +45,7 @@ def test_a_proxy_trained_on_slopes_has_better_slopes(model):
         net = ProxyDecomposition(
             model(torch.zeros(2, dtype=torch.float64)), torch.zeros(2), torch.tensor([20.0, 1.0]), 4.0, 16
         )
-        losses = fit_proxy(
-            net.double(), samples, 150, torch.Generator().manual_seed(2), beta, batch=128, learning_rate=1e-2
-        )
+        losses = fit_proxy(net.double(), samples, 150, 2, beta, batch=128, lr=1e-2).history["loss"]
         assert losses[-1] < 0.2 * losses[0]
         paths, slope = relative_jacobian(net, test[0])
         errors.append(((paths - test[1]).square().mean().item(), (slope - test[2]).square().mean().item()))

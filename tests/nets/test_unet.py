@@ -55,6 +55,25 @@ def test_every_input_pixel_within_reach_matters():
     assert bool((x.grad[0, 0, 4:12, 4:12] != 0).all())
 
 
+@pytest.mark.parametrize("input_skips", [False, True])
+def test_every_decoder_level_sees_its_skip(input_skips):
+    """What leaves the encoder's level of its size, or what enters it."""
+    net, entered, left, seen = make_unet(4, 2, 1, width=(3, 4, 5), depth=2, input_skips=input_skips), {}, {}, {}
+
+    def keep(i, x, y):
+        entered[i], left[i] = x, y
+
+    for i, stage in enumerate(net.encoder):
+        stage.register_forward_hook(lambda _, args, out, i=i: keep(i, args[0], out))
+    for i, stage in enumerate(net.decoder):
+        stage.register_forward_hook(lambda _, args, out, i=i: seen.update({i: (args[0], out)}))
+    net(torch.randn(2, 2, 8, 12, generator=torch.Generator().manual_seed(0)))
+    for i in range(2):
+        joined, skip = seen[i][0], (entered if input_skips else left)[i]
+        below = left[2] if i == 1 else seen[i + 1][1]
+        assert torch.equal(joined, torch.cat([net.raises[i](below), skip], 1))
+
+
 def test_seeds_leave_the_global_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -90,8 +90,19 @@ def test_random_numbers_of_a_step_depend_on_seed_and_step_alone(tmp_path):
     torch.set_rng_state(state)
 
 
+def test_every_process_draws_a_stream_of_its_own(monkeypatch):
+    """Random layers of two processes must not drop the same numbers; the first draws what one process alone draws."""
+    drawn = []
+    for rank, size in ((0, 1), (0, 2), (1, 2)):
+        monkeypatch.setattr("ctlib.train.loop.rank_and_size", lambda rank=rank, size=size: (rank, size))
+        drawn.append(draws(None, 3)[1].values)
+    alone, first, second = drawn
+    assert alone == first
+    assert not set(first) & set(second)
+
+
 def test_several_parts_resume_together(tmp_path):
-    """Two players with optimisers of their own, as in adversarial training."""
+    """Two players with optimizers of their own, as in adversarial training."""
 
     def game(path, stop):
         torch.manual_seed(0)
@@ -108,7 +119,7 @@ def test_several_parts_resume_together(tmp_path):
                 losses[f"player {sign}"] = value.detach()
             return losses
 
-        names = ("generator", "critic", "generator steps", "critic steps")
+        names = ("sampler", "critic", "sampler steps", "critic steps")
         run = Run(dict(zip(names, [*players, *optimizers], strict=True)), seed=1)
         return train(run, update, stop, path, every=2)
 

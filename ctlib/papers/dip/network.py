@@ -1,28 +1,22 @@
 """The networks of the deep image prior, with skip branches and as an hourglass without, {cite}`ulyanov2018`."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import conv_unit
+from ctlib.nets.seeded import seeded
 
-
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Convolution with bias that keeps the size (up to the stride), reflection padding."""
-    mode = "reflect" if kernel > 1 else "zeros"
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, padding_mode=mode)
-
-
-def unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch normalisation, LeakyReLU with slope 0.2."""
-    return nn.Sequential(
-        conv(in_channels, out_channels, kernel, stride), nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.2)
-    )
+# convolution with bias and reflection padding, batch normalization, LeakyReLU
+unit = partial(conv_unit, bias=True, slope=0.2, padding_mode="reflect")
 
 
 class Scale(nn.Module):
     """One scale: down, whatever is deeper, up, joined with the skip branch, and two convolutions.
 
-    down  3x3 stride 2, 3x3     skip  1x1     join  concatenation, batch normalisation, 3x3, 1x1
+    down  3x3 stride 2, 3x3     skip  1x1     join  concatenation, batch normalization, 3x3, 1x1
     """
 
     def __init__(self, in_channels: int, channels: int, skip_channels: int, deeper: nn.Module | None, up: str):
@@ -69,7 +63,8 @@ class SkipNet(nn.Module):
         net = None
         for i in reversed(range(scales)):
             net = Scale(widths[i - 1] if i else in_channels, widths[i], skips[i], net, up)
-        self.body, self.head, self.scales = net, nn.Sequential(conv(widths[0], out_channels, 1), nn.Sigmoid()), scales
+        self.body, self.scales = net, scales
+        self.head = nn.Sequential(nn.Conv2d(widths[0], out_channels, 1), nn.Sigmoid())
 
     def forward(self, z: Tensor) -> Tensor:
         step = 2**self.scales
@@ -97,13 +92,6 @@ def skip_prior(
 
     options  of `SkipNet`; the global random state is left as it was
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = SkipNet(in_channels, **options).to(device)
+    net = seeded(seed, SkipNet, in_channels, **options).to(device)
     z = torch.rand(1, in_channels, *shape, generator=torch.Generator().manual_seed(seed + 10_000)) * 0.1
     return net, z.to(device)
-
-
-def num_parameters(net: nn.Module) -> int:
-    """Number of trainable numbers."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.hqinet.blocks_scse import conv_unit
+from ctlib.nets.blocks import conv_unit
 
 
 def separable_conv(in_channels: int, out_channels: int, rate: int = 1) -> nn.Sequential:
-    """A 3x3 convolution of each channel with holes of `rate`, then 1x1 across channels; batch normalisation, ReLU.
+    """A 3x3 convolution of each channel with holes of `rate`, then 1x1 across channels; batch normalization, ReLU.
 
     9 C_in + C_in C_out weights instead of 9 C_in C_out; it sees 2 rate + 1 pixels across.
     """

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ctlib.papers.hqinet.blocks_scse import conv_unit
+from ctlib.nets.blocks import conv_unit
 
 
 class DecoderBlock(nn.Module):

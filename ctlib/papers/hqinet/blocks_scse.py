@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import ChannelAttention, conv_unit
 
 
-class SCSE(nn.Module):
+class SCSE(ChannelAttention):
     """Recalibrated features: what each channel and each place is worth, (B, C, Y, X) -> (B, C, Y, X).
 
         s = sigmoid(W2 relu(W1 mean(x))),   q = sigmoid(w x),   scSE(x) = s x + q x, or max(s x, q x)
@@ -16,16 +17,10 @@ class SCSE(nn.Module):
     """
 
     def __init__(self, channels: int, reduction: int = 16, fusion: str = "add"):
-        super().__init__()
+        super().__init__(channels, reduction)
         if fusion not in ("add", "max"):
             raise ArgumentError("fusion", repr(fusion), "'add' or 'max'")
-        hidden = max(1, channels // reduction)
-        self.squeeze, self.excite = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
         self.place, self.fusion = nn.Conv2d(channels, 1, 1), fusion
-
-    def channel_weights(self, x: Tensor) -> Tensor:
-        """s in (0, 1), one a channel: (B, C, 1, 1)."""
-        return torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
 
     def place_weights(self, x: Tensor) -> Tensor:
         """q in (0, 1), one a pixel: (B, 1, Y, X)."""
@@ -53,9 +48,3 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.recalibrate(self.body(x)) + self.shortcut(x))
-
-
-def conv_unit(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size (up to the stride), batch normalisation, ReLU."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())

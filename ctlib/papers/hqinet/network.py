@@ -1,12 +1,15 @@
 """HQINet: three adjacent low-dose slices in, the middle one as at full dose out, {cite}`lu2021`."""
 
-import torch
+from functools import partial
+
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import conv_unit
+from ctlib.nets.seeded import draw_weights, he_normal, seeded
 from ctlib.papers.hqinet.blocks_aspp import ASPP
 from ctlib.papers.hqinet.blocks_decoder import DecoderBlock, Reconstruction
-from ctlib.papers.hqinet.blocks_scse import Bottleneck, conv_unit
+from ctlib.papers.hqinet.blocks_scse import Bottleneck
 
 
 class HQINet(nn.Module):
@@ -69,33 +72,23 @@ def stage(in_channels: int, mid: int, num_blocks: int, scse: bool) -> nn.Sequent
     return nn.Sequential(first, *(Bottleneck(4 * mid, mid, 1, scse) for _ in range(num_blocks - 1)))
 
 
-def initialise(net: nn.Module, how: str, seed: int) -> nn.Module:
-    """Draw the weights of all convolutions anew, in place; biases 0, batch normalisation as built. Returns the net.
+def initialize(net: nn.Module, how: str, seed: int) -> nn.Module:
+    """Draw the weights of all convolutions anew, in place; biases 0, batch normalization as built. Returns the net.
 
     how  "paper": Gaussian of standard deviation 0.01, truncated at two of them; "kaiming": {cite}`he2015`
     """
     if how not in ("paper", "kaiming"):
         raise ArgumentError("how", repr(how), "'paper' or 'kaiming'")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for m in net.modules():
-            if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
-                if how == "paper":
-                    nn.init.trunc_normal_(m.weight, 0.0, 0.01, -0.02, 0.02)
-                else:
-                    nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
-                if m.bias is not None:
-                    nn.init.zeros_(m.bias)
-    return net
+    truncated = partial(nn.init.trunc_normal_, mean=0.0, std=0.01, a=-0.02, b=0.02)
+    return seeded(seed, draw_weights, net, truncated if how == "paper" else he_normal)
 
 
 def make_hqinet(seed: int, how: str = "kaiming", **options) -> HQINet:
     """An `HQINet(**options)` with weights from its own random stream; the global random state is left as it was.
 
-    how  as in `initialise`; with "kaiming" the last 1x1 convolution starts at 0, so that no noise has to be unlearned
+    how  as in `initialize`; with "kaiming" the last 1x1 convolution starts at 0, so that no noise has to be unlearned
     """
-    with torch.random.fork_rng(devices=[]):
-        net = initialise(HQINet(**options), how, seed)
+    net = initialize(seeded(seed, HQINet, **options), how, seed)
     if how == "kaiming":
         nn.init.zeros_(net.head.image.weight)
     return net

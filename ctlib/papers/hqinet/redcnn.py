@@ -1,9 +1,12 @@
 """RED-CNN, a residual encoder-decoder for low-dose CT, {cite}`chen2017`."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.seeded import draw_weights, he_normal, seeded
 
 
 class REDCNN(nn.Module):
@@ -46,13 +49,6 @@ def make_redcnn(seed: int, num_slices: int = 1, gain: float = 1.0, **options) ->
 
     Kaiming's weights times `gain`, {cite}`he2015`; the last layer starts at 0: the network starts as the middle slice.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = REDCNN(num_slices, **options)
-        for m in net.modules():
-            if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
-                m.weight.data.mul_(gain)
-                nn.init.zeros_(m.bias)
+    net = seeded(seed, lambda: draw_weights(REDCNN(num_slices, **options), partial(he_normal, gain=gain)))
     nn.init.zeros_(net.up[-1].weight)
     return net

@@ -41,14 +41,27 @@ def relative_jacobian(net: nn.Module, counts: Tensor) -> tuple[Tensor, Tensor]:
     return paths, torch.stack(rows, 1) * counts[:, None, :]
 
 
-def sobolev_loss(net: ProxyDecomposition, counts: Tensor, paths: Tensor, jacobian: Tensor, beta: float) -> Tensor:
+class WithJacobian(nn.Module):
+    """Counts (P, E) -> path lengths and relative derivatives of a network, `relative_jacobian`."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        return relative_jacobian(self.net, counts)
+
+
+def sobolev_loss(
+    estimate: tuple[Tensor, Tensor], paths: Tensor, jacobian: Tensor, size: Tensor, beta: float
+) -> Tensor:  # fmt: skip
     """|A - A*|^2 + beta |dA/dlog counts - G|^2, per pixel, {cite}`czarnecki2017` and {eq}`pcct-sobolev`.
 
+    estimate  A (P, M) and dA/dlog counts (P, M, E) of the network
     paths     A* (P, M) of the solver;  jacobian  G (P, M, E), its derivatives in the log counts
-    Both differences are taken in units of the output's range.
+    size      (M,) the output's range, in units of which both differences are taken
     """
-    found, slope = relative_jacobian(net, counts)
-    size = net.high - net.low
+    found, slope = estimate
     values = ((found - paths) / size).square().sum(-1)
     return (values + beta * ((slope - jacobian) / size[:, None]).square().sum((-2, -1))).mean()
 
@@ -68,27 +81,3 @@ def solver_samples(
     kept = info.converged & info.condition.isfinite()
     counts, found = counts[kept], found[kept]
     return counts, found, counts_jacobian(model, counts, found, box) * counts[:, None, :]
-
-
-def fit_proxy(
-    net: ProxyDecomposition,
-    samples: tuple[Tensor, Tensor, Tensor],
-    num_steps: int,
-    generator: torch.Generator,
-    beta: float = 1.0,
-    batch: int = 1024,
-    learning_rate: float = 3e-3,
-) -> list[float]:
-    """Train the network in place on `solver_samples` with Adam and a cosine schedule; returns the losses."""
-    optimiser = torch.optim.Adam(net.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
-    losses = []
-    for _ in range(num_steps):
-        chosen = torch.randint(len(samples[0]), (batch,), generator=generator, device=generator.device)
-        loss = sobolev_loss(net, *(t[chosen] for t in samples), beta)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return losses

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import conv_unit
 
-LAYERS = {
-    1: (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, "linear"),
-    2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, "bilinear"),
-}
+LAYERS = {1: (nn.Conv1d, nn.MaxPool1d, "linear"), 2: (nn.Conv2d, nn.MaxPool2d, "bilinear")}
 FLOOR = 1e-6  # relative counts below it are read as this much
 MOST = 0.95  # share of a pixel's counts that may be taken for scatter: what is left stays positive
 
@@ -25,7 +23,7 @@ class ScatterNet(nn.Module):
     """Scatter-to-total ratio (B, E, ...) in (0, 1) on a coarse grid, from counts (B, E, ...) of one view.
 
     num_bins     E, energy bins
-    channels     of the encoder's stages: each two 3-wide convolutions with batch normalisation and ReLU, then halved
+    channels     of the encoder's stages: each two 3-wide convolutions with batch normalization and ReLU, then halved
     ndim         1 for a row of detector columns, 2 for a flat panel (R, U)
     last_stride  of the second convolution of the bottleneck
     start        ratio that the network gives about everywhere before training, by the bias of its last layer: from
@@ -47,17 +45,12 @@ class ScatterNet(nn.Module):
             raise ArgumentError("channels", channels, "at least one stage")
         if not 0 < start < 1:
             raise ArgumentError("start", start, "a ratio between 0 and 1")
-        conv, _, pool, _ = LAYERS[ndim]
-        widths = (num_bins, *channels)
-        self.encoder = nn.Sequential(
-            *(
-                nn.Sequential(_unit(ndim, i, o), _unit(ndim, o, o), pool(2))
-                for i, o in zip(widths, channels, strict=False)
-            )
-        )
+        (conv, pool, _), unit = LAYERS[ndim], partial(conv_unit, ndim=ndim, bias=True)
+        pairs = zip((num_bins, *channels), channels, strict=False)
+        self.encoder = nn.Sequential(*(nn.Sequential(unit(i, o), unit(o, o), pool(2)) for i, o in pairs))
         last = conv(channels[-1], num_bins, 3, last_stride, 1)
         nn.init.constant_(last.bias, math.log(start / (1 - start)))
-        self.bottleneck = nn.Sequential(_unit(ndim, channels[-1], channels[-1]), last, nn.Sigmoid())
+        self.bottleneck = nn.Sequential(unit(channels[-1], channels[-1]), last, nn.Sigmoid())
         self.ndim, self.num_bins = ndim, num_bins
 
     def forward(self, counts: Tensor) -> Tensor:
@@ -65,12 +58,6 @@ class ScatterNet(nn.Module):
         if counts.ndim != self.ndim + 2 or counts.shape[1] != self.num_bins or any(n % step for n in counts.shape[2:]):
             raise ArgumentError("counts", tuple(counts.shape), f"(B, {self.num_bins}, ...), sizes multiples of {step}")
         return self.bottleneck(self.encoder(-counts.clamp_min(FLOOR).log()))
-
-
-def _unit(ndim: int, in_channels: int, out_channels: int) -> nn.Sequential:
-    """3-wide convolution, batch normalisation, ReLU."""
-    conv, norm, _, _ = LAYERS[ndim]
-    return nn.Sequential(conv(in_channels, out_channels, 3, padding=1), norm(out_channels), nn.ReLU())
 
 
 def scatter_ratio(net: ScatterNet, counts: Tensor, spread: str = "scatter") -> Tensor:
@@ -82,7 +69,7 @@ def scatter_ratio(net: ScatterNet, counts: Tensor, spread: str = "scatter") -> T
     """
     views = counts.transpose(1, 2).flatten(0, 1)  # (N V, E, [R,] U)
     coarse, size = net(views), views.shape[2:]
-    fine = partial(nn.functional.interpolate, size=size, mode=LAYERS[net.ndim][3], align_corners=False)
+    fine = partial(nn.functional.interpolate, size=size, mode=LAYERS[net.ndim][2], align_corners=False)
     if spread == "ratio":
         ratio = fine(coarse)
     elif spread == "scatter":
@@ -122,17 +109,17 @@ def limit_gradient(x: Tensor, limit: float) -> Tensor:
 
 
 def cross_loss(
-    ratio: Tensor, counts: Tensor, decompose: Callable[[Tensor], Tensor], reconstruct: Callable[[Tensor], Tensor],
-    reference: Tensor, gradient_limit: float | None = 5e-4,
+    ratio: Tensor, counts: Tensor, reference: Tensor, decompose: Callable[[Tensor], Tensor],
+    reconstruct: Callable[[Tensor], Tensor], gradient_limit: float | None = 5e-4,
 ) -> Tensor:  # fmt: skip
     """Mean absolute error of the material images, for which no scatter need be known.
 
         | reconstruct(decompose(counts (1 - ratio))) - reference |
 
     ratio, counts   (N, E, V, [R,] U), counts relative to the open beam
+    reference       quantitative images (N, M, ...)
     decompose       (..., E) relative counts -> (..., M) path lengths, differentiable
-    reconstruct     (N, M, V, [R,] U) -> images (N, M, ...)
-    reference       quantitative images of the same kind
+    reconstruct     (N, M, V, [R,] U) -> images of the same kind
     gradient_limit  of the loss with respect to each relative count, which diverges where few photons arrive
     """
     corrected = without_scatter(counts, ratio)

@@ -1,4 +1,4 @@
-"""Adversarial training of a generator of reconstructions: the update that `train` repeats."""
+"""Adversarial training of a sampler of reconstructions: the update that `train` repeats."""
 
 from __future__ import annotations
 
@@ -10,12 +10,44 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.tomography.adversarial_settings import OPTIMIZERS, GanSettings, latents, rate_of
-from ctlib.papers.tomography.losses import critic_loss, data_term, generator_loss
+from ctlib.papers.tomography.latent import random_sphere
+from ctlib.papers.tomography.losses import critic_loss, data_term, sampler_loss
 from ctlib.train.distributed import rank_and_size
 from ctlib.train.loop import Run, train
+from ctlib.train.precision import Precision
 from ctlib.train.sampling import batch_indices, stream
-from ctlib.train.supervised import half_type
+from ctlib.train.settings import Settings, learning_rate, make_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanSettings(Settings):
+    """How a sampler and its critic are trained: `Settings` of both, one step each, and
+
+    lam        weight of the critic in the sampler's loss
+    z_shape    of one latent sample; drawn on the sphere of radius z_radius, by default sqrt of its size
+    kind       "data": equation 1; "kl": two-sample KL, with its estimator and eta
+    betas      of the optimizers; no momentum, as is usual with spectral normalization
+    precision  of the networks; projections and losses are in float32
+    """
+
+    lam: float
+    z_shape: tuple[int, ...]
+    kind: str = "kl"
+    estimator: str = "ml"
+    eta: float = 0.05
+    z_radius: float | None = None
+    betas: tuple[float, float] = (0.0, 0.9)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kind not in ("data", "kl") or self.lam < 0:
+            raise ArgumentError("kind, lam", (self.kind, self.lam), "'data' or 'kl', and a number >= 0")
+
+
+def latents(settings: GanSettings, step: int) -> Tensor:
+    """The two z of every reading of a step, (2 batch, *z_shape): first all first ones, then all second ones."""
+    source = torch.Generator().manual_seed(stream("latent", settings.seed, step))
+    return random_sphere((2 * settings.batch, *settings.z_shape), source, settings.z_radius)
 
 
 @dataclass(frozen=True)
@@ -33,66 +65,48 @@ class GanBatch:
 
 
 class Players:
-    """A generator, its critic and what trains them.
+    """A sampler, its critic and what trains them.
 
     project  A: images (B, Y, X) -> sinograms (B, V, U)
     """
 
     def __init__(
-        self, generator: nn.Module, critic: nn.Module, project: Callable[[Tensor], Tensor], settings: GanSettings
+        self, sampler: nn.Module, critic: nn.Module, project: Callable[[Tensor], Tensor], settings: GanSettings
     ):  # fmt: skip
-        self.generator, self.critic, self.project, self.settings = generator, critic, project, settings
-        make, options = OPTIMIZERS[settings.optimizer], (settings.lr, settings.betas)
-        self.optimizers = {net: make(net.parameters(), *options) for net in (generator, critic)}
-        self.device, self.half = next(generator.parameters()).device, half_type(settings.precision)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
+        self.sampler, self.critic, self.project, self.settings = sampler, critic, project, settings
+        make = lambda net: make_optimizer(settings, net.parameters(), betas=settings.betas)  # noqa: E731
+        self.optimizers = {net: make(net) for net in (sampler, critic)}
+        self.precision = Precision(settings.precision, next(sampler.parameters()).device)
 
     def parts(self) -> dict[str, object]:
         """Everything that a step changes, by name."""
-        steps = {"generator steps": self.optimizers[self.generator], "critic steps": self.optimizers[self.critic]}
-        return {"generator": self.generator, "critic": self.critic, **steps, "scaler": self.scaler}
+        steps = {"sampler steps": self.optimizers[self.sampler], "critic steps": self.optimizers[self.critic]}
+        return {"sampler": self.sampler, "critic": self.critic, **steps, "scaler": self.precision.scaler}
 
     def samples(self, features: Tensor, z: Tensor) -> Tensor:
         """Two images of every reading, (2 B, 1, Y, X); what does not depend on z is done once."""
-        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-            maps = self.generator.prepare(features)
-            images = self.generator.render([torch.cat([m, m]) for m in maps], z)
-        return self._full(images)
+        twice = lambda: [torch.cat([m, m]) for m in self.sampler.prepare(features)]  # noqa: E731
+        return self.precision(lambda: self.sampler.render(twice(), z))
 
-    def score(self, images: Tensor) -> Tensor:
-        """D of images: (N,)."""
-        with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-            return self._full(self.critic(images))
-
-    def critic_step(self, real: Tensor, fakes: Tensor, rate: float) -> Tensor:
+    def critic_step(self, real: Tensor, fakes: Tensor, lr: float) -> Tensor:
         """Lower D on real images against generated ones; both in one call, so in one step of the power method."""
         self.critic.train()
-        scores = self.score(torch.cat([real, fakes.detach()]))
+        scores = self.precision(self.critic, torch.cat([real, fakes.detach()]))
         loss = critic_loss(scores[: len(real)], scores[len(real) :])
-        self._descend(self.critic, loss, rate)
+        self.precision.descend(self.optimizers[self.critic], loss, lr)
         return loss.detach()
 
-    def generator_step(self, batch: GanBatch, fakes: Tensor, rate: float) -> dict[str, Tensor]:
-        """Lower the generator's loss with the critic as it is."""
+    def sampler_step(self, batch: GanBatch, fakes: Tensor, lr: float) -> dict[str, Tensor]:
+        """Lower the sampler's loss with the critic as it is."""
         self.critic.eval().requires_grad_(False)
         y1, y2 = self.project(fakes[:, 0]).chunk(2)
-        scores, s, target = self.score(fakes), self.settings, (batch.mu, batch.sigma)
+        scores, s, target = self.precision(self.critic, fakes), self.settings, (batch.mu, batch.sigma)
         options = {"estimator": s.estimator, "eta": s.eta} if s.kind == "kl" else {}
-        loss = generator_loss((y1, y2), scores, *target, s.lam, s.kind, batch.mask, **options)
-        self._descend(self.generator, loss, rate)
+        loss = sampler_loss((y1, y2), scores, *target, s.lam, s.kind, batch.mask, **options)
+        self.precision.descend(self.optimizers[self.sampler], loss, lr)
         self.critic.requires_grad_(True)
         match = loss.detach() - s.lam * scores.detach().mean()
-        return {"generator": loss.detach(), "match": match, "spread": spread(y1, y2, batch.sigma, batch.mask).detach()}
-
-    def _descend(self, net: nn.Module, loss: Tensor, rate: float) -> None:
-        optimizer = self.optimizers[net]
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        self.scaler.step(optimizer)
-
-    def _full(self, x: Tensor) -> Tensor:
-        return x if self.half is None else x.float()
+        return {"sampler": loss.detach(), "match": match, "spread": spread(y1, y2, batch.sigma, batch.mask).detach()}
 
 
 def spread(y1: Tensor, y2: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -101,7 +115,7 @@ def spread(y1: Tensor, y2: Tensor, sigma: Tensor, mask: Tensor | None = None) ->
 
 
 def fit_gan(
-    generator: nn.Module,
+    sampler: nn.Module,
     critic: nn.Module,
     project: Callable[[Tensor], Tensor],
     fetch: Callable[[Tensor, list[int]], GanBatch],
@@ -111,32 +125,32 @@ def fit_gan(
     every: int = 0,
     callback: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Train a generator G(r, z) and its critic D in place, one after the other in every step, in one process.
+    """Train a sampler G(r, z) and its critic D in place, one after the other in every step, in one process.
 
-    generator  with prepare(features) and render(maps, z), as `networks.Generator` has
-    project    A: images (B, Y, X) -> sinograms (B, V, U)
-    fetch      fetch(indices, seeds) -> GanBatch on the generator's device, as in `fit`
-    path, every, callback  as in `train`: both networks, their optimisers and the scaler resume bit by bit
+    sampler  with prepare(features) and render(maps, z), as `networks.Sampler` has
+    project  A: images (B, Y, X) -> sinograms (B, V, U)
+    fetch    fetch(indices, seeds) -> GanBatch on the sampler's device, as in `fit`
+    path, every, callback  as in `train`: both networks, their optimizers and the scaler resume bit by bit
 
-    The history holds the losses of both, the generator's "match" without the critic, and the samples' "spread".
+    The history holds the losses of both, the sampler's "match" without the critic, and the samples' "spread".
     """
     if rank_and_size()[1] > 1:
         raise ArgumentError("settings", "a process group", "one process: the players are not replicated")
-    players = Players(generator, critic, project, settings)
+    players = Players(sampler, critic, project, settings)
 
     def update(step: int) -> dict[str, Tensor]:
         picked = batch_indices(num_samples, settings.batch, step, settings.seed)
         batch = fetch(picked, [stream("sample", settings.seed, step, place) for place in range(settings.batch)])
-        rate = rate_of(settings, step)
-        generator.train()
+        lr = learning_rate(settings, step)
+        sampler.train()
         fakes = players.samples(batch.features, latents(settings, step).to(batch.features))
-        loss = players.critic_step(batch.real, fakes, rate)
-        report = players.generator_step(batch, fakes, rate)
-        players.scaler.update()
+        loss = players.critic_step(batch.real, fakes, lr)
+        report = players.sampler_step(batch, fakes, lr)
+        players.precision.scaler.update()
         return {**report, "critic": loss}
 
     run = Run(players.parts(), {**asdict(settings), "num_samples": num_samples}, settings.seed)
-    train(run, update, settings.steps, path, every, callback, players.device)
-    generator.eval()
+    train(run, update, settings.steps, path, every, callback, players.precision.device)
+    sampler.eval()
     critic.eval()
     return run

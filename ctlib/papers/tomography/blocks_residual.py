@@ -1,4 +1,4 @@
-"""Blocks of a residual U-Net: residual block, channel attention, and one block down and one up."""
+"""Blocks of a residual U-Net: residual block, and one block down and one up."""
 
 import math
 
@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ctlib.nets.blocks import ChannelAttention
+
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation in at most 8 groups, {cite}`wu2018group`: the batch, which may be small, does not matter."""
+    """Group normalization in at most 8 groups, {cite}`wu2018group`: the batch, which may be small, does not matter."""
     return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
@@ -26,21 +28,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
-
-
-class ChannelAttention(nn.Module):
-    """Channels weighted by what they hold as a whole, {cite}`hu2018`: (B, C, Y, X) to itself.
-
-    x sigmoid(W2 relu(W1 mean(x))),    W1 maps C to max(1, C // reduction) channels
-    """
-
-    def __init__(self, channels: int, reduction: int = 16):
-        super().__init__()
-        hidden = max(1, channels // reduction)
-        self.squeeze, self.excite = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
 
 
 def residual_blocks(channels: int, num: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""The critic of a Wasserstein GAN, its spectral normalisation, and what its convolutions' norms really are."""
+"""The critic of a Wasserstein GAN, its spectral normalization, and what its convolutions' norms really are."""
 
 import math
 
@@ -62,16 +62,6 @@ def _weight(conv: nn.Conv2d) -> Tensor:
     weight = conv.eval().weight.detach()
     conv.train(training)
     return weight
-
-
-def symbol_norm(weight: Tensor, shape: tuple[int, int]) -> float:
-    """Largest singular value of a periodic convolution of stride 1 on images of this shape, {cite}`sedghi2019`.
-
-    max over frequencies f of sigma_1(K(f)), K the (out, in) matrices of the kernel's Fourier transform. For large
-    images it is the norm without borders, which zero padding cannot exceed.
-    """
-    symbol = torch.fft.fft2(weight.detach().double(), s=shape)  # (out, in, Y, X)
-    return float(torch.linalg.matrix_norm(symbol.permute(2, 3, 0, 1), 2).max())
 
 
 def lipschitz_bound(critic: Critic, shape: tuple[int, int]) -> float:

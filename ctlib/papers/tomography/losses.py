@@ -1,4 +1,4 @@
-"""What a generator of reconstructions is trained on: Gaussian likelihoods, the two-sample KL term, Wasserstein losses.
+"""What a sampler of reconstructions is trained on: Gaussian likelihoods, the two-sample KL term, Wasserstein losses.
 
 Line integrals y, their estimate mu and its deviation sigma have shape (B, V, U) or any other; all losses are means per
 ray, so that the weight lam of the critic does not depend on the geometry.
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
+from ctlib.train.precision import full
 
 FACTORS = {"ml": 0.25, "unbiased": 0.5}  # c in s^2 = c (y1 - y2)^2
 DIRECTIONS = ("fit || target", "target || fit")
@@ -80,7 +81,7 @@ def two_sample_kl(
     """
     if direction not in DIRECTIONS or eta < 0:
         raise ArgumentError("direction, eta", (direction, eta), f"one of {DIRECTIONS}, and a number >= 0")
-    y1, y2, mu, sigma = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (y1, y2, mu, sigma))
+    y1, y2, mu, sigma = (full(t) for t in (y1, y2, mu, sigma))
     m, variance = fitted_gaussian(y1, y2, estimator)
     fit, target = (m, (variance + (eta * sigma).square()).sqrt()), (mu, sigma)
     pair = (*fit, *target) if direction == DIRECTIONS[0] else (*target, *fit)
@@ -109,7 +110,7 @@ def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     return real.mean() - fake.mean()
 
 
-def generator_loss(
+def sampler_loss(
     samples: tuple[Tensor, ...], scores: Tensor, mu: Tensor, sigma: Tensor, lam: float, kind: str = "kl",
     mask: Tensor | None = None, **options,
 ) -> Tensor:  # fmt: skip

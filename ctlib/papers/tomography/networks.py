@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
+from ctlib.train.precision import full
 
 POSITIONS = ("fixed", "learned", "none")
 
@@ -77,14 +78,13 @@ class EndToEnd(nn.Module):
 
     def images(self, features: Tensor) -> Tensor:
         """The C back-projected images; autocast's half precision ends here, before sums over all views."""
-        s = self.sinogram(features)
-        return self.operators[0](s.float() if s.dtype in (torch.float16, torch.bfloat16) else s)
+        return self.operators[0](full(self.sinogram(features)))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.g2(self.images(features))
 
 
-class Generator(EndToEnd):
+class Sampler(EndToEnd):
     """G(r, z): the same network, with z in the third-last block of g2, a `PostProcessor` of a U-Net with z_channels."""
 
     def prepare(self, features: Tensor) -> list[Tensor]:

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-FEATURES = 3
 SMALLEST = 1e-3  # standard deviation of a line integral [1]: below it, log sigma means nothing
 
 
@@ -14,17 +13,6 @@ def reading_features(log: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
     mu, sigma  (mu0(r), sigma0(r)) of the exact table of single readings
     """
     return torch.stack([log, mu, sigma.clamp_min(SMALLEST).log()], -3)
-
-
-def conv_stack(in_channels: int, out_channels: int, width: int = 16, num_layers: int = 3) -> nn.Sequential:
-    """3x3 convolutions with PReLU between them; the last starts at 0."""
-    channels = [in_channels, *[width] * (num_layers - 1), out_channels]
-    layers = []
-    for i in range(num_layers):
-        layers += [nn.Conv2d(channels[i], channels[i + 1], 3, padding=1), nn.PReLU()]
-    nn.init.zeros_(layers[-2].weight)
-    nn.init.zeros_(layers[-2].bias)
-    return nn.Sequential(*layers[:-1])
 
 
 class MeanNet(nn.Module):

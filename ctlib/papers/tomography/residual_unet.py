@@ -1,6 +1,5 @@
 """The residual U-Net in sizes XXS to XXL that reconstructs in the sinogram and in the image, {cite}`ronchetti2020`."""
 
-import torch
 from torch import Tensor, nn
 
 from ctlib.errors import ArgumentError
@@ -82,10 +81,3 @@ def unet_of_size(size: str, in_channels: int, out_channels: int, **options) -> R
         raise ArgumentError("size", repr(size), f"one of {', '.join(SIZES)}")
     width, num_blocks = SIZES[size]
     return ResidualUNet(in_channels, out_channels, width, num_blocks, **options)
-
-
-def seeded(seed: int, make, *args, **options) -> nn.Module:
-    """make(*args, **options) with weights from their own random stream; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make(*args, **options)

@@ -18,16 +18,11 @@ def frames_per_second(apply: Callable[[Tensor], object], inputs: Tensor, repeats
     """
     if repeats < 1 or not len(inputs):
         raise ArgumentError("inputs, repeats", (len(inputs), repeats), "at least one sample and one repeat")
-    seconds = []
+    seconds, wait = [], torch.cuda.synchronize if inputs.is_cuda else lambda: None
     for _ in range(repeats + 1):
-        _wait(inputs.device)
+        wait()
         start = time.perf_counter()
         apply(inputs)
-        _wait(inputs.device)
+        wait()
         seconds.append(time.perf_counter() - start)
     return len(inputs) / statistics.median(seconds[1:])
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

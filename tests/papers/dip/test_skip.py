@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.dip.network import SkipNet, hourglass, num_parameters, skip_prior
+from ctlib.nets.seeded import num_parameters
+from ctlib.papers.dip.network import SkipNet, hourglass, skip_prior
 
 
 def counted(scales, channels, skip, inputs):

@@ -8,7 +8,7 @@ from ctlib.errors import ArgumentError
 from ctlib.papers.hqinet.blocks_aspp import ASPP, separable_conv
 from ctlib.papers.hqinet.blocks_decoder import DecoderBlock, Reconstruction
 from ctlib.papers.hqinet.blocks_scse import SCSE, Bottleneck
-from ctlib.papers.hqinet.network import HQINet, initialise, make_hqinet
+from ctlib.papers.hqinet.network import HQINet, initialize, make_hqinet
 
 SMALL = {"stem": 4, "mids": (2, 3), "blocks": (1, 2), "aspp": 6, "rates": (1, 2), "low": 3, "decoder": 5}
 
@@ -162,7 +162,7 @@ def test_decoder_doubles_and_thins():
 def test_reconstruction_uses_all_scales_or_the_finest():
     maps = [rand(1, 3, 2, 2).requires_grad_(), rand(1, 3, 4, 4).requires_grad_()]
     for multi_scale in (True, False):
-        head = initialise(Reconstruction(3, 2, multi_scale), "kaiming", 0)
+        head = initialize(Reconstruction(3, 2, multi_scale), "kaiming", 0)
         coarse, _ = torch.autograd.grad(head(maps).square().sum(), maps, allow_unused=True)
         assert (coarse is not None) == multi_scale
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.dip.network import num_parameters
+from ctlib.nets.seeded import num_parameters, seeded
 from ctlib.papers.pcct.scatter_net import (
     ScatterNet,
     cross_loss,
@@ -45,9 +45,7 @@ def test_the_papers_sizes():
 
 
 def small(stride=1, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ScatterNet(2, (8, 8), 1, stride)
+    return seeded(seed, ScatterNet, 2, (8, 8), 1, stride)
 
 
 def scans(num=4, views=3, columns=32):
@@ -112,14 +110,14 @@ def test_both_losses_vanish_at_the_truth():
     paths, counts, scatter, decompose = scans()
     ratio = scatter / counts
     assert direct_loss(ratio, counts, scatter) == 0
-    assert cross_loss(ratio, counts, decompose, lambda p: p, paths) < 1e-12
+    assert cross_loss(ratio, counts, paths, decompose, lambda p: p) < 1e-12
 
 
 def test_the_cross_loss_has_the_gradient_of_its_formula():
     paths, counts, _, decompose = scans(1, 1, 8)
     ratio = torch.full_like(counts, 0.1).requires_grad_()
     reconstruct = lambda p: p.cumsum(-1)  # noqa: E731
-    call = lambda r: cross_loss(r, counts, decompose, reconstruct, paths - 50, gradient_limit=None)  # noqa: E731
+    call = lambda r: cross_loss(r, counts, paths - 50, decompose, reconstruct, gradient_limit=None)  # noqa: E731
     assert torch.autograd.gradcheck(call, (ratio,))
 
 
@@ -135,7 +133,7 @@ def test_training_by_either_loss_removes_scatter(loss):
         if loss == "direct":
             value = direct_loss(ratio, counts, scatter)
         else:
-            value = cross_loss(ratio, counts, decompose, lambda p: p, paths)
+            value = cross_loss(ratio, counts, paths, decompose, lambda p: p)
         value.backward()
         optimiser.step()
     error = (ratio - scatter / counts).abs().mean()

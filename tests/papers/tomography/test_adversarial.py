@@ -9,14 +9,14 @@ from states import same
 from ctlib.errors import ArgumentError, DataError
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.linop import scaled
-from ctlib.papers.tomography.adversarial import GanBatch, fit_gan, spread
-from ctlib.papers.tomography.adversarial_settings import GanSettings, latents
+from ctlib.nets.seeded import seeded
+from ctlib.papers.tomography.adversarial import GanBatch, GanSettings, fit_gan, latents, spread
 from ctlib.papers.tomography.critic import Critic
 from ctlib.papers.tomography.losses import critic_loss, data_term
-from ctlib.papers.tomography.networks import Generator, Positions, PostProcessor
+from ctlib.papers.tomography.networks import Positions, PostProcessor, Sampler
 from ctlib.papers.tomography.noise_networks import reading_features
 from ctlib.papers.tomography.readings import Readings
-from ctlib.papers.tomography.residual_unet import ResidualUNet, seeded
+from ctlib.papers.tomography.residual_unet import ResidualUNet
 from ctlib.projector import Projector
 from ctlib.train import load_checkpoint
 from ctlib.train.schedules import warm_up_rate
@@ -30,7 +30,7 @@ def setting():
     g1 = seeded(0, ResidualUNet, 3, 2, 4, 1, 1)
     unet = seeded(1, ResidualUNet, 2 + 4, 1, 4, 1, 3, z_channels=2)
     g2 = PostProcessor(unet, Positions("fixed", (N, N)))
-    return A, Generator(g1, scaled(A.T, math.pi / VIEWS), g2), seeded(2, Critic, (4, 8))
+    return A, Sampler(g1, scaled(A.T, math.pi / VIEWS), g2), seeded(2, Critic, (4, 8))
 
 
 def fetcher(A):
@@ -50,9 +50,9 @@ def fetcher(A):
 
 
 def run(path=None, every=0, callback=None, **changes):
-    A, generator, critic = setting()
-    done = fit_gan(generator, critic, A, fetcher(A), NUM, GanSettings(**{**SETTINGS, **changes}), path, every, callback)
-    return generator, critic, done
+    A, sampler, critic = setting()
+    done = fit_gan(sampler, critic, A, fetcher(A), NUM, GanSettings(**{**SETTINGS, **changes}), path, every, callback)
+    return sampler, critic, done
 
 
 class Stop(Exception):
@@ -65,7 +65,7 @@ def test_an_interrupted_training_equals_an_uninterrupted_one(tmp_path, kind, opt
         if state.step == 4:  # one step after the checkpoint of step 3
             raise Stop
 
-    options = {"kind": kind, "optimizer": optimizer, "start_lr": 1e-7, "rise": 4}
+    options = {"kind": kind, "optimizer": optimizer, "schedule": "warm-up", "start_lr": 1e-7, "rise": 4}
     run(tmp_path / "whole", **options)
     with pytest.raises(Stop):
         run(tmp_path / "killed", 3, stop, **options)
@@ -74,28 +74,28 @@ def test_an_interrupted_training_equals_an_uninterrupted_one(tmp_path, kind, opt
     _, _, resumed = run(tmp_path / "killed", 3, **options)
     whole, killed = (load_checkpoint(tmp_path / name) for name in ("whole", "killed"))
     assert same(whole, killed)
-    assert len(resumed.history["generator"]) == 5
+    assert len(resumed.history["sampler"]) == 5
     with pytest.raises(DataError):
         run(tmp_path / "killed", **{**options, "lam": 0.2})
 
 
 def test_a_step_moves_both_players_and_reports_their_losses():
-    _, generator, critic = setting()
+    _, sampler, critic = setting()
     trained_g, trained_c, done = run(steps=1)
     start, end = (
         dict(g.named_parameters()) | dict(c.named_parameters())
-        for g, c in ((generator, critic), (trained_g, trained_c))
+        for g, c in ((sampler, critic), (trained_g, trained_c))
     )
     still = [name for name, p in start.items() if torch.equal(p, end[name])]
     assert still == ["convs.2.bias"]  # adds the same to D on real and on generated images
     assert all(p.requires_grad for p in end.values())
-    assert {k: len(v) for k, v in done.history.items()} == dict.fromkeys(("generator", "critic", "match", "spread"), 1)
+    assert {k: len(v) for k, v in done.history.items()} == dict.fromkeys(("sampler", "critic", "match", "spread"), 1)
     assert not trained_g.training
 
 
 def test_the_first_report_is_that_of_the_players_at_the_start():
     """By hand: same readings, same z, and the critic in training mode."""
-    A, generator, critic = setting()
+    A, sampler, critic = setting()
     settings = GanSettings(**{**SETTINGS, "steps": 1, "kind": "data"})
     seen = []
 
@@ -108,7 +108,7 @@ def test_the_first_report_is_that_of_the_players_at_the_start():
     assert z.shape == (4, 2, 4, 4)
     assert z.flatten(1).norm(dim=1).tolist() == pytest.approx([math.sqrt(32)] * 4)
     with torch.no_grad():
-        fakes = torch.cat([generator(batch.features, part) for part in z.chunk(2)])
+        fakes = torch.cat([sampler(batch.features, part) for part in z.chunk(2)])
         scores = critic.train()(torch.cat([batch.real, fakes]))
         y1, y2 = A(fakes[:, 0]).chunk(2)
     assert done.history["critic"][0] == pytest.approx(float(critic_loss(scores[:2], scores[2:])), rel=1e-4)

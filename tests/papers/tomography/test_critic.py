@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.tomography.critic import Critic, conv_norm, lipschitz_bound, reshaped_norm, symbol_norm
-from ctlib.papers.tomography.residual_unet import seeded
+from ctlib.nets.seeded import seeded
+from ctlib.papers.tomography.critic import Critic, conv_norm, lipschitz_bound, reshaped_norm
 
 
 def rand(*shape, seed=0):
@@ -26,6 +26,16 @@ def test_conv_norm_is_that_of_the_dense_matrix(kernel, stride, padding):
     conv = seeded(0, nn.Conv2d, 2, 3, kernel, stride, padding).double()
     want = dense_norm(lambda x: nn.functional.conv2d(x, conv.weight.detach(), None, stride, padding), (2, 7, 6))
     assert conv_norm(conv, (7, 6)) == pytest.approx(want, rel=1e-4)
+
+
+def symbol_norm(weight, shape):
+    """Largest singular value of a periodic convolution of stride 1 on images of this shape, {cite}`sedghi2019`.
+
+    max over frequencies f of sigma_1(K(f)), K the (out, in) matrices of the kernel's Fourier transform. For large
+    images it is the norm without borders, which zero padding cannot exceed.
+    """
+    symbol = torch.fft.fft2(weight.detach().double(), s=shape)  # (out, in, Y, X)
+    return float(torch.linalg.matrix_norm(symbol.permute(2, 3, 0, 1), 2).max())
 
 
 def test_symbol_norm_is_that_of_the_dense_periodic_convolution():

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.hqinet.blocks_scse import SCSE
-from ctlib.papers.tomography.blocks_residual import ChannelAttention, LatentUpBlock, ResidualBlock, group_norm, join
-from ctlib.papers.tomography.residual_unet import SIZES, ResidualUNet, seeded, unet_of_size
+from ctlib.nets.seeded import seeded
+from ctlib.papers.tomography.blocks_residual import LatentUpBlock, ResidualBlock, UpBlock, group_norm, join
+from ctlib.papers.tomography.residual_unet import SIZES, ResidualUNet, unet_of_size
 
 
 def rand(*shape, seed=0):
@@ -75,15 +75,6 @@ def test_every_weight_has_a_gradient_and_every_sample_is_alone():
     assert torch.allclose(net(x)[:1], net(x[:1]), atol=1e-6)
 
 
-def test_seeded_weights_leave_the_global_stream_alone():
-    state = torch.get_rng_state()
-    nets = [seeded(s, ResidualUNet, 1, 1, 4) for s in (1, 1, 2)]
-    assert torch.equal(state, torch.get_rng_state())
-    first, same, other = (n.head.weight for n in nets)
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)
-
-
 def test_a_residual_block_is_the_identity_plus_its_body():
     block, x = ResidualBlock(4), rand(1, 4, 6, 6)
     want = block.body[3](nn.functional.prelu(block.body[1](block.body[0](x)), block.body[2].weight))
@@ -101,18 +92,36 @@ def test_group_normalisation_has_groups_for_any_number_of_channels():
     assert group_norm(7).num_groups == 1
 
 
-def test_channel_attention_is_the_channel_half_of_scse():
-    """An independent implementation with the same weights."""
-    mine, other, x = ChannelAttention(32), SCSE(32), rand(2, 32, 5, 4)
-    mine.load_state_dict({k: v for k, v in other.state_dict().items() if not k.startswith("place")})
-    assert torch.allclose(mine(x), x * other.channel_weights(x))
-    assert float((mine(x) / x).detach().std((2, 3)).max()) < 1e-5  # one factor a channel
-
-
-def test_join_enlarges_constants_to_constants():
-    joined = join(torch.full((1, 2, 3, 4), 5.0), torch.zeros(1, 1, 5, 8))
+def test_join_enlarges_constants_to_constants_and_keeps_the_skip():
+    skip = rand(1, 1, 5, 8)
+    joined = join(torch.full((1, 2, 3, 4), 5.0), skip)
     assert joined.shape == (1, 3, 5, 8)
     assert torch.equal(joined[:, :2], torch.full((1, 2, 5, 8), 5.0))
+    assert torch.equal(joined[:, 2:], skip)
+
+
+@pytest.mark.parametrize("z_channels", [0, 2])
+def test_every_block_up_sees_what_the_block_down_of_its_size_gives(z_channels):
+    """Replacing a skip by zeros would leave all shapes, counts and gradients right."""
+    net = seeded(2, ResidualUNet, 1, 1, 4, 1, 3, z_channels=z_channels)
+    given, seen = {}, {}
+    for i, block in enumerate(net.down):
+        block.register_forward_hook(lambda _, args, out, i=i: given.update({i: out}))
+    for i, block in enumerate(net.up):
+        block.register_forward_hook(lambda _, args, out, i=i: seen.update({i: (*args[:2], out)}))
+    net(rand(2, 1, 16, 24), *([rand(2, 2, 2, 3, seed=1)] if z_channels else []))
+    for i in range(3):
+        below, skip, _ = seen[i]
+        assert torch.equal(skip, given[i])
+        assert torch.equal(below, given[3] if i == 2 else seen[i + 1][2])
+
+
+@pytest.mark.parametrize("block", [UpBlock(3, 2, 4, 1), LatentUpBlock(3, 2, 4, 1, 1)])
+def test_a_block_up_depends_on_every_channel_of_both_its_inputs(block):
+    inputs = [rand(1, 3, 4, 4).requires_grad_(), rand(1, 2, 8, 8).requires_grad_()]
+    block(*inputs, *([rand(1, 1, 2, 2)] if isinstance(block, LatentUpBlock) else [])).square().sum().backward()
+    for x in inputs:
+        assert float(x.grad.abs().amax((0, 2, 3)).min()) > 0
 
 
 def test_the_last_channels_scale_z_by_their_exponential():

@@ -9,10 +9,11 @@ from torch import nn
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.linop import scaled
-from ctlib.papers.tomography.networks import EndToEnd, Generator, Positions, PostProcessor, position_maps
-from ctlib.papers.tomography.noise_networks import MeanNet, PosteriorNet, SpreadNet, conv_stack, reading_features
+from ctlib.nets.seeded import seeded
+from ctlib.papers.tomography.networks import EndToEnd, Positions, PostProcessor, Sampler, position_maps
+from ctlib.papers.tomography.noise_networks import MeanNet, PosteriorNet, SpreadNet, reading_features
 from ctlib.papers.tomography.readings import Readings, line_integral_prior, posterior_table
-from ctlib.papers.tomography.residual_unet import ResidualUNet, seeded
+from ctlib.papers.tomography.residual_unet import ResidualUNet
 from ctlib.projector import Projector
 from ctlib.recon import fbp
 from ctlib.recon.fbp import filter_sinogram
@@ -32,10 +33,21 @@ def back(A):
     return scaled(A.T, math.pi / A.geometry.num_views)
 
 
-def generator():
+def conv_stack(in_channels: int, out_channels: int, width: int = 16, num_layers: int = 3) -> nn.Sequential:
+    """3x3 convolutions with PReLU between them; the last starts at 0."""
+    channels = [in_channels, *[width] * (num_layers - 1), out_channels]
+    layers = []
+    for i in range(num_layers):
+        layers += [nn.Conv2d(channels[i], channels[i + 1], 3, padding=1), nn.PReLU()]
+    nn.init.zeros_(layers[-2].weight)
+    nn.init.zeros_(layers[-2].bias)
+    return nn.Sequential(*layers[:-1])
+
+
+def sampler():
     g1 = seeded(0, conv_stack, 3, 2, 4)
     unet = seeded(1, ResidualUNet, 2 + 4, 1, 4, 1, 3, z_channels=2)
-    return Generator(g1, back(projector()), PostProcessor(unet, Positions("fixed", (N, N))))
+    return Sampler(g1, back(projector()), PostProcessor(unet, Positions("fixed", (N, N))))
 
 
 class Ramp(nn.Module):
@@ -63,7 +75,7 @@ def test_gradients_pass_through_the_back_projection_by_its_adjoint():
 
 
 def test_operators_are_no_part_of_the_state():
-    net = generator()
+    net = sampler()
     assert {name.split(".")[0] for name in net.state_dict()} == {"g1", "g2"}
     net(rand(1, 3, VIEWS, N), rand(1, 2, 4, 4)).sum().backward()
     missing = [name for name, p in net.named_parameters() if p.grad is None]
@@ -108,7 +120,7 @@ def test_the_baseline_is_not_residual():
 
 
 def test_samples_of_one_reading_share_what_does_not_depend_on_z():
-    net, r, z = generator(), rand(1, 3, VIEWS, N), rand(3, 2, 4, 4, seed=1)
+    net, r, z = sampler(), rand(1, 3, VIEWS, N), rand(3, 2, 4, 4, seed=1)
     maps = net.prepare(r)
     together = net.render(maps, z)
     assert together.shape == (3, 1, N, N)
@@ -117,8 +129,8 @@ def test_samples_of_one_reading_share_what_does_not_depend_on_z():
     assert (together[0] - together[1]).abs().max() > 1e-4
 
 
-def test_a_trained_end_to_end_network_gives_the_generator_all_but_the_first_layer_of_the_latent_block():
-    net = generator()
+def test_a_trained_end_to_end_network_gives_the_sampler_all_but_the_first_layer_of_the_latent_block():
+    net = sampler()
     unet = seeded(5, ResidualUNet, 2 + 4, 1, 4, 1, 3)
     trained = EndToEnd(
         seeded(6, conv_stack, 3, 2, 4), back(projector()), PostProcessor(unet, Positions("fixed", (N, N)))
@@ -159,11 +171,3 @@ def test_spreads_stay_positive_and_learn():
     (m.sum() + s.sum()).backward()
     assert student.body[-1].weight.grad.abs().max() > 0
     assert student.body[-1].bias.grad.shape == (2,)
-
-
-def test_conv_stack_has_the_layers_asked_for():
-    net = conv_stack(3, 2, width=5, num_layers=4)
-    convs = [m for m in net if isinstance(m, nn.Conv2d)]
-    assert [(c.in_channels, c.out_channels) for c in convs] == [(3, 5), (5, 5), (5, 5), (5, 2)]
-    assert sum(isinstance(m, nn.PReLU) for m in net) == 3
-    assert net(rand(1, 3, 7, 5)).shape == (1, 2, 7, 5)

@@ -1,13 +1,14 @@
-"""What a generator takes over from the end-to-end network."""
+"""What a sampler takes over from the end-to-end network."""
 
 import pytest
 import torch
 from torch import nn
 
 from ctlib.errors import ArgumentError
+from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.blocks_residual import join
-from ctlib.papers.tomography.networks import EndToEnd, Generator, Positions, PostProcessor
-from ctlib.papers.tomography.residual_unet import LATENT_BLOCK, ResidualUNet, seeded
+from ctlib.papers.tomography.networks import EndToEnd, Positions, PostProcessor, Sampler
+from ctlib.papers.tomography.residual_unet import LATENT_BLOCK, ResidualUNet
 from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 
 
@@ -22,7 +23,7 @@ def rand(*shape):
 
 
 def test_all_weights_but_those_of_the_new_layer_are_taken_over():
-    trained, fresh = network(EndToEnd, 0), network(Generator, 10, 4)
+    trained, fresh = network(EndToEnd, 0), network(Sampler, 10, 4)
     before = {k: v.clone() for k, v in fresh.state_dict().items()}
     after, given = warm_start(fresh, trained).state_dict(), trained.state_dict()
     shared = [k for k in after if k in given]
@@ -36,7 +37,7 @@ def test_the_features_are_those_of_the_old_block_where_its_attention_is_neutral(
     old = trained.g2.unet.up[LATENT_BLOCK]
     nn.init.zeros_(old.attention.excite.weight)
     nn.init.zeros_(old.attention.excite.bias)
-    new = warm_start(network(Generator, 10, 4), trained, log_scale=1.5).g2.unet.up[LATENT_BLOCK]
+    new = warm_start(network(Sampler, 10, 4), trained, log_scale=1.5).g2.unet.up[LATENT_BLOCK]
     x = rand(2, old.shrink.in_channels, 6, 6)
     features = new.first(x)
     assert torch.allclose(features[:, : new.split[0]], old.shrink(old.attention(x))[:, : new.split[0]], atol=1e-5)
@@ -48,7 +49,7 @@ def test_z_reaches_the_image_and_more_of_it_with_a_larger_scale():
     z = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     spread = []
     for scale in (-6.0, 0.0, 2.0):
-        g = warm_start(network(Generator, 10, 4), trained, scale)
+        g = warm_start(network(Sampler, 10, 4), trained, scale)
         with torch.no_grad():
             spread.append(float(g.render(g.prepare(x), z).std(0).mean()))
     assert 0 < spread[0] < spread[1] / 10
@@ -57,12 +58,12 @@ def test_z_reaches_the_image_and_more_of_it_with_a_larger_scale():
 
 def test_other_widths_are_refused():
     with pytest.raises(RuntimeError, match="size mismatch"):
-        warm_start(network(Generator, 10, 4, 12), network(EndToEnd, 0))
+        warm_start(network(Sampler, 10, 4, 12), network(EndToEnd, 0))
 
 
-def logarithms(generator, features):
+def logarithms(sampler, features):
     """l of every pixel, (B, pixels), of the first channel of z."""
-    block, maps = generator.g2.unet.up[LATENT_BLOCK], generator.prepare(features)
+    block, maps = sampler.g2.unet.up[LATENT_BLOCK], sampler.prepare(features)
     return block.first(join(maps[-1], maps[-2]))[:, block.split[0]].flatten(1).detach()
 
 
@@ -74,7 +75,7 @@ def readings():
 
 def test_the_scale_follows_sigma_with_slope_one_around_the_same_mean():
     x, log_sigma = readings()
-    g = warm_start(network(Generator, 10, 4), network(EndToEnd, 0), 0.7)
+    g = warm_start(network(Sampler, 10, 4), network(EndToEnd, 0), 0.7)
     level = fit_scale(g, x, log_sigma, 0.01, 1e9)
     found = logarithms(level, x).mean(1)
     centred = log_sigma - log_sigma.mean()
@@ -84,7 +85,7 @@ def test_the_scale_follows_sigma_with_slope_one_around_the_same_mean():
 
 def test_the_weights_are_those_of_ridge_regression_over_pixels():
     x, log_sigma = readings()
-    g = warm_start(network(Generator, 10, 4), network(EndToEnd, 0))
+    g = warm_start(network(Sampler, 10, 4), network(EndToEnd, 0))
     maps = g.prepare(x)
     pixels = nn.functional.unfold(join(maps[-1], maps[-2]), 3, padding=1).movedim(1, 2).flatten(0, 1).detach().double()
     pixels = pixels - pixels.mean(0)
@@ -102,7 +103,7 @@ def test_the_weights_are_those_of_ridge_regression_over_pixels():
 
 def test_features_are_left_alone_and_wrong_shapes_named():
     x, log_sigma = readings()
-    g = warm_start(network(Generator, 10, 4), network(EndToEnd, 0))
+    g = warm_start(network(Sampler, 10, 4), network(EndToEnd, 0))
     block = g.g2.unet.up[LATENT_BLOCK]
     before = block.first[0].weight[: block.split[0]].clone()
     fit_scale(g, x, log_sigma)

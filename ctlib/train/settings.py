@@ -1,0 +1,76 @@
+"""How a network is trained: numbers and names, the learning rate that follows from them, and the optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from ctlib.errors import ArgumentError
+from ctlib.train.schedules import warm_up_rate
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+SCHEDULES = ("constant", "cosine", "drop", "warm-up")
+PRECISIONS = ("float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is trained.
+
+    steps, batch  number of steps and samples a step, over all processes
+    lr            peak learning rate
+    schedule      of the rate, {eq}`gtr-rate` for "warm-up", else as in `learning_rate`
+    seed          of the order of the samples and of what they are augmented by; not of the weights
+    precision     "float32" (the network's own type), "bf16" or "fp16" by autocast, with loss scaling for fp16
+    optimizer     "adam", or "radam", {cite}`liu2020`, whose first steps are not divided by the size of the gradient,
+                  so that it needs a rise
+    start_lr, rise, halve  of "warm-up", as in `warm_up_rate`
+    """
+
+    steps: int
+    batch: int
+    lr: float
+    schedule: str = "constant"
+    seed: int = 0
+    precision: str = "float32"
+    optimizer: str = "adam"
+    start_lr: float = 1e-6
+    rise: int = 0
+    halve: int = 0
+
+    def __post_init__(self):
+        if self.steps < 0 or self.batch < 1 or not self.lr > 0:
+            raise ArgumentError("steps, batch, lr", (self.steps, self.batch, self.lr), "numbers >= 0, >= 1 and > 0")
+        choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "optimizer": tuple(OPTIMIZERS)}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ArgumentError(name, repr(getattr(self, name)), f"one of {known}")
+        if self.schedule == "warm-up":
+            learning_rate(self, 0)  # refuses a start, a rise or a halving that it cannot follow
+        elif self.rise or self.halve:
+            raise ArgumentError("schedule", repr(self.schedule), "'warm-up' where there is a rise or a halving")
+
+
+def learning_rate(settings: Settings, step: int) -> float:
+    """Learning rate of a step k.
+
+    constant  lr
+    cosine    lr (1 + cos(pi k / steps)) / 2
+    drop      lr in the first half of the steps, lr / 10 in the second
+    warm-up   `warm_up_rate`
+    """
+    if settings.schedule == "cosine":
+        return settings.lr * (1 + math.cos(math.pi * step / settings.steps)) / 2
+    if settings.schedule == "drop":
+        return settings.lr if 2 * step < settings.steps else 0.1 * settings.lr
+    if settings.schedule == "warm-up":
+        return warm_up_rate(step, settings.lr, settings.start_lr, settings.rise, settings.halve)
+    return settings.lr
+
+
+def make_optimizer(settings: Settings, parameters: Iterable[torch.nn.Parameter], **options) -> torch.optim.Optimizer:
+    """The optimizer of some parameters, with `options` of torch's; each step sets its own learning rate."""
+    return OPTIMIZERS[settings.optimizer](parameters, settings.lr, **options)
