@@ -12,6 +12,8 @@ from ctlib.errors import ArgumentError, ConvergenceError
 from ctlib.recon._common import require_count, require_range
 from ctlib.recon.sirt import sirt_scaling
 
+Prior = Callable[[Tensor, int], Tensor]  # images (Z, E, Y, X) and the outer step's number -> images
+
 
 @dataclass
 class Splitting:
@@ -65,7 +67,7 @@ def data_objective(A, y: Tensor, x: Tensor, z: Tensor, lam: float) -> float:
 def split_reconstruct(
     A,
     y: Tensor,
-    prior: Callable[[Tensor, int], Tensor],
+    prior: Prior,
     x0: Tensor,
     num_outer: int = 3,
     num_inner: int = 8,

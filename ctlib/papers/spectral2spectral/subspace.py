@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
+from ctlib.papers.spectral2spectral.splitting import Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +45,11 @@ class MaterialSubspace:
         return torch.einsum("ek,...kyx->...eyx", self.up.to(c), c)
 
 
-def projected(space: MaterialSubspace, prior: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int], Tensor]:
+def projected(space: MaterialSubspace, prior: Prior) -> Prior:
     """The prior of `split_reconstruct` followed by the projection: its images are spectra of the materials."""
     return lambda x, outer: space.spectra(space.coordinates(prior(x, outer)))
 
 
-def within(space: MaterialSubspace, prior: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int], Tensor]:
+def within(space: MaterialSubspace, prior: Prior) -> Prior:
     """The prior applied to the coordinates, whose noise has unit variance in all of them, and back."""
     return lambda x, outer: space.spectra(prior(space.coordinates(x), outer))
