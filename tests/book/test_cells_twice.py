@@ -1,0 +1,39 @@
+"""A reader runs a cell again and gets what it gave before: no cell changes what another one has made."""
+
+import pytest
+from tiny import TINY, few_steps
+
+from ctlib.book.page.output import COLLECTOR
+from ctlib.book.project import BookError, Project
+from ctlib.book.runner import inprocess
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def said() -> dict[str, str]:
+    """Claims and numbers up to here, as texts: not a number equals itself."""
+    collector = COLLECTOR.get()
+    return {name: repr(value) for name, value in {**collector.claims, **collector.numbers}.items()}
+
+
+def run_every_cell_twice(project: Project, slug: str, values: dict) -> list[str]:
+    """What cells say differently when they are run a second time, one line each."""
+    once, changed = inprocess._run_cell, []
+
+    def twice(name, cell, namespace):
+        once(name, cell, namespace)
+        first = said()
+        once(name, cell, namespace)
+        second = said()
+        changed.extend(f"{name}: {k} was {first.get(k)}, is {second[k]}" for k in second if second[k] != first.get(k))
+
+    with mock.patch.object(inprocess, "_run_cell", twice):
+        inprocess.run_cells(project, slug, values, "ci")
+    return changed
+
+
+@pytest.mark.parametrize("slug", Project().chapters())
+def test_every_cell_of_a_chapter_may_be_run_again(slug):
+    pytest.importorskip("xraylib")
+    with few_steps():
+        assert run_every_cell_twice(Project(), slug, TINY.get(slug, {})) == []
