@@ -1,10 +1,12 @@
 """A reader runs a cell again and gets what it gave before: no cell changes what another one has made."""
 
+from unittest import mock
+
 import pytest
 from tiny import TINY, few_steps
 
 from ctlib.book.page.output import COLLECTOR
-from ctlib.book.project import BookError, Project
+from ctlib.book.project import Project
 from ctlib.book.runner import inprocess
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,6 +32,16 @@ def run_every_cell_twice(project: Project, slug: str, values: dict) -> list[str]
     with mock.patch.object(inprocess, "_run_cell", twice):
         inprocess.run_cells(project, slug, values, "ci")
     return changed
+
+
+def test_a_cell_that_uses_up_what_another_made_is_told(mini):
+    path = mini.source("01-alpha")
+    path.write_text(
+        path.read_text().replace('number("total", n * rate, 2, "mm")', 'sizes.pop()\nnumber("total", len(sizes))')
+    )
+    with few_steps():
+        (line,) = run_every_cell_twice(mini, "01-alpha", {})
+    assert line.startswith("01-alpha, code cell 5: total was ")
 
 
 @pytest.mark.parametrize("slug", Project().chapters())
