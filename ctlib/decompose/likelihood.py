@@ -24,8 +24,8 @@ def curvature(counts: Tensor, expected: Tensor, jacobian: Tensor, second: Tensor
 
     second  lambda_i,kl (..., M (M + 1) / 2, E), ordered 11, 12, ... 1M, 22, ...
     """
-    lam = expected.clamp_min(LEAST)[..., None, :]
-    y, relative = counts[..., None, :], jacobian / lam
+    mean = expected.clamp_min(LEAST)[..., None, :]
+    y, relative = counts[..., None, :], jacobian / mean
     rows, cols = torch.triu_indices(jacobian.shape[-2], jacobian.shape[-2])
     pairs = relative[..., rows, :] * relative[..., cols, :]
-    return (y * pairs + (1 - y / lam) * second).sum(-1), (lam * pairs).sum(-1)
+    return (y * pairs + (1 - y / mean) * second).sum(-1), (mean * pairs).sum(-1)

@@ -81,11 +81,11 @@ def log_step(counts: Tensor, expected: Tensor, jacobian: Tensor, free: Tensor) -
     log lambda is nearly linear in A, so this step is right from far away, where those of the likelihood are too short
     (lambda > gamma) or too long. Its own minimum is not the maximum likelihood: it only gets near.
     """
-    lam = expected.clamp_min(LEAST)
-    relative = jacobian / lam[..., None, :]
-    misfit = torch.xlogy(counts, lam) - torch.xlogy(counts, counts)
+    mean = expected.clamp_min(LEAST)
+    relative = jacobian / mean[..., None, :]
+    misfit = torch.xlogy(counts, mean) - torch.xlogy(counts, counts)
     _, matrix = curvature(
-        lam, lam, relative * torch.sqrt(counts * lam)[..., None, :], torch.zeros_like(relative[..., :1, :])
+        mean, mean, relative * torch.sqrt(counts * mean)[..., None, :], torch.zeros_like(relative[..., :1, :])
     )
     matrix = small.pinned(matrix, free)
     return small.solve(matrix + RIDGE * small.diagonal_pairs(matrix), (relative * misfit[..., None, :]).sum(-1) * free)
