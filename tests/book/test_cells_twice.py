@@ -35,13 +35,11 @@ def run_every_cell_twice(project: Project, slug: str, values: dict) -> list[str]
 
 
 def test_a_cell_that_uses_up_what_another_made_is_told(mini):
-    path = mini.source("01-alpha")
-    path.write_text(
-        path.read_text().replace('number("total", n * rate, 2, "mm")', 'sizes.pop()\nnumber("total", len(sizes))')
-    )
-    with few_steps():
-        (line,) = run_every_cell_twice(mini, "01-alpha", {})
-    assert line.startswith("01-alpha, code cell 5: total was ")
+    path = mini.source("lab-beta")
+    text = path.read_text().replace("import os\n", "import os\n\nparts = [1, 2, 3]\n")
+    left = 'from ctlib.book import number\n\nparts.pop()\nnumber("left", len(parts), 0)'
+    path.write_text(text.replace("print(seed * seed)", left))
+    assert run_every_cell_twice(mini, "lab-beta", {}) == ["lab-beta, code cell 3: left was '2', is '1'"]
 
 
 @pytest.mark.parametrize("slug", Project().chapters())

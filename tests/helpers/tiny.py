@@ -1,4 +1,4 @@
-"""The smallest sizes at which every cell of a chapter runs; what claims say then is not asked: few steps teach nothing."""
+"""The smallest sizes at which every cell of a chapter runs; what claims say is not asked: few steps teach nothing."""
 
 from contextlib import contextmanager
 from unittest import mock
