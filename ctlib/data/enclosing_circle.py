@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
+from ctlib.errors import ArgumentError, MissingDependency
 
 Point = tuple[float, float]
 Circle = tuple[float, float, float]
@@ -19,7 +19,7 @@ def enclosing_circle(points: Tensor) -> Circle:
     """(y, x, radius) of the smallest circle that contains all points (N, 2), {cite}`welzl1991`."""
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ArgumentError("points", tuple(points.shape), "(N, 2) with N >= 1")
-    hull = convex_hull([tuple(p) for p in points.double().tolist()])
+    hull = _hull(points)
     order = np.random.default_rng(0).permutation(len(hull))  # makes the expected time linear; the circle is unique
     return _welzl([hull[i] for i in order])
 
@@ -35,24 +35,18 @@ def mask_circle(mask: Tensor) -> Circle:
     return enclosing_circle(torch.cat(corners))
 
 
-def convex_hull(points: list[Point]) -> list[Point]:
-    """Corners of the convex hull, counter-clockwise, by Andrew's monotone chain."""
-    points = sorted(set(points))
-    if len(points) < 3:
-        return points
-    halves = []
-    for order in (points, points[::-1]):
-        half: list[Point] = []
-        for p in order:
-            while len(half) > 1 and _turn(half[-2], half[-1], p) <= 0:
-                half.pop()
-            half.append(p)
-        halves += half[:-1]
-    return halves
-
-
-def _turn(a: Point, b: Point, c: Point) -> float:
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+def _hull(points: Tensor) -> list[Point]:
+    """Corners of the convex hull of points (N, 2), or the two ends of points on a line."""
+    try:
+        from scipy.spatial import ConvexHull, QhullError
+    except ImportError as error:
+        raise MissingDependency("scipy", "the circle around a body") from error
+    xy = points.double().cpu().numpy()
+    try:
+        return sorted(map(tuple, xy[ConvexHull(xy).vertices].tolist()))
+    except QhullError:  # fewer than three points, or none off a line
+        ends = sorted(map(tuple, xy.tolist()))
+        return [ends[0], ends[-1]]
 
 
 def _welzl(points: list[Point]) -> Circle:

@@ -20,7 +20,7 @@ from ctlib.data.deeplesion import (
     read_slice,
     split_slices,
 )
-from ctlib.data.enclosing_circle import convex_hull, enclosing_circle, mask_circle
+from ctlib.data.enclosing_circle import enclosing_circle, mask_circle
 from ctlib.errors import ArgumentError, DataError
 from ctlib.units import MU_WATER
 
@@ -57,9 +57,22 @@ def radius_if_all(points, centre, radius):
     return radius if max(abs(q - centre) for q in points) <= radius + 1e-9 else None
 
 
-def test_hull_of_a_grid_is_its_corners():
-    grid = [(float(y), float(x)) for y in range(4) for x in range(6)]
-    assert sorted(convex_hull(grid)) == [(0, 0), (0, 5), (3, 0), (3, 5)]
+def test_the_circle_of_a_grid_is_that_of_its_corners():
+    grid = torch.tensor([(float(y), float(x)) for y in range(4) for x in range(6)])
+    assert enclosing_circle(grid) == pytest.approx((1.5, 2.5, math.hypot(3, 5) / 2))
+
+
+@pytest.mark.parametrize(
+    ("points", "circle"),
+    [
+        ([(2, 3)], (2, 3, 0)),
+        ([(2, 3), (2, 3), (2, 3)], (2, 3, 0)),
+        ([(0, 0), (6, 8)], (3, 4, 5)),
+        ([(3, 4), (0, 0), (1.5, 2), (6, 8)], (3, 4, 5)),
+    ],
+)
+def test_the_circle_of_points_on_a_line_has_its_ends_as_diameter(points, circle):
+    assert enclosing_circle(torch.tensor(points)) == pytest.approx(circle)
 
 
 def test_the_circle_around_a_mask_contains_whole_pixels():
