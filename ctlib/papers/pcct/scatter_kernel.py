@@ -87,20 +87,25 @@ def fit_scatter_kernel(
     total, scatter = total.double(), scatter.double()
     log_g = total.new_zeros(total.shape[1]).requires_grad_()
     raw_s = _raw(total.new_tensor(start_widths), total.shape[-1]).repeat(total.shape[1], 1).requires_grad_()
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [log_g, raw_s], max_iter=num_iters, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
+    best = [float("inf"), log_g.detach().clone(), raw_s.detach().clone()]
+
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         misfit, _ = relative_misfit(total, scatter, log_g.exp(), _widths(raw_s, total.shape[-1]))
         misfit.backward()
+        if (value := float(misfit.detach())) < best[0]:
+            best[:] = value, log_g.detach().clone(), raw_s.detach().clone()
         return misfit
 
-    if not torch.isfinite(optimiser.step(closure)):
+    optimizer.step(closure)
+    if best[0] == float("inf"):
         raise ConvergenceError("fit_scatter_kernel: the misfit is not finite")
-    with torch.no_grad():
-        exponents, widths = log_g.exp(), _widths(raw_s, total.shape[-1])
+    with torch.no_grad():  # the line search of a nearly singular problem may end beyond what floats hold
+        exponents, widths = best[1].exp(), _widths(best[2], total.shape[-1])
         _, amplitudes = relative_misfit(total, scatter, exponents, widths)
         return ScatterKernel(exponents, amplitudes, widths)
 
