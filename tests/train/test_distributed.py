@@ -28,7 +28,7 @@ def torchrun(out, steps):
 
 
 def test_two_processes_are_one(tmp_path):
-    """Batch normalisation, gradients, sample order and augmentation are those of the whole batch."""
+    """Batch normalization, gradients, sample order and augmentation are those of the whole batch."""
     one, two = weights(6), torchrun(tmp_path / "two", 6)
     for name, value in one["net"].items():
         torch.testing.assert_close(two["net"][name], value, rtol=1e-7, atol=1e-9, msg=name)

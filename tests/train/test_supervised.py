@@ -61,7 +61,7 @@ def test_least_squares_are_found():
 
 
 def test_half_precision_keeps_the_weights_in_single():
-    """bfloat16 has 8 bits: the fit is coarser, and weights, optimiser and loss stay float32."""
+    """bfloat16 has 8 bits: the fit is coarser, and weights, optimizer and loss stay float32."""
     net, run, w = problem("bf16")
     assert net.weight.dtype == torch.float32
     assert float((net.weight.detach() - w).abs().max()) < 0.05

@@ -12,7 +12,7 @@ from ctlib.decompose.mle import decompose_mle
 from ctlib.errors import ArgumentError
 from ctlib.physics.model import SpectralModel
 
-OPTIMISERS = ("lbfgs", "adam_l1", "adam_l2")
+OPTIMIZERS = ("lbfgs", "adam_l1", "adam_l2")
 
 
 @dataclass(frozen=True)
@@ -68,40 +68,40 @@ def image_residual(
 def calibrate(
     residual: Callable[[Tensor], Tensor],
     start_kev: Tensor,
-    optimiser: str = "lbfgs",
+    optimizer: str = "lbfgs",
     steps: int = 60,
-    learning_rate: float = 0.05,
+    lr: float = 0.05,
 ) -> Calibration:
     """The shift of least mean square (or, "adam_l1", mean absolute) residual, by a gradient method, {cite}`wang2026`.
 
-    optimiser      "lbfgs" with a strong Wolfe line search, {cite}`nocedal2006`; "adam_l1" or "adam_l2"
-    steps          iterations
-    learning_rate  of Adam [keV a step]
+    optimizer  "lbfgs" with a strong Wolfe line search, {cite}`nocedal2006`; "adam_l1" or "adam_l2"
+    steps      iterations
+    lr         of Adam [keV a step]
     """
-    if optimiser not in OPTIMISERS:
-        raise ArgumentError("optimiser", repr(optimiser), f"one of {', '.join(OPTIMISERS)}")
+    if optimizer not in OPTIMIZERS:
+        raise ArgumentError("optimizer", repr(optimizer), f"one of {', '.join(OPTIMIZERS)}")
     shift = start_kev.detach().clone().requires_grad_()
     losses, path = [], []
-    rule = _rule(optimiser, shift, steps, learning_rate)
+    rule = _rule(optimizer, shift, steps, lr)
 
     def closure():
         rule.zero_grad()
         r = residual(shift)
-        loss = r.abs().mean() if optimiser == "adam_l1" else r.square().mean()
+        loss = r.abs().mean() if optimizer == "adam_l1" else r.square().mean()
         loss.backward()
         losses.append(float(loss.detach()))
         path.append(shift.detach().clone())
         return loss
 
-    for _ in range(1 if optimiser == "lbfgs" else steps):
+    for _ in range(1 if optimizer == "lbfgs" else steps):
         rule.step(closure)
     best = min(range(len(losses)), key=losses.__getitem__)
     return Calibration(path[best], losses, torch.stack(path))
 
 
-def _rule(optimiser: str, shift: Tensor, steps: int, learning_rate: float) -> torch.optim.Optimizer:
-    if optimiser != "lbfgs":
-        return torch.optim.Adam([shift], lr=learning_rate)
+def _rule(optimizer: str, shift: Tensor, steps: int, lr: float) -> torch.optim.Optimizer:
+    if optimizer != "lbfgs":
+        return torch.optim.Adam([shift], lr=lr)
     return torch.optim.LBFGS(
         [shift], lr=1.0, max_iter=steps, tolerance_grad=1e-14, tolerance_change=1e-16, line_search_fn="strong_wolfe"
     )

@@ -15,15 +15,15 @@ class Critic(nn.Module):
     """D(x), low for real images: (B, 1, Y, X) -> (B,), sizes multiples of 2^(len(widths) + 1).
 
     widths      channels of the 4x4 convolutions of stride 2; a last one has one channel, whose mean is D
-    normalised  every weight W is replaced by W / sigma_1(W reshaped to out x rest), {cite}`miyato2018`, with one step
+    normalized  every weight W is replaced by W / sigma_1(W reshaped to out x rest), {cite}`miyato2018`, with one step
                 of the power method a call in training
     """
 
-    def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512), normalised: bool = True, in_channels: int = 1):
+    def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512), normalized: bool = True, in_channels: int = 1):
         super().__init__()
         channels = [in_channels, *widths, 1]
         convs = [nn.Conv2d(channels[i], channels[i + 1], 4, 2, 1) for i in range(len(channels) - 1)]
-        self.convs = nn.ModuleList(spectral_norm(c) if normalised else c for c in convs)
+        self.convs = nn.ModuleList(spectral_norm(c) if normalized else c for c in convs)
 
     def forward(self, x: Tensor) -> Tensor:
         step = 2 ** len(self.convs)
@@ -35,7 +35,7 @@ class Critic(nn.Module):
 
 
 def reshaped_norm(weight: Tensor) -> float:
-    """sigma_1 of a kernel (out, in, h, w) reshaped to (out, in h w): what spectral normalisation sets to 1."""
+    """sigma_1 of a kernel (out, in, h, w) reshaped to (out, in h w): what spectral normalization sets to 1."""
     return float(torch.linalg.matrix_norm(weight.detach().double().flatten(1), 2))
 
 

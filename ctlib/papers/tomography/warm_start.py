@@ -5,9 +5,8 @@ from torch import Tensor
 from torch.nn.functional import unfold
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.tomography.blocks_residual import join
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
-from ctlib.papers.tomography.residual_unet import LATENT_BLOCK
+from ctlib.papers.tomography.residual_unet import LATENT_BLOCK, join
 
 
 @torch.no_grad()

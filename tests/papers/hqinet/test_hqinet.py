@@ -1,4 +1,4 @@
-"""HQINet: the paper's size, its blocks one by one, its initialisation."""
+"""HQINet: the paper's size, its blocks one by one, its initialization."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def count(net):
 
 
 def unit(i, o, k):
-    return i * o * k * k + 2 * o  # no bias before batch normalisation
+    return i * o * k * k + 2 * o  # no bias before batch normalization
 
 
 def counted(slices, stem, mids, blocks, aspp, rates, low, decoder):
@@ -148,8 +148,8 @@ def test_rates_beyond_the_map_read_padding_alone():
     pyramid = ASPP(4, 3, rates=(6,)).eval()
     x, branch = rand(1, 4, 4, 4), pyramid.atrous[0]
     with torch.no_grad():
-        centre = branch[0].weight[:, 0, 1, 1][None, :, None, None]
-        torch.testing.assert_close(branch(x), branch[3](branch[2](branch[1](x * centre))))
+        center = branch[0].weight[:, 0, 1, 1][None, :, None, None]
+        torch.testing.assert_close(branch(x), branch[3](branch[2](branch[1](x * center))))
     assert pyramid(x).shape == (1, 3, 4, 4)
 
 
@@ -167,7 +167,7 @@ def test_reconstruction_uses_all_scales_or_the_finest():
         assert (coarse is not None) == multi_scale
 
 
-def test_the_papers_initialisation():
+def test_the_papers_initialization():
     net = make_hqinet(0, "paper", **{**SMALL, "mids": (8, 16)})
     weights = torch.cat([m.weight.detach().flatten() for m in net.modules() if isinstance(m, nn.Conv2d)])
     biases = [m.bias for m in net.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]

@@ -87,7 +87,7 @@ def test_images_recover_the_drift_of_two_pixels_and_leave_the_others(drifted):
     assert exact.abs().max() < 1e-9, "the true shift leaves nothing of the ring"
 
 
-def test_an_unknown_optimiser_is_named():
-    with pytest.raises(ArgumentError, match="optimiser"):
+def test_an_unknown_optimizer_is_named():
+    with pytest.raises(ArgumentError, match="optimizer"):
         calibrate(lambda s: s, torch.zeros(4), "sgd")
     assert OPTIMISERS == ("lbfgs", "adam_l1", "adam_l2")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def counted(bins, channels, taps):
-    """Weights by hand: convolutions with bias, two numbers per channel of each batch normalisation."""
+    """Weights by hand: convolutions with bias, two numbers per channel of each batch normalization."""
     conv = lambda i, o: i * o * taps + o  # noqa: E731
     total, width = 0, bins
     for c in (*channels, channels[-1]):
@@ -126,16 +126,16 @@ def test_training_by_either_loss_removes_scatter(loss):
     """Cross never sees the scatter, and finds it all the same."""
     paths, counts, scatter, decompose = scans()
     net = small().double()
-    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(150):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         ratio = scatter_ratio(net, counts)
         if loss == "direct":
             value = direct_loss(ratio, counts, scatter)
         else:
             value = cross_loss(ratio, counts, paths, decompose, lambda p: p)
         value.backward()
-        optimiser.step()
+        optimizer.step()
     error = (ratio - scatter / counts).abs().mean()
     assert error < 0.3 * (scatter / counts).mean()
 

@@ -83,8 +83,7 @@ def test_a_step_moves_both_players_and_reports_their_losses():
     _, sampler, critic = setting()
     trained_g, trained_c, done = run(steps=1)
     start, end = (
-        dict(g.named_parameters()) | dict(c.named_parameters())
-        for g, c in ((sampler, critic), (trained_g, trained_c))
+        dict(g.named_parameters()) | dict(c.named_parameters()) for g, c in ((sampler, critic), (trained_g, trained_c))
     )
     still = [name for name, p in start.items() if torch.equal(p, end[name])]
     assert still == ["convs.2.bias"]  # adds the same to D on real and on generated images

@@ -1,4 +1,4 @@
-"""The critic's norms against dense matrices, and the inequality between what is normalised and what matters."""
+"""The critic's norms against dense matrices, and the inequality between what is normalized and what matters."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_the_reshaped_norm_bounds_a_convolution_only_up_to_the_root_of_the_kerne
     true, symbol, reshaped = conv_norm(conv, (12, 12)), symbol_norm(conv.weight, (64, 64)), reshaped_norm(conv.weight)
     assert true <= symbol * (1 + 1e-6)
     assert symbol <= 3 * reshaped * (1 + 1e-6)
-    assert true > reshaped  # normalising the reshaped kernel does not make the layer 1-Lipschitz
+    assert true > reshaped  # normalizing the reshaped kernel does not make the layer 1-Lipschitz
 
 
 def test_the_worst_kernel_reaches_the_bound():
@@ -100,7 +100,7 @@ def test_the_critic_gives_one_number_an_image():
     assert critic(x).shape == (3,)
     assert torch.allclose(critic(x)[1:2], critic(x[1:2]), atol=1e-6)
     with torch.device("meta"):
-        paper = Critic(normalised=False)
+        paper = Critic(normalized=False)
     assert [c.out_channels for c in paper.convs] == [64, 128, 256, 512, 1]
     with pytest.raises(ArgumentError):
         critic(rand(1, 1, 12, 16))

@@ -8,8 +8,16 @@ from torch import nn
 
 from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import seeded
-from ctlib.papers.tomography.blocks_residual import LatentUpBlock, ResidualBlock, UpBlock, group_norm, join
-from ctlib.papers.tomography.residual_unet import SIZES, ResidualUNet, unet_of_size
+from ctlib.papers.tomography.residual_unet import (
+    SIZES,
+    LatentUpBlock,
+    ResidualBlock,
+    ResidualUNet,
+    UpBlock,
+    group_norm,
+    join,
+    unet_of_size,
+)
 
 
 def rand(*shape, seed=0):
@@ -84,7 +92,7 @@ def test_a_residual_block_is_the_identity_plus_its_body():
     assert torch.equal(block(x), x)
 
 
-def test_group_normalisation_has_groups_for_any_number_of_channels():
+def test_group_normalization_has_groups_for_any_number_of_channels():
     x = rand(3, 12, 5, 5)
     groups = group_norm(12)(x).unflatten(1, (4, 3)).flatten(2)  # gcd(12, 8) = 4 groups of 3
     assert groups.mean(-1).abs().max() < 1e-6

@@ -6,9 +6,8 @@ from torch import nn
 
 from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import seeded
-from ctlib.papers.tomography.blocks_residual import join
 from ctlib.papers.tomography.networks import EndToEnd, Positions, PostProcessor, Sampler
-from ctlib.papers.tomography.residual_unet import LATENT_BLOCK, ResidualUNet
+from ctlib.papers.tomography.residual_unet import LATENT_BLOCK, ResidualUNet, join
 from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 
 
@@ -78,9 +77,9 @@ def test_the_scale_follows_sigma_with_slope_one_around_the_same_mean():
     g = warm_start(network(Sampler, 10, 4), network(EndToEnd, 0), 0.7)
     level = fit_scale(g, x, log_sigma, 0.01, 1e9)
     found = logarithms(level, x).mean(1)
-    centred = log_sigma - log_sigma.mean()
+    centered = log_sigma - log_sigma.mean()
     assert float(found.mean()) == pytest.approx(0.7, abs=1e-3)
-    assert float((centred * found).sum() / centred.square().sum()) == pytest.approx(1, abs=1e-3)
+    assert float((centered * found).sum() / centered.square().sum()) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_weights_are_those_of_ridge_regression_over_pixels():
