@@ -8,9 +8,10 @@ from torch import Tensor
 from ctlib import metrics
 from ctlib.decompose import decompose_images
 from ctlib.metrics.contrast import contrast_to_noise
-from ctlib.papers.spectral2spectral.experiment import Run, ScannedScene
+from ctlib.papers.spectral2spectral.experiment import Run
 from ctlib.papers.spectral2spectral.noise_level import neighbour_correlation
 from ctlib.papers.spectral2spectral.regions import bone_regions, edge_gradient, in_units, vessel_region
+from ctlib.papers.spectral2spectral.scene import ScannedScene
 from ctlib.papers.spectral2spectral.specimens import rod_regions
 
 

@@ -1,4 +1,4 @@
-"""One experiment: a scene with its data, every prior that is compared in the loop, and the loop itself.
+"""One experiment: every prior that is compared on a scene, and the loop they are compared in.
 
 Random streams belong to a use (`stream`), so that no method's draws depend on which methods ran before it.
 """
@@ -6,32 +6,25 @@ Random streams belong to a use (`stream`), so that no method's draws depend on w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import process_time
 
 import torch
 from torch import Tensor
 
-from ctlib import metrics
-from ctlib.decompose import decompose_images
 from ctlib.nets.unet import make_unet
-from ctlib.papers.spectral2spectral.binned import bin_line_integrals
 from ctlib.papers.spectral2spectral.losses import loss_weights, paired_loss, similar_loss, spectral2spectral_loss
 from ctlib.papers.spectral2spectral.low_rank import nonlocal_lowrank
-from ctlib.papers.spectral2spectral.matrix_fit import fit_matrix
-from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs, half_views
+from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs
 from ctlib.papers.spectral2spectral.noise2sim import similar_slices
 from ctlib.papers.spectral2spectral.noise_level import noise_level
 from ctlib.papers.spectral2spectral.prior import SelfTrainedPrior, bin_scale
-from ctlib.papers.spectral2spectral.scan import SpectralScan, simulate
+from ctlib.papers.spectral2spectral.scene import ScannedScene, Scene
 from ctlib.papers.spectral2spectral.splitting import Prior, split_reconstruct
 from ctlib.papers.spectral2spectral.subspace import MaterialSubspace, projected, within
-from ctlib.projector import Projector
 from ctlib.prox import prox_tv
-from ctlib.recon.sirt import sirt
 
 TV_ITERS = 40  # of the proximal map of TV
-CALIBRATION = 4  # SIRT iterations of the calibration images, in units of those of the first image
 
 
 @dataclass(frozen=True)
@@ -49,108 +42,9 @@ class Settings:
     bregman: bool = False  # with the Bregman variable
 
 
-@dataclass(frozen=True)
-class Acquisition:
-    """A simulated scan and its first reconstruction."""
-
-    n: int  # image size [pixels]
-    views: int  # views over 360 degrees
-    n_slices: int  # slices of a specimen
-    counts: float  # photons of an open-beam reading, all bins together
-    sirt_start: int  # SIRT iterations of the first image
-    bin_mode: str = "poisson"  # see `bin_counts`
-    device: str = "cpu"
-
-
 def stream(use: int, seed: int) -> torch.Generator:
     """A random stream of its own for every use of a seed."""
     return torch.Generator().manual_seed(100_000 * use + seed)
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What priors and the loop are given: slices Z, bins E, images in 1/mm.
-
-    A, y    X-ray transform of a slice; log data (Z, E, V, U)
-    x0      first images (Z, E, Y, X)
-    full    image of all bins together (Z, 1, Y, X)
-    seed    of network weights and samplers
-    matrix  effective mass attenuation (E, M) [cm2/g] of the materials, on the CPU
-    truth   (Z, E, Y, X), where it is known
-    """
-
-    A: Projector
-    y: Tensor
-    x0: Tensor
-    full: Tensor
-    seed: int
-    matrix: Tensor | None = None
-    truth: Tensor | None = None
-
-    def error(self, x: Tensor) -> Tensor:
-        """Relative error of each bin over the whole volume, (E,)."""
-        return ((x - self.truth).square().sum((0, 2, 3)) / self.truth.square().sum((0, 2, 3))).sqrt().cpu()
-
-    def noise(self, x: Tensor) -> Tensor:
-        """Standard deviation of the noise in every bin, mean over slices, (E,) [1/mm]."""
-        return noise_level(x).mean(0).flatten().cpu()
-
-    def maps(self, x: Tensor) -> Tensor:
-        """Densities (Z, M, Y, X) [g/cm3] of the materials, pixel by pixel."""
-        return decompose_images(x, self.matrix)
-
-
-@dataclass(frozen=True, eq=False)
-class ScannedScene(Scene):
-    """A scene with the counts behind it; `taught` keeps the Noise2Noise priors that were trained on it."""
-
-    scan: SpectralScan | None = None
-    sirt_start: int = 50
-    taught: dict = field(default_factory=dict, repr=False)
-
-    @property
-    def window(self) -> Tensor:
-        """Three times the attenuation of water in each bin, (E, 1, 1) [1/mm]: the top of the gray scale."""
-        return 3 * self.matrix[:, 1].to(self.x0)[:, None, None] / 10
-
-    def similarity(self, x: Tensor, ref: Tensor | None = None) -> Tensor:
-        """SSIM of each bin in the window, against the truth or another image, mean over slices, (E,)."""
-        shown, ref = ((t / self.window).clamp(0, 1) for t in (x, self.truth if ref is None else ref))
-        return metrics.ssim(shown, ref, data_range=1.0).mean(0).cpu()
-
-    def half(self, half_counts: Tensor) -> Tensor:
-        """SIRT image of half the photons."""
-        return sirt(self.A, bin_line_integrals(half_counts, self.scan.open_beam / 2), self.sirt_start)
-
-    def by_views(self) -> list[Tensor]:
-        """SIRT images of the even and of the odd views."""
-        halves = half_views(self.scan.geometry)
-        return [sirt(Projector(g), self.y[..., k::2, :], self.sirt_start) for k, g in enumerate(halves)]
-
-
-def scanned(scan: SpectralScan, sirt_start: int, seed: int = 0, matrix: Tensor | None = None) -> ScannedScene:
-    """A scan with its first images; the true images are those of its densities by the matrix."""
-    y = scan.line_integrals()
-    x0, full = sirt(scan.A, y, sirt_start), sirt(scan.A, scan.full_spectrum(), sirt_start)
-    known = matrix is not None and scan.truth is not None
-    truth = torch.einsum("em,zmyx->zeyx", matrix.to(x0), scan.truth) / 10 if known else None
-    return ScannedScene(scan.A, y, x0, full, seed, matrix, truth, scan, sirt_start)
-
-
-def simulated(
-    kind: str, seed: int, acquisition: Acquisition, drift: float = 0.0, matrix: Tensor | None = None
-) -> ScannedScene:
-    """A simulated scan of the "rods" or the "mouse"; without a matrix, calibrated on its own noiseless images.
-
-    seed   of specimen, noise, network weights and samplers
-    drift  slice-to-slice change of the specimen
-    """
-    a = acquisition
-    scan = simulate(kind, a.n, a.views, a.n_slices, a.counts, seed, drift, a.bin_mode).to(a.device)
-    if matrix is None:
-        clean = sirt(scan.A, scan.line_integrals(scan.expected), CALIBRATION * a.sirt_start)
-        matrix = fit_matrix(clean, scan.truth).cpu()
-    return scanned(scan, a.sirt_start, seed, matrix)
 
 
 def tv(strength: float) -> Prior:

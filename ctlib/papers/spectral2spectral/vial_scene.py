@@ -15,9 +15,9 @@ from torch import Tensor
 from ctlib.decompose import decompose_images
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.papers.spectral2spectral.bin_images import load_bin_images
-from ctlib.papers.spectral2spectral.experiment import Scene
 from ctlib.papers.spectral2spectral.noise_level import detrended
 from ctlib.papers.spectral2spectral.regions import edge_gradient
+from ctlib.papers.spectral2spectral.scene import Scene
 from ctlib.papers.spectral2spectral.vials import CENTERS_MM, vial_densities
 from ctlib.projector import Projector
 from ctlib.recon import fbp

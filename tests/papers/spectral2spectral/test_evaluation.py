@@ -17,7 +17,8 @@ from ctlib.papers.spectral2spectral.evaluation import (
     spine_row,
     vessel_error,
 )
-from ctlib.papers.spectral2spectral.experiment import Acquisition, Run, simulated
+from ctlib.papers.spectral2spectral.experiment import Run
+from ctlib.papers.spectral2spectral.scene import Acquisition, simulated
 from ctlib.papers.spectral2spectral.specimens import ALUMINIUM
 
 pytest.importorskip("xraylib")

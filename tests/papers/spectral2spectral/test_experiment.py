@@ -7,20 +7,18 @@ import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.experiment import (
-    Acquisition,
     Settings,
     errors_on_grid,
     in_span,
     low_rank,
     noise2noise,
     noise2sim,
-    scanned,
-    simulated,
     solve,
     spectral2spectral,
     stream,
     tv,
 )
+from ctlib.papers.spectral2spectral.scene import Acquisition, scanned, simulated
 from ctlib.papers.spectral2spectral.splitting import split_reconstruct
 
 pytest.importorskip("xraylib")
