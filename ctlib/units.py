@@ -8,11 +8,6 @@ from torch import Tensor
 MU_WATER = 0.02059
 """Linear attenuation of liquid water (1.000 g/cm3) at 60 keV [1/mm]: mu/rho = 0.2059 cm2/g, {cite}`hubbell2004`."""
 
-MU_AIR = 2.259e-5
-"""Linear attenuation of dry air (1.205e-3 g/cm3) at 60 keV [1/mm]: mu/rho = 0.1875 cm2/g, {cite}`hubbell2004`."""
-
-MM_PER_CM = 10.0
-
 
 def hu_from_mu(mu: Tensor, mu_water: float = MU_WATER) -> Tensor:
     """CT number of a linear attenuation: water is 0 HU, vacuum -1000 HU, {cite}`kak2001`.

@@ -93,20 +93,25 @@ def ssim(x: Tensor, ref: Tensor, *, data_range: float, mask: Tensor | None = Non
     return _mean(local, inner)
 
 
+def histogram_bin(x: Tensor, bins: int, value_range: tuple[float, float]) -> Tensor:
+    """Histogram bin of every pixel, an integer in [0, bins); values outside `value_range` count in the end bins."""
+    low, high = value_range
+    if not high > low or bins < 1:
+        raise ArgumentError("value_range, bins", (value_range, bins), "low < high and at least one bin")
+    return ((x - low) * (bins / (high - low))).floor().long().clamp(0, bins - 1)
+
+
 def mutual_information(x: Tensor, ref: Tensor, bins: int = 64, value_range: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     """Mutual information [nat] of the gray levels of two images, plug-in histogram estimate: (..., Y, X) -> (...).
 
-        MI = sum_ij p_ij log(p_ij / (p_i q_j)),    values outside `value_range` count in the end bins
+        MI = sum_ij p_ij log(p_ij / (p_i q_j)),    bins as of `histogram_bin`
 
     Biased upward by about (B_x - 1)(B_ref - 1) / (2 N) nat, with B occupied bins and N pixels: compare only values
     of equal `bins` and size. Invariant to invertible gray-level maps. Not differentiable.
     """
     _check(x, ref)
-    low, high = value_range
-    if not high > low or bins < 1:
-        raise ArgumentError("value_range, bins", (value_range, bins), "low < high and at least one bin")
     x, ref = torch.broadcast_tensors(x, ref)
-    i, j = ((((t - low) * (bins / (high - low))).floor().long()).clamp(0, bins - 1) for t in (x, ref))
+    i, j = (histogram_bin(t, bins, value_range) for t in (x, ref))
     num, n = math.prod(x.shape[:-2]), x.shape[-2] * x.shape[-1]
     image = torch.arange(num, device=x.device).repeat_interleave(n)
     joint = torch.bincount((image * bins + i.reshape(-1)) * bins + j.reshape(-1), minlength=num * bins * bins)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ctlib.metrics.image import mutual_information
+from ctlib.metrics.image import histogram_bin, mutual_information
 
 
 def entropy(x: Tensor, bins: int = 64, value_range: tuple[float, float] = (0.0, 1.0)) -> Tensor:
@@ -16,8 +16,7 @@ def entropy(x: Tensor, bins: int = 64, value_range: tuple[float, float] = (0.0, 
 
 def occupied_bins(x: Tensor, bins: int = 64, value_range: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     """Number of histogram bins that hold a pixel: (..., Y, X) -> (...), integers."""
-    low, high = value_range
-    index = (((x - low) * (bins / (high - low))).floor().long()).clamp(0, bins - 1).flatten(-2)
+    index = histogram_bin(x, bins, value_range).flatten(-2)
     counts = torch.zeros(*index.shape[:-1], bins, dtype=torch.long, device=x.device)
     return (counts.scatter_add_(-1, index, torch.ones_like(index)) > 0).sum(-1)
 

@@ -45,6 +45,8 @@ def test_entropy_of_known_images():
 def test_occupied_bins_are_counted_per_image():
     x = torch.stack([torch.linspace(0, 0.999, 16).reshape(4, 4), torch.full((4, 4), 0.5), torch.full((4, 4), 2.0)])
     assert occupied_bins(x, bins=16).tolist() == [16, 1, 1]
+    with pytest.raises(ArgumentError, match="value_range"):
+        occupied_bins(x, value_range=(1.0, 1.0))
 
 
 @pytest.mark.parametrize("bins", [8, 16, 32])
