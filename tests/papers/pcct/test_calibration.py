@@ -7,7 +7,7 @@ from ctlib.decompose import decompose_mle
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.papers.pcct.calibration import (
-    OPTIMISERS,
+    OPTIMIZERS,
     calibrate,
     corrected,
     image_residual,
@@ -90,4 +90,4 @@ def test_images_recover_the_drift_of_two_pixels_and_leave_the_others(drifted):
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ArgumentError, match="optimizer"):
         calibrate(lambda s: s, torch.zeros(4), "sgd")
-    assert OPTIMISERS == ("lbfgs", "adam_l1", "adam_l2")
+    assert OPTIMIZERS == ("lbfgs", "adam_l1", "adam_l2")
