@@ -141,6 +141,7 @@ execute: {execute_notebooks: "off"}
 html: {use_issues_button: false, use_repository_button: false}
 launch_buttons: {thebe: false}
 sphinx:
+  extra_extensions: [ctlib.book.site.api_extension]
   config:
     html_show_copyright: false
     html_static_path: [book/_static]
@@ -153,15 +154,15 @@ sphinx:
 FILES = {
     "_config.yml": CONFIG,
     "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-alpha\n- file: book/lab-beta\n",
-    "book/index.md": "# Miniature\n\nSee [](01-alpha) and [](listings).\n\n```{tableofcontents}\n```\n",
-    "book/listings.md": "# Listings\n\n<!-- generated -->\n",
+    "book/index.md": "# Miniature\n\nSee [](01-alpha) and [](api/errors).\n\n```{tableofcontents}\n```\n",
+    "book/api/errors.md": "# Errors\n\n<!-- api: ctlib.errors -->\n",
     "book/01-alpha.md": ALPHA,
     "book/lab-beta.md": BETA,
     "book/claims/01-alpha.yml": CLAIMS,
     "book/presets/01-alpha.yml": "laptop: {n: 32}\npaper: {n: 3}\n",
     "book/_static/mathjax.js": "// not needed here\n",
 }
-FILES["_toc.yml"] += "- file: book/listings\n"
+FILES["_toc.yml"] += "- file: book/api/errors\n"
 
 
 def miniature(folder: Path) -> Project:

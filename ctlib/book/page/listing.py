@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
-import html
 import importlib
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 
 from ctlib.errors import ArgumentError
 
 MAX_LINES = 40
+LISTED = re.compile(r"(?P<source>(?P<fence>`{3,})python\n.*\n(?P=fence))\n\n`(?P<name>[\w.]+)`", re.S)
 
 
 class Listing:
@@ -22,8 +23,7 @@ class Listing:
 
     def _repr_markdown_(self) -> str:
         fence = "````" if "```" in self.source else "```"
-        link = f'<a class="ctlib-listing" href="listings.html#{anchor_of(self.name)}"><code>{self.name}</code></a>'
-        return f"{fence}python\n{self.source}\n{fence}\n\n{link}"
+        return f"{fence}python\n{self.source}\n{fence}\n\n`{self.name}`"
 
     def __repr__(self) -> str:
         return f"{self.source}\n# {self.name}"
@@ -46,9 +46,9 @@ def full_name(fn: object) -> str:
     return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', fn)}"
 
 
-def anchor_of(name: str) -> str:
-    """Anchor of a function on the listings page."""
-    return name.replace(".", "-").lower()
+def anchor_of(slug: str, name: str) -> str:
+    """Label of the place where a chapter first shows a function."""
+    return f"shown-{slug}-{name.replace('.', '-')}".lower()
 
 
 def without_docstrings(source: str) -> str:
@@ -86,7 +86,7 @@ def show(fn: Callable) -> Listing:
     return Listing(name, source)
 
 
-# --- the page that says where each function is introduced -------------------------------------------------------------
+# --- what a notebook shows, and the links between its listings and the API reference ----------------------------------
 
 
 def _dotted(node: ast.AST) -> str | None:
@@ -119,9 +119,12 @@ def _parsed(source: str) -> ast.AST:
 
 
 def resolve(name: str) -> object:
-    """The object that a dotted name of ctlib means; ArgumentError when there is none."""
+    """The object that a dotted name of ctlib means; ArgumentError when there is none.
+
+    As for an import statement, a function of a package goes before a module of the same name, `ctlib.recon.fbp`.
+    """
     parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
+    for cut in range(1, len(parts) + 1):
         try:
             found = importlib.import_module(".".join(parts[:cut]))
             for attribute in parts[cut:]:
@@ -132,29 +135,14 @@ def resolve(name: str) -> object:
     raise ArgumentError("show", name, "a function that can be imported")
 
 
-def summary(fn: object) -> str:
-    """First line of a docstring as a table cell of Markdown."""
-    line = (inspect.getdoc(fn) or "").partition("\n")[0]
-    return html.escape(line, quote=False).replace("*", r"\*").replace("|", r"\|")
-
-
-def page(notebooks: Mapping[str, Mapping]) -> str:
-    """Markdown table: each shown ctlib function, what it is, the chapter that introduces it, and where it returns.
-
-    notebooks  {slug: notebook}, in the book's order
-    """
-    where: dict[str, list[str]] = {}
-    about = {}
-    for slug, notebook in notebooks.items():
-        for name in shown(notebook):
-            fn = _plain(resolve(name))
-            full = full_name(fn)
-            about[full] = summary(fn)
-            where.setdefault(full, [])
-            where[full] += [slug] * (slug not in where[full])
-    lines = ["| function | what it is | introduced in | shown again in |", "| --- | --- | --- | --- |"]
-    for full, slugs in sorted(where.items()):
-        links = [f"{{doc}}`{slug}`" for slug in slugs]
-        anchor = f'<a id="{anchor_of(full)}"></a>'
-        lines.append(f"| {anchor}`{full}` | {about[full]} | {links[0]} | {', '.join(links[1:])} |")
-    return "\n".join(lines) if where else "No chapter shows a listing yet."
+def link_listings(nb: Mapping, slug: str) -> None:
+    """Make the name under every listing of an executed notebook a link to its entry, in place; label each one once."""
+    labelled = set()
+    for out in (out for cell in nb["cells"] for out in cell.get("outputs", [])):
+        text = "".join(out.get("data", {}).get("text/markdown", ""))
+        if found := LISTED.fullmatch(text):
+            name = found["name"]
+            label = f"({anchor_of(slug, name)})=\n" if name not in labelled else ""
+            labelled.add(name)
+            link = f"```{{container}} ctlib-listing\n{{py:obj}}`{name}`\n```"
+            out["data"]["text/markdown"] = f"{label}{found['source']}\n\n{link}"

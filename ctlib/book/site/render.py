@@ -51,7 +51,7 @@ def run_all(project: Project, preset: str, jobs: int | None = None, slugs: list[
 def render(project: Project, preset: str, runs: dict[str, Path]) -> Path:
     """Render the staged book with `-W -n`; path of the HTML folder. BuildFailed on any warning or bad page."""
     source, html = stage(project, preset, runs), project.build / preset / "html"
-    stamp, made_from = html / ".made-from", _fingerprint(source)
+    stamp, made_from = html / ".made-from", _fingerprint(source, project.library)
     if stamp.is_file() and stamp.read_text() == made_from and not check.problems(project, html):
         return html
     print("rendering the pages", flush=True)
@@ -77,12 +77,14 @@ def _sphinx(source: Path, work: Path) -> Path:
     return work / "_build" / "html"
 
 
-def _fingerprint(source: Path) -> str:
-    """Hash over the staged files and the versions of what renders them."""
+def _fingerprint(source: Path, library: Path) -> str:
+    """Hash over the staged files, the library whose docstrings are pages too, and the versions of what renders them."""
     names = ("jupyter-book", "Sphinx", "myst-nb", "myst-parser", "sphinx-book-theme")
     digest = hashlib.sha256(repr([importlib.metadata.version(n) for n in names]).encode())
-    for path in sorted(p for p in source.rglob("*") if p.is_file()):
-        digest.update(path.relative_to(source).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    files = [(p.relative_to(source), p) for p in source.rglob("*") if p.is_file()]
+    files += [(p.relative_to(library), p) for p in library.rglob("*.py")]
+    for name, path in sorted(files):
+        digest.update(name.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

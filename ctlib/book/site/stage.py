@@ -8,6 +8,7 @@ from ctlib.book.chapter import read_notebook
 from ctlib.book.ledger import scoreboard
 from ctlib.book.page import listing, output
 from ctlib.book.project import Project, UsageError
+from ctlib.book.site import api
 
 MARK = "<!-- generated -->"
 
@@ -57,6 +58,7 @@ def with_provenance(nb):
 
     nb = nbformat.from_dict(nb)
     output.for_page(nb)
+    listing.link_listings(nb, nb.metadata["ctlib"]["slug"])
     about = nb.metadata["ctlib"]
     nb.cells.append(nbformat.v4.new_markdown_cell(provenance(about["slug"], about), id="provenance"))
     return nb
@@ -73,13 +75,12 @@ def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
         name = path.relative_to(project.root).as_posix()
         if path.is_file() and path.stem not in notebooks and not name.startswith("book/results/"):
             wanted[name] = path.read_bytes()
-    generated = {
-        "book/scoreboard.md": lambda: scoreboard.page(project.book, notebooks),
-        "book/listings.md": lambda: listing.page(notebooks),
-    }
-    for name, body in generated.items():
-        if name in wanted:
-            wanted[name] = wanted[name].decode().replace(MARK, body()).encode()
+    if board := wanted.get("book/scoreboard.md"):
+        body = scoreboard.page(project.book, notebooks)
+        wanted["book/scoreboard.md"] = board.decode().replace(MARK, body).encode()
+    shown = api.shown_in(notebooks)
+    for name in (n for n in wanted if n.startswith("book/api/")):
+        wanted[name] = api.page(wanted[name].decode(), shown).encode()
     for name in ("_config.yml", "_toc.yml"):
         wanted[name] = (project.root / name).read_bytes()
     _write(folder, wanted)

@@ -1,4 +1,4 @@
-"""Listings show the source without docstrings; the listings page finds where each function is introduced."""
+"""Listings show the source without docstrings; on the page the name under one is a link to its entry."""
 
 import ast
 import functools
@@ -110,22 +110,28 @@ def chapter(*cells):
     }
 
 
-def test_listings_page_names_the_first_chapter_and_the_later_ones():
-    first = chapter("%matplotlib inline\nfrom ctlib import errors", "show(errors.DataError)")
-    second = chapter(
-        "from ctlib.errors import DataError as Bad\nfrom ctlib.book import show, listing",
-        "show(Bad)\nshow(listing.show)",
-    )
-    text = listing.page({"01-one": first, "02-two": second})
-    rows = [line for line in text.splitlines() if "ctlib." in line]
-    assert len(rows) == 2
-    assert rows[1].endswith("| {doc}`01-one` | {doc}`02-two` |")
-    assert '<a id="ctlib-errors-dataerror"></a>`ctlib.errors.DataError`' in rows[1]
-    assert DataError.__doc__.partition("\n")[0] in rows[1]
-    assert rows[0].endswith("| {doc}`02-two` |  |")
+def test_what_a_notebook_shows_is_found_through_its_imports():
+    cells = ("%matplotlib inline\nfrom ctlib.errors import DataError as Bad\nfrom ctlib import errors",
+             "show(Bad)", "book.show(errors.DataError)\nshow(listing.show)")  # fmt: skip
+    assert listing.shown(chapter(*cells)) == ["ctlib.errors.DataError", "listing.show"]
 
 
-def test_listings_page_without_listings_and_with_an_unknown_function():
-    assert listing.page({"01-one": chapter("x = 1")}) == "No chapter shows a listing yet."
+def test_a_name_means_what_an_import_statement_gives():
+    assert listing.resolve("ctlib.errors.DataError") is DataError
+    assert listing.full_name(listing.resolve("ctlib.recon.fbp")) == "ctlib.recon.fbp.fbp"  # a module too
+    assert listing.full_name(listing.resolve("ctlib.recon.fbp.ramp_kernel")) == "ctlib.recon.fbp.ramp_kernel"
     with pytest.raises(ArgumentError, match=r"ctlib\.errors\.Nothing"):
-        listing.page({"01-one": chapter("from ctlib.errors import Nothing\nshow(Nothing)")})
+        listing.resolve("ctlib.errors.Nothing")
+
+
+def test_names_under_listings_become_links_and_the_first_of_each_is_labeled():
+    plain = listing.show(listing.resolve("ctlib.errors.DataError"))._repr_markdown_()
+    other = "Some text that ends with `ctlib.errors.DataError`"
+    outputs = [{"data": {"text/markdown": text}} for text in (plain, plain, other)]
+    nb = {"cells": [{"cell_type": "code", "source": "", "outputs": outputs}, {"cell_type": "markdown"}]}
+    listing.link_listings(nb, "01-one")
+    first, second, third = (o["data"]["text/markdown"] for o in outputs)
+    assert first.startswith("(shown-01-one-ctlib-errors-dataerror)=\n```python\n")
+    assert first.endswith("\n```\n\n```{container} ctlib-listing\n{py:obj}`ctlib.errors.DataError`\n```")
+    assert second == first.partition("\n")[2]
+    assert third == other

@@ -26,9 +26,19 @@ def test_a_build_makes_every_page_and_says_how(built):
     assert "Again: python -m ctlib.book run 01-alpha." in text
     assert "The total is 8.00 mm." in text
     assert 'alt="A checkerboard"' in page
-    listings = (index.parent / "book" / "listings.html").read_text()
-    assert "ctlib.errors.ArgumentError" in listings
-    assert "generated" not in listings
+
+
+def test_a_listing_and_the_entry_of_its_function_link_to_each_other(built):
+    _, index = built
+    chapter = (index.parent / "book" / "01-alpha.html").read_text()
+    entries = (index.parent / "book" / "api" / "errors.html").read_text()
+    assert 'href="api/errors.html#ctlib.errors.ArgumentError"' in chapter
+    assert 'id="ctlib.errors.ArgumentError"' in entries
+    label = "shown-01-alpha-ctlib-errors-argumenterror"
+    assert f'id="{label}"' in chapter
+    assert re.search(rf'Shown in <a[^>]*href="\.\./01-alpha\.html#{label}"[^>]*><span[^>]*>Alpha', entries)
+    assert "DataError" in entries
+    assert "<!-- api" not in entries
 
 
 def test_a_second_build_runs_and_renders_nothing_and_one_after_an_edit_of_prose_runs_nothing(built):
@@ -57,6 +67,16 @@ def test_a_warning_a_remote_script_and_a_missing_description_fail_the_build(buil
         render.build(project)
     assert "book/index.html: loads https://example.org/x.js from the network" in str(failure.value)
     assert "book/index.html: image without a real alternative text" in str(failure.value)
+    path.write_text(good)
+
+
+def test_a_listing_without_an_entry_fails_the_build(built):
+    project, _ = built
+    path = project.book / "api" / "errors.md"
+    good = path.read_text()
+    path.write_text("# Errors\n\n<!-- api: ctlib.units -->\n")
+    with pytest.raises(render.BuildFailed, match=r"WARNING.*ctlib\.errors\.ArgumentError"):
+        render.build(project)
     path.write_text(good)
 
 
