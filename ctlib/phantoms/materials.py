@@ -51,8 +51,9 @@ def ellipse_phantom(size_mm: float = 384.0, calcium: float = 0.62) -> MaterialPh
 def composition(tissue: str) -> np.ndarray:
     """Densities (2,) [g/cm3] of water and calcium that attenuate as a tissue of `torso`.
 
-    Soft tissue, fat too, is water of another density; bone and marrow are mixtures of water and cortical bone by
-    volume. None is negative, so that photons can be followed through them.
+    Soft tissue is water of another density; bone and marrow are mixtures of water and cortical bone by volume. None is
+    negative, so that photons can be followed through them: fat, which would need calcium below 0, attenuates 8 % more
+    than adipose tissue at 40 keV and 4 % less at 120 keV.
     """
     if MU[tissue] < MU["marrow"]:
         return np.array([MU[tissue] / MU_WATER, 0.0])
