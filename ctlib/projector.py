@@ -24,13 +24,13 @@ class Projector(LinearOperator):
     """
 
     def __init__(self, geometry, backend: str = "auto", rays_per_bin: int = 1):
-        backends.resolve(backend, "cpu")
+        backends.require(backend)
         self._fine, self.rays_per_bin = geometry.finer(rays_per_bin), rays_per_bin
         self.geometry, self.volume, self.backend = geometry, geometry.volume, backend
         self.domain_shape, self.range_shape = geometry.volume.shape, geometry.sino_shape
         self._engines = {}
-        if backend == "astra":
-            self._engine("cpu")  # refuse a 3-D geometry or a missing package here, not at the first product
+        if backend != "auto":  # refuse a missing package, or what an engine cannot do, before the first product
+            self._engines[backend] = backends.engine(backend, self._fine)
 
     @staticmethod
     def backends() -> tuple[str, ...]:

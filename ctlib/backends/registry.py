@@ -1,57 +1,107 @@
 """Engines behind the projector: all evaluate the same plan; `auto` is the fastest for the tensor's device."""
 
+import importlib
 import importlib.util
 import os
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
 
 from ctlib.errors import ArgumentError, MissingDependency
+from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 
-BACKENDS = ("numba", "triton", "torch", "sparse", "astra")
+
+@runtime_checkable
+class Engine(Protocol):
+    """What computes for one geometry: two linear maps and their exact transposes, the batch in one call.
+
+    Images are (B, *volume.shape), projections (B, rays) in the order of the flattened sinogram, and the data of a
+    back-projection (B, V, [R,] U); float32 or float64. Results follow the input, without a graph.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project images: line integrals of every ray."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """The transpose of `forward`."""
+
+    def backproject(self, q: Tensor, view_weights: Tensor) -> Tensor:
+        """Sum over views of the value under each voxel: `ctlib.recon.backproject`. view_weights (V,) [rad]."""
+
+    def backproject_adjoint(self, x: Tensor, view_weights: Tensor) -> Tensor:
+        """The transpose of `backproject`."""
+
+
+class Entry(NamedTuple):
+    """What the table says of an engine.
+
+    package  what it needs beyond torch
+    devices  types of device it runs on, () for all
+    loader   "module:maker" within this package, imported when needed, or the maker itself: maker(geometry)
+    """
+
+    package: str | None
+    devices: tuple[str, ...]
+    loader: str | Callable[[ParallelBeam | FanBeam | ConeBeam], Engine]
+
+
+ENGINES = {  # in the order in which `auto` looks for one
+    "numba": Entry("numba", ("cpu",), "cpu.engine:NumbaEngine"),
+    "triton": Entry("triton", ("cuda",), "gpu.engine:TritonEngine"),
+    "torch": Entry(None, (), "reference.torch_engine:TorchEngine"),
+    "sparse": Entry(None, (), "reference.sparse_engine:MatrixEngine"),
+    "astra": Entry("astra", (), "reference.astra_engine:AstraEngine"),
+}
 
 
 def available() -> tuple[str, ...]:
-    """Names of the engines whose packages are installed, and triton only where it can run."""
-    needs = {"numba": "numba", "astra": "astra", "triton": "triton"}
-    there = (b for b in BACKENDS if b not in needs or importlib.util.find_spec(needs[b]))
-    return tuple(b for b in there if b != "triton" or _triton_runs())
+    """Names of the engines whose packages are installed and that find a device of theirs."""
+    return tuple(name for name in ENGINES if _installed(name) and any(map(_present, _devices(name) or ("cpu",))))
 
 
-def _triton_runs() -> bool:
-    """On a CUDA device, or anywhere in Triton's interpreter."""
-    import torch
+def _installed(name: str) -> bool:
+    package = ENGINES[name].package
+    return package is None or importlib.util.find_spec(package) is not None
 
-    return torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
+
+def _present(device_type: str) -> bool:
+    return device_type == "cpu" or getattr(torch, device_type).is_available()
+
+
+def _devices(name: str) -> tuple[str, ...]:
+    """Where an engine runs; Triton's interpreter runs what is written for a GPU on the CPU as well."""
+    interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    return (*ENGINES[name].devices, "cpu") if interpreted else ENGINES[name].devices
+
+
+def require(name: str) -> None:
+    """Raise unless this is the name of an engine, or `auto`."""
+    if name not in ("auto", *ENGINES):
+        raise ArgumentError("backend", repr(name), f"'auto' or one of {', '.join(ENGINES)}")
 
 
 def resolve(name: str, device_type: str) -> str:
     """The engine that `auto` (or a name) stands for on a device."""
+    require(name)
     if name == "auto":
-        fastest = {"cpu": "numba", "cuda": "triton"}.get(device_type)
-        return fastest if fastest in available() else "torch"
-    if name not in BACKENDS:
-        raise ArgumentError("backend", repr(name), f"'auto' or one of {', '.join(BACKENDS)}")
-    if name == "numba" and device_type != "cpu":
-        raise ArgumentError("backend", f"'numba' for a tensor on {device_type}", "a CPU tensor, or backend='auto'")
+        fits = (n for n, entry in ENGINES.items() if not entry.devices or device_type in entry.devices)
+        return next(n for n in fits if n in available())
+    if _devices(name) and device_type not in _devices(name):
+        needed = f"a tensor on {' or '.join(_devices(name))}, or backend='auto'"
+        raise ArgumentError("backend", f"'{name}' for a tensor on {device_type}", needed)
     return name
 
 
-def engine(name: str, geometry):
-    """A new engine of this name for a geometry: `.forward` (B, *shape) -> (B, rays), `.adjoint` back."""
-    if name == "numba":
-        try:
-            from ctlib.backends.cpu.engine_2d import Numba2D
-            from ctlib.backends.cpu.engine_3d import Numba3D
-        except ImportError as error:
-            raise MissingDependency("numba", "the compiled CPU engine") from error
-        Engine = Numba2D if geometry.volume.ndim == 2 else Numba3D
-    elif name == "triton":
-        try:
-            from ctlib.backends.gpu.engine import TritonEngine as Engine
-        except ImportError as error:
-            raise MissingDependency("triton", "the GPU engine") from error
-    elif name == "torch":
-        from ctlib.backends.reference.torch_engine import TorchEngine as Engine
-    elif name == "sparse":
-        from ctlib.backends.reference.sparse_engine import MatrixEngine as Engine
-    else:
-        from ctlib.backends.reference.astra_engine import AstraEngine as Engine
-    return Engine(geometry)
+def engine(name: str, geometry: ParallelBeam | FanBeam | ConeBeam) -> Engine:
+    """A new engine of this name for a geometry; its tables are made when they are first needed."""
+    loader = ENGINES[name].loader
+    if not isinstance(loader, str):
+        return loader(geometry)
+    module, _, maker = loader.partition(":")
+    try:
+        made_by = importlib.import_module(f"ctlib.backends.{module}")
+    except ImportError as error:
+        raise MissingDependency(ENGINES[name].package, f"the {name} engine") from error
+    return getattr(made_by, maker)(geometry)

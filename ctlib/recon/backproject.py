@@ -1,18 +1,17 @@
 """Interpolating (pixel-driven) back-projection: what filtered back-projection sums over.
 
-It is not the transpose of the projector; chapter 1 shows what that does to an iteration. Its own exact transpose is
-here too, so that its gradient needs no graph through the views. Compiled on a CPU where numba is installed; the loops
-over the views below say the same in torch, and serve every other device.
+It is not the transpose of the projector; chapter 1 shows what that does to an iteration. Its own exact transpose is its
+gradient, which needs no graph through the views. The engines behind the projector compute both; the loop that says so
+in torch is `backends.reference.backprojection`.
 """
 
-import itertools
-import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ctlib import backends
+from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 
 
@@ -27,99 +26,30 @@ def backproject(q: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, view_wei
     view_weights  (V,) [rad]
     e, d          detector axis (cos t, sin t) and direction from the axis to the source (sin t, -cos t), y up
 
-    Returns (..., Y, X) or (..., Z, Y, X). Differentiable any number of times: {cite}`kak2001`, sections 3.3 to 3.6.
+    Returns (..., Y, X) or (..., Z, Y, X), in float32 or float64 as q is. Differentiable any number of times:
+    {cite}`kak2001`, sections 3.3 to 3.6.
     """
-    ndim = len(geometry.sino_shape)
-    flat = q.reshape(-1, *q.shape[-ndim:])
-    return _Gather.apply(flat, geometry, view_weights).reshape(*q.shape[:-ndim], *geometry.volume.shape)
+    shape = geometry.sino_shape
+    if q.dtype not in (torch.float32, torch.float64) or tuple(q.shape[-len(shape) :]) != shape:
+        needed = f"float32 or float64 (..., {', '.join(map(str, shape))})"
+        raise ArgumentError("q", f"{q.dtype} {tuple(q.shape)}", needed)
+    engine = _engine(backends.resolve("auto", q.device.type), geometry)
+    image = _Product.apply(q.reshape(-1, *shape), engine, view_weights, False)
+    return image.reshape(*q.shape[: -len(shape)], *geometry.volume.shape)
 
 
-def footprint(geometry: ParallelBeam | FanBeam | ConeBeam, view: int, like: Tensor) -> tuple[Tensor, Tensor | float]:
-    """Fractional column under every pixel (Y, X), column 0 at its centre, and SO / L (1 for parallel rays)."""
-    y, x = (torch.as_tensor(geometry.volume.axis(i), dtype=like.dtype, device=like.device) for i in (-2, -1))
-    angle = float(geometry.angles[view])
-    cos, sin = math.cos(angle), math.sin(angle)
-    lateral, near = x * cos + y[:, None] * sin, 1.0
-    if not isinstance(geometry, ParallelBeam):
-        near = geometry.source_origin_mm / (geometry.source_origin_mm - x * sin + y[:, None] * cos)  # SO / L
-        lateral = lateral * near * (geometry.source_detector_mm / geometry.source_origin_mm)
-    return (lateral - geometry.detector_offset_mm) / geometry.pitch_mm + (geometry.num_cols - 1) / 2, near
+_engine = lru_cache(maxsize=8)(backends.engine)  # an engine keeps its tables from call to call
 
 
-def row_footprint(geometry: ConeBeam, near: Tensor) -> Tensor:
-    """Fractional detector row under every voxel (Z, Y, X) of a cone beam; near = SO / L, (Y, X)."""
-    z = torch.as_tensor(geometry.volume.axis(0), dtype=near.dtype, device=near.device)
-    height = z[:, None, None] * near * (geometry.source_detector_mm / geometry.source_origin_mm)
-    return height / geometry.row_pitch_mm + (geometry.num_rows - 1) / 2
-
-
-class _Gather(torch.autograd.Function):
-    """(B, V, [R,] U) -> (B, [Z,] Y, X)."""
+class _Product(torch.autograd.Function):
+    """Back-projection of (B, V, [R,] U) to (B, [Z,] Y, X), or its transpose; the derivative is the other one."""
 
     @staticmethod
-    def forward(ctx, q, geometry, view_weights):
-        ctx.geometry, ctx.view_weights = geometry, view_weights
-        return _engine(q).gather(q, geometry, view_weights)
+    def forward(ctx, t: Tensor, engine: backends.Engine, view_weights: Tensor, transposed: bool) -> Tensor:
+        ctx.product = engine, view_weights, transposed
+        return (engine.backproject_adjoint if transposed else engine.backproject)(t.detach(), view_weights)
 
     @staticmethod
-    def backward(ctx, grad):
-        return _Scatter.apply(grad, ctx.geometry, ctx.view_weights), None, None
-
-
-class _Scatter(torch.autograd.Function):
-    """The exact transpose of `_Gather`."""
-
-    @staticmethod
-    def forward(ctx, x, geometry, view_weights):
-        ctx.geometry, ctx.view_weights = geometry, view_weights
-        return _engine(x).scatter(x, geometry, view_weights)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return _Gather.apply(grad, ctx.geometry, ctx.view_weights), None, None
-
-
-def _engine(t: Tensor):
-    """What runs `gather` and `scatter` for this tensor: the compiled loops, or those below."""
-    if backends.resolve("auto", t.device.type) == "numba" and t.dtype in (torch.float32, torch.float64):
-        from ctlib.backends.cpu import backprojection as backproject_compiled
-
-        return backproject_compiled
-    return _TorchLoops
-
-
-class _TorchLoops:
-    """A loop over the views on any device; the data with a border of zeros, each view flat."""
-
-    @staticmethod
-    def gather(q: Tensor, geometry, view_weights: Tensor) -> Tensor:
-        padded = pad(q, (1, 1) * (q.ndim - 2)).flatten(2)
-        out = q.new_zeros(q.shape[0], math.prod(geometry.volume.shape))
-        for v, scale in enumerate(view_weights.tolist()):
-            for cell, weight in _corners(geometry, v, q):
-                out += scale * weight * padded[:, v].index_select(1, cell)
-        return out.unflatten(1, geometry.volume.shape)
-
-    @staticmethod
-    def scatter(x: Tensor, geometry, view_weights: Tensor) -> Tensor:
-        shape = [n + 2 for n in geometry.sino_shape[1:]]
-        padded = x.new_zeros(x.shape[0], len(view_weights), math.prod(shape))
-        for v, scale in enumerate(view_weights.tolist()):
-            for cell, weight in _corners(geometry, v, x):
-                padded[:, v].index_add_(1, cell, scale * weight * x.flatten(1))
-        return padded.unflatten(2, shape)[(..., *(slice(1, -1),) * len(shape))].contiguous()
-
-
-def _corners(geometry, view: int, like: Tensor):
-    """(cell, weight) of the 2 or 4 detector cells around every voxel's projection, flat, in the padded detector."""
-    bins, near = footprint(geometry, view, like)
-    places = (row_footprint(geometry, near), bins) if isinstance(geometry, ConeBeam) else (bins,)
-    sizes = geometry.sino_shape[1:]
-    places = [(p + 1).clamp(0, n + 1) for p, n in zip(places, sizes, strict=True)]
-    lower = [p.floor().clamp_max(n) for p, n in zip(places, sizes, strict=True)]
-    for corner in itertools.product((0, 1), repeat=len(sizes)):
-        cell, weight = 0, near**2
-        for up, place, low, n in zip(corner, places, lower, sizes, strict=True):
-            cell = cell * (n + 2) + low.long() + up
-            weight = weight * ((place - low) if up else 1 - (place - low))
-        yield cell.flatten(), weight.flatten()
+    def backward(ctx, grad: Tensor):
+        engine, view_weights, transposed = ctx.product
+        return _Product.apply(grad, engine, view_weights, not transposed), None, None, None

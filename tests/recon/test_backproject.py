@@ -9,13 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.backends.cpu import backprojection as compiled
+from ctlib import backends
+from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.recon import backproject as module
-from ctlib.recon.backproject import _TorchLoops, backproject
+from ctlib.recon.backproject import backproject
 
 RULES = settings(deadline=None, max_examples=25, derandomize=True)
 KINDS = ("parallel", "fan", "cone")
+BOTH = ("backproject", "backproject_adjoint")
 
 
 @st.composite
@@ -50,19 +52,20 @@ def random_case(geometry, batch=2, dtype=torch.float64, seed=0):
 @given(scans())
 def test_compiled_and_torch_loops_agree_to_rounding(geometry):
     q, x, weights = random_case(geometry)
-    for name, given_ in (("gather", q), ("scatter", x)):
-        expected = getattr(_TorchLoops, name)(given_, geometry, weights)
-        found = getattr(compiled, name)(given_, geometry, weights)
+    compiled, loops = (backends.engine(name, geometry) for name in ("numba", "torch"))
+    for name, given_ in zip(BOTH, (q, x), strict=True):
+        expected, found = getattr(loops, name)(given_, weights), getattr(compiled, name)(given_, weights)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max() + 1))
 
 
-@pytest.mark.parametrize("engine", [compiled, _TorchLoops])
+@pytest.mark.parametrize("name", ["numba", "torch"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @RULES
 @given(geometry=scans())
-def test_scatter_is_the_exact_transpose_of_gather(engine, dtype, bound, geometry):
+def test_an_engine_s_adjoint_is_the_exact_transpose(name, dtype, bound, geometry):
     q, x, weights = random_case(geometry, dtype=dtype)
-    image, sino = engine.gather(q, geometry, weights), engine.scatter(x, geometry, weights)
+    engine = backends.engine(name, geometry)
+    image, sino = engine.backproject(q, weights), engine.backproject_adjoint(x, weights)
     left, right = (image.double() * x).sum(), (q.double() * sino).sum()
     assert abs(left - right) <= bound * (image.double().norm() * x.norm() + 1e-30)
 
@@ -71,7 +74,7 @@ def test_scatter_is_the_exact_transpose_of_gather(engine, dtype, bound, geometry
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_any_order(kind, without_numba, monkeypatch):
     if without_numba:
-        monkeypatch.setattr(module, "_engine", lambda t: _TorchLoops)
+        monkeypatch.setattr(backends.registry, "_installed", lambda name: name == "torch")
     q, _, weights = random_case(SMALL[kind], batch=1)
     assert torch.autograd.gradcheck(lambda t: backproject(t, SMALL[kind], weights), q.requires_grad_())
     assert torch.autograd.gradgradcheck(lambda t: backproject(t, SMALL[kind], weights), q)
@@ -84,10 +87,30 @@ SMALL = {
 }
 
 
-def test_the_engine_follows_the_installation(monkeypatch):
-    assert module._engine(torch.zeros(1)) is compiled
-    monkeypatch.setattr(module.backends, "available", lambda: ("torch",))
-    assert module._engine(torch.zeros(1)) is _TorchLoops
+def test_the_engine_is_the_projector_s_choice_and_follows_the_installation(monkeypatch):
+    used = []
+    monkeypatch.setattr(module, "_engine", lambda name, scan: used.append(name) or backends.engine(name, scan))
+    q, _, weights = random_case(SMALL["fan"])
+    image = backproject(q, SMALL["fan"], weights)
+    monkeypatch.setattr(backends.registry, "_installed", lambda name: name == "torch")
+    torch.testing.assert_close(backproject(q, SMALL["fan"], weights), image)
+    assert used == ["numba", "torch"]
+
+
+def test_what_it_cannot_take_is_refused_by_name():
+    q, _, weights = random_case(SMALL["fan"])
+    for wrong in (q.half(), q.mT, q.to(torch.complex64), q[..., 0]):
+        with pytest.raises(ArgumentError, match="q: got"):
+            backproject(wrong, SMALL["fan"], weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_batch_gives_an_empty_batch(kind):
+    q, _, weights = random_case(SMALL[kind], batch=0)
+    q.requires_grad_()
+    image = backproject(q, SMALL[kind], weights)
+    assert image.shape == (0, *SMALL[kind].volume.shape)
+    assert torch.autograd.grad(image.sum(), q)[0].shape == q.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,21 +130,21 @@ def test_leading_axes_dtype_and_memory_layout(kind):
 def test_repeated_calls_give_the_same_bits():
     geometry = FanBeam(Volume((50, 70)), 30, 90, 1.1, source_origin_mm=100.0, source_detector_mm=150.0)
     q, x, weights = random_case(geometry, dtype=torch.float32)
-    for name, given_ in (("gather", q), ("scatter", x)):
-        run = getattr(compiled, name)
-        assert torch.equal(run(given_, geometry, weights), run(given_, geometry, weights))
+    for name, given_ in zip(BOTH, (q, x), strict=True):
+        run = getattr(backends.engine("numba", geometry), name)
+        assert torch.equal(run(given_, weights), run(given_, weights))
 
 
 WITHOUT_PERMUTATION = """
 import torch
-from ctlib.backends import backproject_kernels as kernels
+from ctlib import backends
+from ctlib.backends.cpu.simd_features import has_avx512
 from ctlib.geometry import ParallelBeam, Volume
-from ctlib.recon import backproject_compiled as compiled
-from ctlib.recon.backproject import _TorchLoops
-assert not kernels.has_avx512()
+assert not has_avx512()
 scan = ParallelBeam(Volume((20, 21)), 5, 30, 0.9)
 q, weights = torch.rand(2, 5, 30, generator=torch.Generator().manual_seed(0)), torch.ones(5)
-torch.testing.assert_close(compiled.gather(q, scan, weights), _TorchLoops.gather(q, scan, weights))
+one, other = (backends.engine(name, scan).backproject(q, weights) for name in ("numba", "torch"))
+torch.testing.assert_close(one, other)
 """
 
 
@@ -137,7 +160,7 @@ def test_a_machine_without_avx512_gets_the_same_image(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_cuda_gives_the_same_image(kind):
     q, x, weights = random_case(SMALL[kind])
-    for name, given_ in (("gather", q), ("scatter", x)):
-        expected = getattr(compiled, name)(given_, SMALL[kind], weights)
-        found = getattr(_TorchLoops, name)(given_.cuda(), SMALL[kind], weights)
+    cpu, cuda = (backends.engine(backends.resolve("auto", device), SMALL[kind]) for device in ("cpu", "cuda"))
+    for name, given_ in zip(BOTH, (q, x), strict=True):
+        expected, found = getattr(cpu, name)(given_, weights), getattr(cuda, name)(given_.cuda(), weights)
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-10, atol=1e-10)

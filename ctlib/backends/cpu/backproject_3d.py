@@ -4,16 +4,15 @@ A column of voxels (all z at one pixel) projects to one place along the detector
 its rows: interpolate between two detector columns once, then along the rows with the loop that the plane uses. Data
 come with the detector rows last, so both loops run over neighbours in memory.
 
-views  as in `backproject_kernels`; the row of voxel z is  h0 + (h1 + h2 z) / l
+views  as in `backproject_2d`; the row of voxel z is  h0 + (h1 + h2 z) / l
 """
 
 import numpy as np
 from numba import prange
 
-from ctlib.backends.cpu.backproject_2d import MARGIN, _interpolate, _spread, lanes
+from ctlib.backends.cpu.backproject_2d import _interpolate, _spread
+from ctlib.backends.cpu.simd import LANES
 from ctlib.compiled import njit
-
-__all__ = ["MARGIN", "gather_volume", "scatter_volume"]
 
 TILE = 16  # side of the square of voxel columns that a thread carries through the views
 
@@ -26,42 +25,39 @@ def _column(view, j, i, num_cols):
 
 
 @njit(inline="always")
-def _heights(heights, inverse, num_rows, lower, fraction):
-    """Whole part and fraction of the detector row of every voxel of a column."""
-    real = fraction.dtype.type
+def _heights(heights, inverse, num_rows, place):
+    """Detector row of every voxel of a column, kept in the padded rows."""
+    real = place.dtype.type
     start, step = real(heights[0] + heights[1] * inverse), real(heights[2] * inverse)
-    for z in range(lower.size):
-        row = min(max(start + step * real(np.int32(z)), real(0)), real(num_rows))
-        lower[z] = np.int32(row)
-        fraction[z] = row - real(lower[z])
+    for z in range(place.size):
+        place[z] = min(max(start + step * real(np.int32(z)), real(0)), real(num_rows))
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def gather_volume(data, size, views, heights, volume):
     """volume (B, Z, Y, X) from data (B, V, U + 3, R + 2 + MARGIN), zero outside; size = (R + 1, U + 1)."""
     batch, num_z, num_y, num_x = volume.shape
-    num, across = lanes(data), (num_x + TILE - 1) // TILE
-    whole = (num_z + num - 1) // num * num
+    across, whole = (num_x + TILE - 1) // TILE, (num_z + LANES - 1) // LANES * LANES
     for tile in prange((num_y + TILE - 1) // TILE * across):
         top, left = tile // across * TILE, tile % across * TILE
         bottom, right = min(top + TILE, num_y), min(left + TILE, num_x)
-        lower, fraction, ones = np.empty(whole, np.int32), np.empty(whole, data.dtype), np.ones(whole, data.dtype)
+        place, ones = np.empty(whole, data.dtype), np.ones(whole, data.dtype)
         line, total = np.zeros(data.shape[3], data.dtype), np.zeros((TILE, TILE, batch, whole), data.dtype)
         for v in range(views.shape[0]):
             for j in range(top, bottom):
                 for i in range(left, right):
                     column, inverse = _column(views[v], j, i, size[1])
-                    _heights(heights, inverse, size[0], lower, fraction)
+                    _heights(heights, inverse, size[0], place)
                     k, scale = np.uint32(column), views[v, 7] * inverse * inverse
                     b1 = data.dtype.type(scale * (column - k))
                     b0 = data.dtype.type(scale * (1.0 - (column - k)))
-                    used = slice(lower[0], lower[-1] + 2)
+                    used = slice(int(place[0]), int(place[-1]) + 2)
                     part = line[used]
                     for b in range(batch):
                         near, far = data[b, v, k, used], data[b, v, k + 1, used]
                         for r in range(part.size):
                             part[r] = b0 * near[r] + b1 * far[r]
-                        _interpolate(total[j - top, i - left, b], line, lower, fraction, ones)
+                        _interpolate(total[j - top, i - left, b], line, place, ones)
         for b in range(batch):
             for z in range(num_z):
                 for j in range(top, bottom):
@@ -74,18 +70,18 @@ def scatter_volume(volume, size, views, heights, data):
     """data += transpose of `gather_volume` applied to volumes that come as (B, Y, X, Z)."""
     batch, num_y, num_x, num_z = volume.shape
     for v in prange(views.shape[0]):
-        lower, fraction, ones = np.empty(num_z, np.int32), np.empty(num_z, data.dtype), np.ones(num_z, data.dtype)
+        place, ones = np.empty(num_z, data.dtype), np.ones(num_z, data.dtype)
         line = np.empty(data.shape[3], data.dtype)
         for j in range(num_y):
             for i in range(num_x):
                 column, inverse = _column(views[v], j, i, size[1])
-                _heights(heights, inverse, size[0], lower, fraction)
+                _heights(heights, inverse, size[0], place)
                 k, scale = np.uint32(column), views[v, 7] * inverse * inverse
                 b1 = data.dtype.type(scale * (column - k))
                 b0 = data.dtype.type(scale * (1.0 - (column - k)))
                 for b in range(batch):
                     line[:] = 0
-                    _spread(volume[b, j, i], line, lower, fraction, ones)
+                    _spread(volume[b, j, i], line, place, ones)
                     near, far = data[b, v, k], data[b, v, k + 1]
                     for r in range(line.size):
                         near[r] += b0 * line[r]

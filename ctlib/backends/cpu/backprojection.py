@@ -1,4 +1,4 @@
-"""Tables and memory layout for the compiled back-projection; what `backproject` runs on a CPU where numba is installed.
+"""Tables and memory layout for the compiled back-projection.
 
 The places of `footprint` and `row_footprint` are ratios of two functions that are linear in the voxel's indices; the
 tables hold their coefficients, with one more cell before the first.
@@ -9,38 +9,34 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ctlib.backends.cpu import backproject_2d as plane
+from ctlib.backends.cpu import backproject_3d as space
+from ctlib.backends.cpu.backproject_2d import MARGIN
 from ctlib.geometry import ConeBeam, ParallelBeam
 
 
-def gather(q: Tensor, geometry, view_weights: Tensor) -> Tensor:
-    """Back-project (B, V, U) to (B, Y, X), or (B, V, R, U) to (B, Z, Y, X)."""
-    out = q.new_empty(q.shape[0], *geometry.volume.shape)
-    if isinstance(geometry, ConeBeam):
-        from ctlib.backends.cpu.backproject_3d import MARGIN, gather_volume
+class CompiledBackprojection:
+    """The interpolating back-projection of the CPU engine and its transpose; needs `self.geometry`."""
 
-        data = pad(q.transpose(-1, -2), (1, 1 + MARGIN, 1, 2)).contiguous()
-        gather_volume(data.numpy(), *_tables(geometry, view_weights), out.numpy())
-    else:
-        from ctlib.backends.cpu.backproject_2d import MARGIN, gather
+    def backproject(self, q: Tensor, view_weights: Tensor) -> Tensor:
+        tables = _tables(self.geometry, view_weights)
+        out = q.new_empty(q.shape[0], *self.geometry.volume.shape)
+        if isinstance(self.geometry, ConeBeam):
+            data = pad(q.transpose(-1, -2), (1, 1 + MARGIN, 1, 2)).contiguous()
+            space.gather_volume(data.numpy(), *tables, out.numpy())
+        else:
+            plane.gather(pad(q, (1, 1 + MARGIN)).numpy(), *tables, out.numpy())
+        return out
 
-        gather(pad(q, (1, 1 + MARGIN)).numpy(), *_tables(geometry, view_weights), out.numpy())
-    return out
-
-
-def scatter(x: Tensor, geometry, view_weights: Tensor) -> Tensor:
-    """The exact transpose of `gather`."""
-    inner, views = [n + 3 for n in geometry.sino_shape[:0:-1]], len(view_weights)
-    data = x.new_zeros(x.shape[0], views, *inner)  # (B, V, U + 3, [R + 3])
-    if isinstance(geometry, ConeBeam):
-        from ctlib.backends.cpu.backproject_3d import scatter_volume
-
-        columns = x.detach().movedim(1, -1).contiguous()
-        scatter_volume(columns.numpy(), *_tables(geometry, view_weights), data.numpy())
-        return data[:, :, 1:-2, 1:-2].transpose(-1, -2).contiguous()
-    from ctlib.backends.cpu.backproject_2d import scatter
-
-    scatter(x.detach().contiguous().numpy(), *_tables(geometry, view_weights), data.numpy())
-    return data[:, :, 1:-2].contiguous()
+    def backproject_adjoint(self, x: Tensor, view_weights: Tensor) -> Tensor:
+        tables = _tables(self.geometry, view_weights)
+        views, *inner = self.geometry.sino_shape
+        data = x.new_zeros(len(x), views, *(n + 3 for n in reversed(inner)))  # (B, V, U + 3, [R + 3])
+        if isinstance(self.geometry, ConeBeam):
+            space.scatter_volume(x.movedim(1, -1).contiguous().numpy(), *tables, data.numpy())
+            return data[:, :, 1:-2, 1:-2].transpose(-1, -2).contiguous()
+        plane.scatter(x.contiguous().numpy(), *tables, data.numpy())
+        return data[:, :, 1:-2].contiguous()
 
 
 def _tables(geometry, view_weights: Tensor) -> tuple:
@@ -55,7 +51,7 @@ def _tables(geometry, view_weights: Tensor) -> tuple:
 
 
 def view_table(geometry, view_weights: np.ndarray) -> np.ndarray:
-    """Coefficients (V, 8) of place and weight under pixel (j, i), in the order that `backproject_kernels` states."""
+    """Coefficients (V, 8) of place and weight under pixel (j, i), in the order that `backproject_2d` states."""
     volume, t = geometry.volume, np.asarray(geometry.angles)
     x, dx, y, dy = volume.axis(-1)[0], volume.voxel_mm[-1], volume.axis(-2)[0], -volume.voxel_mm[-2]
     bend, rate = 0.0, 1 / geometry.pitch_mm

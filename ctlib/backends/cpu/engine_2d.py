@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ctlib.backends.cpu import joseph_2d as numba_2d
+from ctlib.backends.cpu.backprojection import CompiledBackprojection
 from ctlib.backends.cpu.simd_features import has_avx512
 from ctlib.backends.tables.runs import LANES, REACH, TILE, Runs, runs
 
@@ -30,20 +31,17 @@ def whole_groups(t: Tensor) -> Tensor:
     return torch.cat([t, torch.zeros_like(t[:1])]) if len(t) % 4 == 3 else t
 
 
-class Numba2D:
+class Numba2D(CompiledBackprojection):
     """Joseph's method on CPU tensors (float32 or float64); images (B, Y, X), sinograms (B, rays)."""
 
-    name = "numba"
-
     def __init__(self, geometry):
-        self.runs, self.shape = runs(geometry), geometry.volume.shape
-        self.num_rays = geometry.num_rays
+        self.geometry, self.shape, self.num_rays = geometry, geometry.volume.shape, geometry.num_rays
         self.tables = {}  # dtype -> tables of each main axis in that type
 
     def _tables(self, dtype):
         if dtype not in self.tables:
             real = torch.empty(0, dtype=dtype).numpy().dtype
-            self.tables[dtype] = [_Tables(r, real) for r in self.runs]
+            self.tables[dtype] = [_Tables(r, real) for r in runs(self.geometry)]
         return self.tables[dtype]
 
     def forward(self, x: Tensor) -> Tensor:

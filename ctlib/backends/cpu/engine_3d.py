@@ -1,45 +1,56 @@
 """CPU engine of the cone beam: packs volumes and sinograms for the compiled loops."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ctlib.backends.cpu import joseph_3d as numba_3d
-from ctlib.backends.cpu import steep as numba_steep
+from ctlib.backends.cpu.backprojection import CompiledBackprojection
 from ctlib.backends.cpu.engine_2d import groups, whole_groups
 from ctlib.backends.cpu.simd import LANES
 from ctlib.backends.cpu.simd_memory import REACH
+from ctlib.backends.reference.torch_engine import TorchEngine
 from ctlib.backends.tables.columns import columns
-from ctlib.backends.tables.plan import plan
 from ctlib.backends.tables.runs import SLACK
 
 PRODUCTS = {1: (numba_3d.forward_1, numba_3d.adjoint_1), 4: (numba_3d.forward_4, numba_3d.adjoint_4)}
 PLANES = 2  # planes a thread of the adjoint owns at once: their voxels stay in cache
 
 
-class Numba3D:
-    """Joseph's method on CPU tensors (float32 or float64); volumes (B, Z, Y, X), sinograms (B, rays)."""
+class Numba3D(CompiledBackprojection):
+    """Joseph's method on CPU tensors (float32 or float64); volumes (B, Z, Y, X), sinograms (B, rays).
 
-    name = "numba"
+    Rays steeper than some 45 degrees, whose main axis is z, are left to the torch engine, which is slow.
+    """
 
     def __init__(self, geometry):
-        c = columns(geometry)
-        self.shape, self.sino_shape, self.num_rays = geometry.volume.shape, geometry.sino_shape, geometry.num_rays
-        self.tables = (c.axis, c.start, c.slope, c.gain, c.source, c.flat, c.rise, c.rows)
-        self.axes = [axis for axis in (1, 2) if (c.axis == axis).any()]
+        self.geometry, self.shape, self.sino_shape = geometry, geometry.volume.shape, geometry.sino_shape
         self.slack = max(SLACK, geometry.num_rows * 2.0**-20)
         self.width = -(-(geometry.num_rows + _taps(geometry, self.slack) + REACH) // LANES) * LANES
         self.stride = -(-(self.shape[0] + 2 + REACH) // LANES) * LANES
-        self.steep = [g for g in plan(geometry) if g.axis == 0] if c.steep else []
+
+    @cached_property
+    def tables(self) -> tuple:
+        c = columns(self.geometry)
+        return c.axis, c.start, c.slope, c.gain, c.source, c.flat, c.rise, c.rows
+
+    @cached_property
+    def axes(self) -> list[int]:
+        return [axis for axis in (1, 2) if (self.tables[0] == axis).any()]
+
+    @cached_property
+    def steep(self) -> TorchEngine | None:
+        return TorchEngine(self.geometry, axes=(0,)) if columns(self.geometry).steep else None
 
     def _grid(self, axis: int) -> tuple[int, int, int, int, int]:
         return self.shape[axis], self.shape[3 - axis], self.shape[0], self.stride, self.sino_shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         batch, x = len(x), whole_groups(x)
-        sino = x.new_zeros(len(x), *self.sino_shape)
+        sino = self.steep.forward(x) if self.steep else x.new_zeros(len(x), self.geometry.num_rays)
+        sino = sino.reshape(-1, *self.sino_shape)
         for per_group, part in groups(len(x)):
             for k in range(part.start, part.stop, per_group):
                 self._forward(x[k : k + per_group], sino[k : k + per_group])
@@ -53,11 +64,6 @@ class Numba3D:
             items = views * -(-cols // numba_3d.STRIP)
             PRODUCTS[len(x)][0](volume, self._grid(axis), axis, self.tables, items, out.numpy())
         sino += out.permute(2, 0, 3, 1)
-        for g in self.steep:
-            steep = x.new_zeros(self.num_rays, len(x))
-            planes = pad(x.movedim(0, -1).movedim(g.axis, 0), (0, 0, 1, 1, 1, 1)).contiguous()
-            numba_steep.forward_3d(planes.numpy(), g.rays, g.start, g.slope, g.length, steep.numpy())
-            sino += steep.T.reshape(sino.shape)
 
     def _lines(self, x: Tensor, axis: int):
         """Volumes (B, Z, Y, X) packed for a main axis: flat (plane, pixel, image, slice)."""
@@ -66,8 +72,9 @@ class Numba3D:
         return packed.view(-1).numpy()
 
     def adjoint(self, y: Tensor) -> Tensor:
-        batch, y = len(y), whole_groups(y).reshape(-1, *self.sino_shape).contiguous()
-        volume = y.new_zeros(len(y), *self.shape)
+        batch, y = len(y), whole_groups(y)
+        volume = self.steep.adjoint(y) if self.steep else y.new_zeros(len(y), *self.shape)
+        y = y.reshape(-1, *self.sino_shape).contiguous()
         for per_group, part in groups(len(y)):
             for k in range(part.start, part.stop, per_group):
                 self._adjoint(y[k : k + per_group], volume[k : k + per_group])
@@ -79,24 +86,10 @@ class Numba3D:
         numba_3d.pack_sinogram(y.numpy(), self.tables, packed)
         for axis in self.axes:
             lines = y.new_zeros(self.shape[axis], self.shape[3 - axis] + 2, len(y), self.stride)
-            shape = (len(y), self.width)
-            PRODUCTS[len(y)][1](
-                packed.reshape(-1),
-                self._grid(axis),
-                shape,
-                axis,
-                self.tables,
-                self.slack,
-                PLANES,
-                lines.view(-1).numpy(),
-            )
+            flat, shape, grid = lines.view(-1).numpy(), (len(y), self.width), self._grid(axis)
+            PRODUCTS[len(y)][1](packed.reshape(-1), grid, shape, axis, self.tables, self.slack, PLANES, flat)
             order = (2, 3, 0, 1) if axis == 1 else (2, 3, 1, 0)
             volume += lines[:, 1:-1, :, 1 : self.shape[0] + 1].permute(order)
-        for g in self.steep:
-            planes = y.new_zeros(self.shape[g.axis], *(n + 2 for i, n in enumerate(self.shape) if i != g.axis), len(y))
-            sino = y.reshape(len(y), -1).T.contiguous()
-            numba_steep.adjoint_3d(sino.numpy(), g.rays, g.start, g.slope, g.length, planes.numpy())
-            volume += planes[:, 1:-1, 1:-1].movedim(0, g.axis).movedim(-1, 0)
 
 
 def _taps(geometry, slack: float) -> int:

@@ -5,6 +5,7 @@ of the sinograms.
 """
 
 import math
+from functools import cached_property
 
 import torch
 import triton
@@ -13,12 +14,12 @@ from torch import Tensor
 from ctlib.backends.gpu import joseph_2d as triton_2d
 from ctlib.backends.gpu import joseph_3d as triton_3d
 from ctlib.backends.gpu.tables import BLOCK, lanes, middle_fan, rise
+from ctlib.backends.reference.backprojection import TorchBackprojection
 from ctlib.backends.reference.torch_engine import TorchEngine
 from ctlib.backends.tables.columns import columns
 from ctlib.backends.tables.runs import TILE, runs
 from ctlib.errors import ArgumentError
 
-INTERPRETED = not isinstance(triton_2d.forward_2d, triton.runtime.JITFunction)  # TRITON_INTERPRET=1 when imported
 SHARED = 4  # images of a program, which share positions and weights
 ROWS, SLICES = 8, 6  # images times detector rows, or times slices, of a program: what fits into its registers
 
@@ -48,18 +49,15 @@ def addressable(name: str, entries: int) -> None:
         raise ArgumentError(name, f"{entries:,} entries with padding", "fewer than 2^31: split the scan")
 
 
-class _Engine:
+class _Engine(TorchBackprojection):
     """Tables per type and device, and the two products as sums over main axes."""
 
-    name = "triton"
-
     def __init__(self, geometry):
-        self.shape, self.num_rays, self.tables = geometry.volume.shape, geometry.num_rays, {}
+        self.geometry, self.shape, self.num_rays = geometry, geometry.volume.shape, geometry.num_rays
+        self.tables = {}
         addressable("volume", math.prod(n + 4 for n in self.shape))
 
     def _axes(self, t: Tensor) -> list:
-        if not (t.is_cuda or INTERPRETED):
-            raise ArgumentError("backend", f"'triton' for a tensor on {t.device}", "a CUDA tensor, or backend='auto'")
         if (t.dtype, t.device) not in self.tables:
             self.tables[t.dtype, t.device] = self._make(t)
         return self.tables[t.dtype, t.device]
@@ -86,10 +84,11 @@ class _Engine:
 class Triton2D(_Engine):
     """Joseph's method on CUDA tensors (float32 or float64); images (B, Y, X), sinograms (B, rays)."""
 
-    def __init__(self, geometry):
-        super().__init__(geometry)
-        self.lanes = [lanes(r) for r in runs(geometry)]
-        addressable("geometry", max(len(fan.rays) for fan in self.lanes))
+    @cached_property
+    def lanes(self) -> list:
+        fans = [lanes(r) for r in runs(self.geometry)]
+        addressable("geometry", max(len(fan.rays) for fan in fans))
+        return fans
 
     def _make(self, like: Tensor) -> list:
         return [_Axis2D(axis, like) for axis in self.lanes]
@@ -142,19 +141,20 @@ class Triton3D(_Engine):
     its adjoint adds in no fixed order.
     """
 
-    def __init__(self, geometry):
-        super().__init__(geometry)
-        self.geometry, self.lanes = geometry, [lanes(r) for r in runs(middle_fan(geometry))]
-        self.rise = [rise(geometry, fan) for fan in self.lanes]
-        for fan, up in zip(self.lanes, self.rise, strict=True):
-            addressable("geometry", (geometry.num_rows + up.taps.max()) * len(fan.rays))
-        self.steep = None
-        if columns(geometry).steep:
-            self.steep = TorchEngine(geometry)
-            self.steep.groups = tuple(g for g in self.steep.groups if g.axis == 0)
+    @cached_property
+    def lanes(self) -> list:
+        fans = [lanes(r) for r in runs(middle_fan(self.geometry))]
+        both = [(fan, rise(self.geometry, fan)) for fan in fans]
+        for fan, up in both:
+            addressable("geometry", (self.geometry.num_rows + up.taps.max()) * len(fan.rays))
+        return both
+
+    @cached_property
+    def steep(self) -> TorchEngine | None:
+        return TorchEngine(self.geometry, axes=(0,)) if columns(self.geometry).steep else None
 
     def _make(self, like: Tensor) -> list:
-        return [_Axis3D(self.geometry, *axis, like) for axis in zip(self.lanes, self.rise, strict=True)]
+        return [_Axis3D(self.geometry, *axis, like) for axis in self.lanes]
 
     def _sinogram(self, x: Tensor) -> Tensor:
         return self.steep.forward(x) if self.steep else super()._sinogram(x)

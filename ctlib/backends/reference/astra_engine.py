@@ -4,6 +4,7 @@
 either precision. Parallel beam uses its 'linear' model (Joseph), fan beam 'line_fanflat' (exact lengths in pixels).
 """
 
+import importlib.util
 from functools import lru_cache
 
 import numpy as np
@@ -37,14 +38,8 @@ def astra_geometries(geometry) -> tuple[dict, dict]:
 @lru_cache(maxsize=4)
 def astra_entries(geometry) -> tuple[Tensor, Tensor, Tensor]:
     """(ray, pixel, weight) of every nonzero entry of ASTRA's system matrix, weights as float64."""
-    try:
-        import astra
-    except ImportError as error:
-        raise MissingDependency("astra-toolbox", "the astra engine") from error
-    if type(geometry) not in MODELS:
-        raise ArgumentError("backend", "'astra' with a 3-D geometry", "a 2-D geometry: ASTRA projects 3-D on CUDA only")
-    if len(set(geometry.volume.voxel_mm)) > 1:
-        raise ArgumentError("voxel_mm", geometry.volume.voxel_mm, "square pixels: ASTRA's CPU models know no others")
+    import astra
+
     volume, projection = astra_geometries(geometry)
     projector = astra.create_projector(MODELS[type(geometry)], projection, volume)
     handle = astra.projector.matrix(projector)
@@ -58,7 +53,15 @@ def astra_entries(geometry) -> tuple[Tensor, Tensor, Tensor]:
 class AstraEngine(MatrixEngine):
     """Products with ASTRA's matrix."""
 
-    name = "astra"
+    entries = staticmethod(astra_entries)
 
-    def build(self, geometry) -> tuple[Tensor, Tensor, Tensor]:
-        return astra_entries(geometry)
+    def __init__(self, geometry):
+        if importlib.util.find_spec("astra") is None:
+            raise MissingDependency("astra-toolbox", "the astra engine")
+        if type(geometry) not in MODELS:
+            needed = "a 2-D geometry: ASTRA projects 3-D on CUDA only"
+            raise ArgumentError("backend", "'astra' with a 3-D geometry", needed)
+        if len(set(geometry.volume.voxel_mm)) > 1:
+            needed = "square pixels: ASTRA's CPU models know no others"
+            raise ArgumentError("voxel_mm", geometry.volume.voxel_mm, needed)
+        super().__init__(geometry)

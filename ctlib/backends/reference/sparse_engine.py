@@ -6,6 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ctlib.backends.reference.backprojection import TorchBackprojection
 from ctlib.backends.tables.plan import plan
 from ctlib.backends.tables.taps import taps
 
@@ -24,23 +25,20 @@ def system_entries(geometry) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(torch.cat(p) for p in zip(*parts, strict=True))
 
 
-class MatrixEngine:
+class MatrixEngine(TorchBackprojection):
     """Products with a stored matrix and its transpose, on any device; images (B, *shape), sinograms (B, rays)."""
 
-    name = "sparse"
+    entries = staticmethod(system_entries)  # what the matrix of a geometry holds
 
     def __init__(self, geometry):
-        self.entries, self.shape = self.build(geometry), geometry.volume.shape
+        self.geometry, self.shape = geometry, geometry.volume.shape
         self.size = (geometry.num_rays, torch.Size(self.shape).numel())
         self.stored = {}  # (transposed, dtype, device) -> matrix, made when first needed
-
-    def build(self, geometry) -> tuple[Tensor, Tensor, Tensor]:
-        return system_entries(geometry)
 
     def _matrix(self, like: Tensor, transposed: bool) -> Tensor:
         key = transposed, like.dtype, like.device
         if key not in self.stored:
-            rays, voxels, weights = self.entries
+            rays, voxels, weights = self.entries(self.geometry)
             order = (voxels, rays) if transposed else (rays, voxels)
             matrix = sparse_rows(*order, weights, self.size[::-1] if transposed else self.size)
             self.stored[key] = matrix.to(device=like.device, dtype=like.dtype)

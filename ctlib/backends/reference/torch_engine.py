@@ -3,22 +3,25 @@
 import torch
 from torch import Tensor
 
+from ctlib.backends.reference.backprojection import TorchBackprojection
 from ctlib.backends.tables.plan import plan
 from ctlib.backends.tables.taps import taps
 
 CHUNK = 1 << 22  # interpolation points held at once
 
 
-class TorchEngine:
-    """Joseph's method in plain torch; images (B, *shape), sinograms (B, rays)."""
+class TorchEngine(TorchBackprojection):
+    """Joseph's method in plain torch; images (B, *shape), sinograms (B, rays).
 
-    name = "torch"
+    axes  main axes whose rays are followed: the fast engines leave the steep rays of a cone to this one
+    """
 
-    def __init__(self, geometry):
-        self.groups, self.shape, self.num_rays = plan(geometry), geometry.volume.shape, geometry.num_rays
+    def __init__(self, geometry, axes: tuple[int, ...] = (0, 1, 2)):
+        self.geometry, self.axes = geometry, axes
+        self.shape, self.num_rays = geometry.volume.shape, geometry.num_rays
 
     def _chunks(self, like: Tensor):
-        for group in self.groups:
+        for group in (g for g in plan(self.geometry) if g.axis in self.axes):
             step = max(1, CHUNK // (self.shape[group.axis] * 2 ** (len(self.shape) - 1)))
             for first in range(0, group.rays.size, step):
                 ray, voxel, weight = taps(group, slice(first, first + step), self.shape, like.device)

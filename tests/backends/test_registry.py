@@ -1,0 +1,63 @@
+"""The table of engines: what each entry promises, and what `auto` and a name stand for."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from ctlib import backends
+from ctlib.backends import registry
+from ctlib.errors import ArgumentError, MissingDependency
+from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
+from ctlib.projector import Projector
+
+SCANS = {
+    "parallel": ParallelBeam(Volume((6, 5), 0.8), 4, 9, 0.9, angles=[0.1, 0.9, -1.4, 2.9]),
+    "fan": FanBeam(Volume((6, 5), 0.8), 3, 9, 0.9, source_origin_mm=8.0, source_detector_mm=12.0),
+    "cone": ConeBeam(Volume((3, 4, 5), 0.8), 2, 7, 0.9, num_rows=5, source_origin_mm=8.0, source_detector_mm=12.0),
+}
+
+
+@pytest.mark.parametrize("kind", SCANS)
+@pytest.mark.parametrize("name", backends.ENGINES)
+def test_every_engine_is_two_linear_maps_and_their_transposes(name, kind):
+    if name not in backends.available() or (name, kind) == ("astra", "cone"):
+        pytest.skip(f"{name} does not run here on a {kind} scan")
+    scan, g = SCANS[kind], torch.Generator().manual_seed(0)
+    device = "cuda" if name == "triton" and torch.cuda.is_available() else "cpu"
+    engine = backends.engine(name, scan)
+    assert isinstance(engine, backends.Engine)
+    x = torch.randn(2, *scan.volume.shape, generator=g, dtype=torch.float64).to(device)
+    y = torch.randn(2, scan.num_rays, generator=g, dtype=torch.float64).to(device)
+    q, weights = y.reshape(2, *scan.sino_shape), torch.rand(scan.num_views, generator=g, dtype=torch.float64)
+    ours, back = engine.forward(x), engine.adjoint(y)
+    torch.testing.assert_close((ours * y).sum(), (x * back).sum(), rtol=1e-12, atol=1e-12)
+    assert (ours.shape, back.shape) == (y.shape, x.shape)
+    image, data = engine.backproject(q, weights), engine.backproject_adjoint(x, weights)
+    torch.testing.assert_close((image * x).sum(), (data * q).sum(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(image.cpu(), backends.engine("torch", scan).backproject(q.cpu(), weights))
+
+
+def test_a_new_engine_is_one_line_in_the_table(monkeypatch):
+    entry = registry.Entry(None, ("cpu",), "reference.sparse_engine:MatrixEngine")
+    monkeypatch.setattr(registry, "ENGINES", {"new": entry, **registry.ENGINES})
+    assert backends.available()[0] == "new"
+    assert backends.resolve("auto", "cpu") == "new"
+    assert backends.resolve("auto", "cuda") != "new"
+    assert type(Projector(SCANS["fan"])._engine("cpu")).__name__ == "MatrixEngine"
+    with pytest.raises(ArgumentError, match=r"'new' for a tensor on cuda, needs a tensor on cpu, or backend='auto'"):
+        backends.resolve("new", "cuda")
+
+
+def test_auto_falls_back_to_torch_where_nothing_faster_is_installed(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("numba", "triton") else find(name))
+    assert not {"numba", "triton"} & set(backends.available())
+    assert [backends.resolve("auto", device) for device in ("cpu", "cuda", "mps")] == ["torch"] * 3
+
+
+def test_a_missing_package_is_named_before_the_first_product(monkeypatch):
+    entry = registry.Entry("fast-loops", ("cpu",), "cpu.fast_loops:Engine")
+    monkeypatch.setattr(registry, "ENGINES", registry.ENGINES | {"fast": entry})
+    with pytest.raises(MissingDependency, match="fast-loops is needed for the fast engine"):
+        Projector(SCANS["fan"], "fast")
