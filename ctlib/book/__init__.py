@@ -7,5 +7,8 @@ from ctlib.book.page import figures
 from ctlib.book.page.listing import show
 from ctlib.book.page.numbers import number
 from ctlib.book.page.widgets import explore
+from ctlib.book.session import begin
 
 __all__ = ["ClaimFailed", "Ledger", "explore", "figures", "number", "recorded", "recorded_benchmark", "show"]
+
+begin()

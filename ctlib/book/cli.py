@@ -224,7 +224,7 @@ def _test(project: Project, args) -> int:
     import os
 
     from ctlib.book.runner.reference import problems
-    from ctlib.book.runner.run import ONE_THREAD
+    from ctlib.book.session import ONE_THREAD
 
     if bad := problems(project):
         raise BookError("references cannot be trusted:\n" + "\n".join(bad))

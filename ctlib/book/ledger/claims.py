@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from ctlib.book.ledger.stored_runs import read_runs
 from ctlib.book.ledger.verdicts import record_of
 from ctlib.book.page.output import CLAIM_MIME, COLLECTOR, Collector, emit
 from ctlib.book.page.tables import Table, measured
+from ctlib.book.project import Project
+from ctlib.book.session import preset_of
 from ctlib.errors import ArgumentError, CtlibError
 
 __all__ = [
@@ -65,7 +66,7 @@ class Ledger:
 
     def __init__(self, slug: str, book: Path | str = BOOK):
         self.slug, self.book = slug, Path(book)
-        self.preset = os.environ.get("CTLIB_PRESET") or "ci"
+        self.preset = preset_of(slug, Project(self.book.parent))
         self.records: dict[str, dict] = {}
         try:
             self.paper, claims = read_claims(self.book / "claims" / f"{slug}.yml")

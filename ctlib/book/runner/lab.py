@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from ctlib.book.project import Project
+from ctlib.book.session import ONE_THREAD
 
 VIEWERS = {"defaultViewers": {"markdown": "Jupytext Notebook", "myst": "Jupytext Notebook"}}
 
@@ -28,4 +30,5 @@ def lab(project: Project) -> int:
         write_overrides(Path(sys.prefix))
     except OSError as error:
         print(f"chapters will open as text (right click, Open With, Notebook): {error}", file=sys.stderr)
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(project.book)])
+    environment = {**ONE_THREAD, **os.environ}  # kernels inherit it
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(project.book)], env=environment)

@@ -18,8 +18,13 @@ def declared(project: Project, slug: str) -> dict[str, object]:
     cells = [c for c in code_cells(project.source(slug)) if "parameters" in c.tags]
     if len(cells) != 1:
         raise UsageError(f"{slug}: needs exactly one cell tagged `parameters`, has {len(cells)}")
+    return literals(cells[0].source, slug)
+
+
+def literals(source: str, slug: str) -> dict[str, object]:
+    """Name and value of every assignment of a parameters cell; UsageError for anything else in it."""
     try:
-        body = ast.parse(cells[0].source).body
+        body = ast.parse(source).body
     except SyntaxError as error:
         raise UsageError(f"{slug}: line {error.lineno} of the parameters cell: {error.msg}") from None
     out = {}
@@ -140,6 +145,11 @@ def resolve(project: Project, slug: str, preset: str = "ci", given: dict | None 
     """Parameters that differ from the chapter's defaults, checked: preset first, then what was given."""
     defaults = declared(project, slug)
     values = {**preset_values(project, slug, preset), **(given or {})}
+    return differing(slug, values, defaults)
+
+
+def differing(slug: str, values: dict, defaults: dict) -> dict[str, object]:
+    """The values, checked, that are not the chapter's defaults."""
     values = {n: checked(slug, n, v, known(slug, n, defaults)) for n, v in values.items()}
     return {n: v for n, v in sorted(values.items()) if v != checked(slug, n, defaults[n], defaults[n])}
 

@@ -18,9 +18,9 @@ from ctlib.book.project import BookError, Project
 from ctlib.book.runner import parameters as params
 from ctlib.book.runner import store
 from ctlib.book.runner.provenance import commit, device, machine, versions
+from ctlib.book.session import ONE_THREAD
 
 STORE_FORMAT = 1
-ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 CELL_TIMEOUT_S = 7200
 SOCKET_FOLDER_MAX = 90  # a socket's path may have about 104 characters
 

@@ -12,7 +12,8 @@ from minibook import miniature
 from ctlib.book.chapter import code_cells
 from ctlib.book.cli import main
 from ctlib.book.project import ROOT, Project
-from ctlib.book.runner import reference, run
+from ctlib.book.runner import reference
+from ctlib.book.session import ONE_THREAD
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_missing_broken_and_left_over_references_are_told(written, alpha):
 def nbval(project) -> subprocess.CompletedProcess:
     flags = ["--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     words = [sys.executable, "-m", "pytest", *flags, "tests/reference/01-alpha.ipynb"]
-    env = {**os.environ, **run.ONE_THREAD, "CTLIB_BOOK": str(project.book), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, **ONE_THREAD, "CTLIB_BOOK": str(project.book), "PYTHONPATH": str(ROOT)}
     return subprocess.run(words, cwd=project.root, env=env, capture_output=True, text=True, check=False)
 
 

@@ -1,0 +1,130 @@
+"""A chapter that plain papermill or a person in JupyterLab runs is held to what `python -m ctlib.book run` does."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from ctlib.book import session
+from ctlib.book.chapter import read_notebook
+from ctlib.book.project import ROOT, UsageError
+
+CELLS = ["", 'n = 16  # pixels\nname = "plain"\nsizes = [1, 2]', "", "import ctlib.book"]
+THREADS = """
+import numba, numpy, os, torch, threadpoolctl
+
+print(torch.get_num_threads(), numba.get_num_threads(), os.environ["OMP_NUM_THREADS"], ledger.preset)
+print(sorted({pool["num_threads"] for pool in threadpoolctl.threadpool_info()}))
+"""
+
+
+def injected(text):
+    """Sources of a kernel's cells with these values injected, and its variables."""
+    cells = [*CELLS[:2], session.INJECTED + text, *CELLS[3:]]
+    variables = {}
+    for source in cells[1:3]:
+        exec(source, variables)
+    return cells, variables
+
+
+def test_values_that_the_chapter_declares_pass():
+    session.check_injected(*injected('n = 8\nname = "other"\nsizes = [3]'))
+    session.check_injected(CELLS, {})  # nothing injected
+
+
+WRONG = {
+    "m = 8": "this notebook: no parameter 'm'; it has: n, name, sizes",
+    "n = 8.5": "parameter n needs a value of type int, like 16; got 8.5",
+    'n = "many"': "parameter n needs a value of type int",
+    "n = True": "parameter n needs a value of type int",
+    'sizes = "[3]"': "parameter sizes needs a value of type list",
+    'sizes = [float("nan")]': r"parameter sizes\[0\] needs a value of type int",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_other_injected_values_are_refused(text):
+    with pytest.raises(UsageError, match=WRONG[text]):
+        session.check_injected(*injected(text))
+
+
+def test_nothing_is_touched_outside_a_kernel():
+    code = "import os, torch; n = torch.get_num_threads(); import ctlib.book; print(n == torch.get_num_threads())"
+    environment = {k: v for k, v in os.environ.items() if k not in session.ONE_THREAD}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.fixture
+def papermill(mini):
+    """papermill(-p, name, value, ...): the miniature chapter by plain papermill; its outputs, or the error's texts."""
+
+    def call(*words, first="", **env):
+        nb = read_notebook(mini.source("01-alpha"))
+        nb.cells.append(nbformat.v4.new_code_cell(THREADS))
+        if first:
+            nb.cells.insert(1, nbformat.v4.new_code_cell(first))
+        path, out = mini.root / "plain.ipynb", mini.root / "out.ipynb"
+        nbformat.write(nb, path)
+        clean = {k: v for k, v in os.environ.items() if k not in session.ONE_THREAD and k != "CTLIB_PRESET"}
+        clean |= {"PYTHONPATH": str(ROOT), "CTLIB_BOOK": str(mini.book), "JUPYTER_PREFER_ENV_PATH": "1", **env}
+        command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(out), *words]
+        done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=120)
+        if done.returncode:
+            return done.stderr
+        return nbformat.read(out, 4).cells[-1].outputs[0].text.splitlines()
+
+    return call
+
+
+def test_plain_papermill_runs_on_one_thread_at_the_preset_of_its_values(papermill):
+    assert papermill() == ["1 1 1 ci", "[1]"]
+    assert papermill("-p", "n", "32")[0] == "1 1 1 laptop"
+    assert papermill("-p", "n", "33")[0] == "1 1 1 custom"
+
+
+def test_it_does_so_when_libraries_were_loaded_before(papermill):
+    first = "import numba, numpy, scipy.linalg, torch\n\ntorch.ones(9) @ torch.ones(9)"
+    assert papermill(first=first) == ["1 1 1 ci", "[1]"]
+
+
+def test_a_person_s_own_numbers_of_threads_stay(papermill):
+    assert papermill(OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2")[0] == "2 2 2 ci"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-p", "m", "3"), "no parameter 'm'; it has: n, rate"),
+        (("-p", "n", "3.5"), "parameter n needs a value of type int"),
+    ],
+)
+def test_plain_papermill_refuses_what_run_refuses(papermill, words, says):
+    assert says in "".join(papermill(*words))
+
+
+def test_a_value_changed_by_hand_in_jupyterlab_is_checked_at_the_ledger(mini):
+    variables = {"n": 16, "rate": 0.5, "name": "plain", "flag": False, "sizes": [1, 2]}
+    code = (
+        "import json, sys\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        "shell.user_ns.update(json.loads(sys.argv[1]))\n"
+        "from ctlib.book import Ledger\n"
+        "print(Ledger('01-alpha').preset)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "CTLIB_PRESET"} | {"CTLIB_BOOK": str(mini.book)}
+
+    def preset(**changes):
+        given = {k: v for k, v in {**variables, **changes}.items() if v is not None}
+        command = [sys.executable, "-c", code, json.dumps(given)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+    assert [preset(), preset(n=32), preset(n=32, rate=1.0)] == ["ci", "laptop", "custom"]
+    assert preset(n="many").endswith("01-alpha: parameter n needs a value of type int, like 16; got 'many'")
+    assert preset(n=None).endswith("01-alpha: parameter n is not set; the parameters cell sets it")
+    assert preset(**dict.fromkeys(variables)) == "ci"  # a notebook that looks at the claims
