@@ -77,13 +77,13 @@ def test_a_package_in_a_zip_is_watched_as_well(folder):
 
 def test_sources_are_followed_through_the_library():
     import ctlib.backends.cpu.joseph_3d
-    import ctlib.decompose.cpu.pixel
+    import ctlib.decompose.cpu.newton
     import ctlib.physics.scatter.cpu.transport  # noqa: F401
 
     cpu = "ctlib.backends.cpu."
     assert {cpu + "joseph_3d", cpu + "simd", cpu + "simd_memory", cpu + "simd_features"} <= sources(cpu + "joseph_3d")
     assert cpu + "joseph_2d" not in sources(cpu + "joseph_3d")
-    assert "ctlib.decompose.cpu.newton" in sources("ctlib.decompose.cpu.pixel")
+    assert "ctlib.decompose.cpu.block" in sources("ctlib.decompose.cpu.newton")
     assert "ctlib.physics.scatter.cpu.histories" in sources("ctlib.physics.scatter.cpu.transport")
 
 

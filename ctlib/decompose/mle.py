@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ctlib.decompose.cpu import engine
+from ctlib.decompose import engine
 from ctlib.decompose.newton import Problem
 from ctlib.decompose.start import PolynomialStart, fit_start
 from ctlib.errors import ArgumentError, ConvergenceError

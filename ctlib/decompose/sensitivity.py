@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ctlib.decompose.cpu import engine
+from ctlib.decompose import engine
 from ctlib.decompose.mle import posed
 from ctlib.errors import ArgumentError
 from ctlib.physics.model import SpectralModel

@@ -1,1 +1,1 @@
-"""The compiled Newton solver and its start, imported where numba is installed."""
+"""The compiled Newton solver with its start, imported where numba is installed."""

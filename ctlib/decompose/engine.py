@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -59,17 +60,15 @@ def _whole(pieces, problem: Problem) -> Tensor:
 
 
 def _solve_compiled(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
-    from ctlib.decompose.cpu.pixel import newton_pixels
+    from ctlib.decompose.cpu.newton import newton_pixels
 
-    lead, num = problem.counts.shape[:-1], len(problem.low)
-    arrays, fitted = _arrays(problem), callable(start)
-    given = arrays[0].new_zeros(len(arrays[0]), num) if fitted else start.reshape(-1, num).clone()
-    polynomial = (start.coefficients, start.open_beam) if fitted else (given.new_zeros(0, num), given.new_zeros(0))
-    steps, done = torch.zeros(len(given), dtype=torch.int32), torch.zeros(len(given), dtype=torch.bool)
-    rules = torch.tensor([tolerance, LIMIT, NEAR, NUM_FAR, RIDGE])
-    tensors = [t.contiguous().numpy() for t in (*arrays, *polynomial, rules)]
-    newton_pixels(*tensors, max_iters, given.numpy(), steps.numpy(), done.numpy())
-    return given.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
+    lead, num, size = problem.counts.shape[:-1], len(problem.low), problem.counts.shape[:-1].numel()
+    fitted = callable(start)
+    paths = problem.low.new_zeros(size, num) if fitted else start.reshape(-1, num).clone()
+    steps, done = torch.zeros(size, dtype=torch.int32), torch.zeros(size, dtype=torch.bool)
+    task = _task(problem, start if fitted else None, tolerance, RIDGE)
+    newton_pixels(task, max_iters, *(t.numpy() for t in (paths, steps, done)))
+    return paths.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
 
 
 def vjp(problem: Problem, paths: Tensor, v: Tensor, wanted=(True, True)) -> tuple[Tensor | None, Tensor | None]:
@@ -84,13 +83,12 @@ def vjp(problem: Problem, paths: Tensor, v: Tensor, wanted=(True, True)) -> tupl
 
 
 def _adjoint_compiled(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    from ctlib.decompose.cpu.pixel import adjoint_pixels
+    from ctlib.decompose.cpu.newton import adjoint_pixels
 
-    flat = paths.reshape(-1, paths.shape[-1])
-    w, to_counts = torch.empty_like(flat), torch.empty(len(flat), problem.counts.shape[-1])
-    tensors = [t.contiguous().numpy() for t in (*_arrays(problem), flat, v.reshape(flat.shape))]
-    adjoint_pixels(*tensors, w.numpy(), to_counts.numpy())
-    return w.reshape(paths.shape), to_counts.reshape(problem.counts.shape)
+    w, to_counts = torch.empty(paths.shape), torch.empty(problem.counts.shape)
+    rows = (t.contiguous().reshape(-1, t.shape[-1]).numpy() for t in (paths, v, w, to_counts))
+    adjoint_pixels(_task(problem), *rows)
+    return w, to_counts
 
 
 def state(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,10 +97,16 @@ def state(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor]:
     return tuple(_whole(t, problem) for t in zip(*parts, strict=True))
 
 
-def _arrays(problem: Problem):
-    """Counts (P, E), attenuation (N, 3), tables (N, C E) and box (3, M), padded as the kernels want them."""
+def _task(problem: Problem, start=None, tolerance: float = 0.0, ridge: float = 0.0):
+    """The problem as the compiled loops take it: padded arrays and numbers in single precision."""
+    from ctlib.decompose.cpu.block import STRIP, Task
+
     f, extra = problem.attenuation, -len(problem.attenuation) % STRIP
     tables = pad(moment_tables(f, problem.spectra), (0, 0, 0, extra))
     wide = pad(f, (0, 3 - f.shape[1], 0, extra))
-    box = torch.stack([problem.low, problem.high, problem.scale])
-    return problem.counts.reshape(-1, problem.counts.shape[-1]), wide, tables, box
+    none = f.new_zeros(0, f.shape[1])
+    fitted = (none, none[:, 0]) if start is None else (start.coefficients, start.open_beam)
+    counts = problem.counts.reshape(-1, problem.counts.shape[-1])
+    tensors = counts, wide, tables, problem.low, problem.high, problem.scale, *fitted
+    numbers = (np.float32(v) for v in (tolerance, LIMIT, NEAR, ridge))
+    return Task(*(t.contiguous().numpy() for t in tensors), *numbers, NUM_FAR)
