@@ -126,6 +126,17 @@ def test_view_weights_sum_to_the_period_and_follow_their_views(num, start, seed)
     torch.testing.assert_close(weights, torch.full((num,), math.pi / num, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("period", [math.pi, 2 * math.pi])
+def test_a_view_of_unequal_ones_stands_for_all_angles_it_is_nearest_to(period):
+    """Counted on a fine circle; views in any order, some of them turns away."""
+    angles = torch.tensor([2.9, 0.1, 0.8, 1.0, 1.7, 2.3], dtype=torch.float64) * period / math.pi
+    angles = angles + torch.tensor([0, 3, -1, 0, 2, 0]) * period
+    circle = (torch.arange(60_000, dtype=torch.float64) + 0.5) * period / 60_000
+    apart = (circle[:, None] - angles + period / 2) % period - period / 2
+    shares = torch.bincount(apart.abs().argmin(1), minlength=6).double() * period / 60_000
+    torch.testing.assert_close(view_weights(angles, period), shares, rtol=0, atol=2 * period / 60_000)
+
+
 def test_the_kernel_is_the_ramp_below_nyquist():
     """The transform of the sampled kernel times the pitch is |f| up to truncation, and its sum vanishes."""
     num, pitch = 512, 0.7

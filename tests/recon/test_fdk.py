@@ -10,7 +10,7 @@ from ctlib.geometry import ConeBeam, FanBeam, Volume
 from ctlib.phantoms import Ellipsoids
 from ctlib.projector import Projector
 from ctlib.recon import fbp
-from ctlib.recon.fbp import WINDOWS
+from ctlib.recon.fbp import WINDOWS, fan_cosine
 
 
 def cone_beam(volume, num_views=120, margin=1.4, **options):
@@ -98,3 +98,49 @@ def test_batches_dtypes_and_gradients():
     v = y[0, 0].clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda t: fbp(A, t), v)
     assert torch.autograd.gradgradcheck(lambda t: fbp(A, t), v)
+
+
+STEEP = ConeBeam(  # cone angle of 48 degrees, nothing symmetric: angles, detector, voxels
+    Volume((9, 8, 7), (2.1, 0.9, 1.2)), 6, 11, 1.7, num_rows=14, row_pitch_mm=3.3, source_origin_mm=9.0,
+    source_detector_mm=21.0, detector_offset_mm=1.1, angles=[0.2, 1.7, 2.4, 3.3, 4.9, 5.5],
+)  # fmt: skip
+
+
+def test_the_cosine_is_that_of_the_ray_to_the_central_ray():
+    """From the rays themselves, up to 48 degrees off in the corners of the detector."""
+    _, direction = STEEP.rays()  # (V, R, U, 3)
+    for v, t in enumerate(STEEP.angles):
+        cosine = direction[v] @ np.array([-np.sin(t), np.cos(t), 0.0])
+        np.testing.assert_allclose(fan_cosine(STEEP, torch.zeros(1, dtype=torch.float64)), cosine, rtol=1e-12)
+    assert cosine.min() < 0.67
+
+
+def fdk_at(scan, y, voxel):
+    """Feldkamp's formula at one voxel, written out with loops: (V, R, U) data, ramp filter."""
+    z, j, i = (scan.volume.axis(k)[n] for k, n in enumerate(voxel))
+    scale = scan.source_origin_mm / scan.source_detector_mm
+    pitch, u, v = scan.pitch_mm * scale, scan.columns() * scale, scan.rows() * scale  # detector moved into the axis
+    gaps = np.diff(scan.angles, append=scan.angles[0] + 2 * np.pi)  # the angles rise
+    total = 0.0
+    for n, t in enumerate(scan.angles):
+        share = (gaps[n] + gaps[n - 1]) / 2
+        depth = (scan.source_origin_mm - i * np.sin(t) + j * np.cos(t)) / scan.source_origin_mm  # L / SO
+        places = (i * np.cos(t) + j * np.sin(t)) / depth, z / depth
+        column, row = (places[0] - u[0]) / pitch, (places[1] - v[0]) / (v[1] - v[0])
+        for r in range(scan.num_rows):
+            for c in range(scan.num_cols):
+                weight = max(0, 1 - abs(row - r)) * max(0, 1 - abs(column - c))
+                if weight > 0:
+                    cosine = scan.source_origin_mm / np.sqrt(scan.source_origin_mm**2 + u**2 + v[r] ** 2)
+                    odd = np.abs(np.arange(scan.num_cols) - c)
+                    ramp = np.where(odd % 2 == 1, -1 / (np.pi * np.maximum(odd, 1) * pitch) ** 2, 0.0)
+                    ramp[c] = 1 / (4 * pitch**2)
+                    total += share / 2 * weight / depth**2 * pitch * (ramp * cosine * y[n, r]).sum()
+    return total
+
+
+def test_a_wide_cone_with_unequal_views_is_the_formula_written_out():
+    y = torch.rand(STEEP.sino_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = fbp(Projector(STEEP), y)
+    for voxel in ((0, 0, 0), (8, 3, 2), (4, 4, 3), (2, 7, 6), (6, 1, 5)):
+        assert float(x[voxel]) == pytest.approx(fdk_at(STEEP, y.numpy(), voxel), rel=1e-10, abs=1e-12)
