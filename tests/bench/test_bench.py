@@ -9,6 +9,7 @@ import pytest
 
 from ctlib.book.ledger.stored_runs import digest
 
+pytest.importorskip("astra", reason="the benchmark compares with astra-toolbox, which is not installed")
 BENCH = Path(__file__).parent
 
 
