@@ -7,7 +7,7 @@ RTK := .venv-rtk
 INTERPRETER := _build/triton
 TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
 
-.PHONY: help book test test-triton test-rtk lint lab bench clean
+.PHONY: help book test test-triton test-rtk platforms lab bench clean
 
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
@@ -46,6 +46,9 @@ $(RTK)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -m venv $(RTK)
 	@$(RTK)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[rtk]' pytest xraylib
 	@touch $@
+
+platforms: $(STAMP) ## resolve the lock for Linux, macOS and Windows from the registry's wheels; needs the network
+	$(BIN)/python tools/check_platforms.py
 
 lab: $(STAMP)  ## open the chapters as notebooks in JupyterLab
 	$(BIN)/python -m ctlib.book lab

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -25,17 +26,32 @@ DIRECT = sorted({*PYPROJECT["project"]["dependencies"], *LOCKED})
 PERMISSIVE = re.compile(r"\b(BSD|MIT|Apache|PSF|Python Software Foundation|ISC|HPND|MPL|Unlicense|Zlib)\b", re.I)
 
 
+def here(requirement):
+    """The requirement; the test is skipped where its marker does not hold."""
+    wanted = Requirement(requirement)
+    if wanted.marker and not wanted.marker.evaluate():
+        pytest.skip(f"{wanted.name} is not for this platform: {wanted.marker}")
+    return wanted
+
+
 def canonical(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-PINS = {canonical(line.partition("==")[0]): line.partition("==")[2] for line in LOCK}
+PINNED = [Requirement(line) for line in LOCK]
+MARKERS = {canonical(r.name): str(r.marker) for r in PINNED if r.marker}
+PINS = {  # of this platform
+    canonical(r.name): str(r.specifier).removeprefix("==") for r in PINNED if not r.marker or r.marker.evaluate()
+}
+NOT_ARM = 'platform_machine not in "aarch64, arm64, ARM64"'
+PLATFORMS = runpy.run_path(str(ROOT / "tools" / "check_platforms.py"))
 
 
 def test_the_lock_is_exact_portable_and_free_of_addresses():
     for line in LOCK:
-        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line), f"{line}: exact pins without local tags only"
-    assert len(PINS) == len(LOCK)
+        exact = r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+(; [^;]+)?"
+        assert re.fullmatch(exact, line), f"{line}: exact pins without local tags only, with a marker or not"
+    assert len({canonical(r.name) for r in PINNED}) == len(LOCK)
     assert not {"torchvision", "setuptools", "wheel", "pip", "ctlib", "ctlib-book"} & set(PINS)
     assert not [p for p in PINS if p.startswith("nvidia-")]
     text = (ROOT / "requirements.txt").read_text() + (ROOT / "environment.yml").read_text()
@@ -43,9 +59,40 @@ def test_the_lock_is_exact_portable_and_free_of_addresses():
     assert "://" not in text
 
 
+def test_markers_stand_where_a_package_lacks_wheels_or_is_not_needed():
+    assert MARKERS == {
+        "appnope": 'sys_platform == "darwin"',
+        "astra-toolbox": NOT_ARM,
+        "colorama": 'sys_platform == "win32"',
+        "pywinpty": 'os_name == "nt"',
+    }
+    for requirement in map(Requirement, DIRECT):
+        assert str(requirement.marker) == MARKERS.get(canonical(requirement.name), "None")
+
+
+@pytest.mark.parametrize(
+    ("platform", "marked"),
+    [
+        ("Linux x86-64", {"astra-toolbox"}),
+        ("Linux ARM", set()),
+        ("macOS ARM", {"appnope"}),
+        ("Windows", {"astra-toolbox", "colorama", "pywinpty"}),
+    ],
+)
+def test_the_lock_of_a_platform(platform, marked):
+    names = {canonical(r.name) for r in PLATFORMS["needed"](platform)}
+    assert names & MARKERS.keys() == marked
+    assert names >= {canonical(r.name) for r in PINNED} - MARKERS.keys()
+
+
+def test_the_readme_names_the_platforms_that_are_tried():
+    text = (ROOT / "README.md").read_text()
+    assert all(name in text for name in PLATFORMS["PLATFORMS"])
+
+
 @pytest.mark.parametrize("requirement", DIRECT)
 def test_every_dependency_is_pinned_and_installed_as_pinned(requirement):
-    wanted = Requirement(requirement)
+    wanted = here(requirement)
     pin = PINS[canonical(wanted.name)]
     assert wanted.specifier.contains(pin)
     assert importlib.metadata.version(wanted.name).split("+")[0] == pin
@@ -68,7 +115,7 @@ def test_what_is_installed_is_the_lock():
 @pytest.mark.parametrize("requirement", DIRECT)
 def test_every_dependency_is_permissively_licensed(requirement):
     """Two exceptions: astra-toolbox, an optional engine and the tests' oracle, and PyLops, an oracle of tests alone."""
-    name = Requirement(requirement).name
+    name = here(requirement).name
     meta = importlib.metadata.metadata(name)
     licence = " ".join([meta.get("License-Expression") or "", *(meta.get_all("Classifier") or [])])
     licence = licence if PERMISSIVE.search(licence) else licence + " " + (meta.get("License") or "")[:200]
