@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,34 +117,9 @@ def linear_attenuation(material: str | Material, energies_kev, process: str = "t
     return 0.1 * material.density * mass_attenuation(material, energies_kev, process)
 
 
-def solution_attenuation(solute: str | Material, mg_per_ml: float, energies_kev) -> Tensor:
-    """Linear attenuation [1/mm] of a dilute solution in water, mu_water + c (mu/rho)_solute."""
-    added = 1e-3 * mg_per_ml * mass_attenuation(solute, energies_kev)
-    return linear_attenuation("water", energies_kev) + 0.1 * added
-
-
 def k_edges(material: str | Material, low_kev: float, high_kev: float) -> tuple[float, ...]:
     """K-edge energies [keV] of a material's elements strictly between two energies."""
     tables = xray_tables()
     symbols = [symbol for symbol, w in Material.named(material).mass_fractions if w > 0]
     edges = {tables.EdgeEnergy(_atomic_number(symbol), tables.K_SHELL) for symbol in symbols}
     return tuple(sorted(e for e in edges if low_kev < e < high_kev))
-
-
-def attenuation_nodes(material: str | Material, energies_kev) -> tuple[Tensor, Tensor]:
-    """A table for interpolation, energies [keV] and mass attenuation [cm2/g], with every K-edge as two nodes.
-
-    The two nodes carry the values at the edge, still below it, and just above, 1e-4 of the energy apart.
-    """
-    energies = np.asarray(energies_kev, dtype=float)
-    edges = np.array(k_edges(material, float(energies.min()), float(energies.max())))
-    nodes = torch.from_numpy(np.unique(np.concatenate([energies, edges, edges * (1 + 1e-4)])))
-    return nodes, mass_attenuation(material, nodes)
-
-
-def interpolate_loglog(nodes_kev: Tensor, values: Tensor, energies_kev: Tensor) -> Tensor:
-    """Log-log interpolation of a table of `attenuation_nodes`; energies within the table."""
-    x, y, at = nodes_kev.log(), values.log(), energies_kev.log()
-    i = torch.searchsorted(x, at.contiguous(), right=True).clamp(1, len(x) - 1)
-    t = (at - x[i - 1]) / (x[i] - x[i - 1])
-    return torch.exp(y[i - 1] + t * (y[i] - y[i - 1]))

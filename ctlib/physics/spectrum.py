@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
-from ctlib.physics.attenuation import linear_attenuation, mass_attenuation
-from ctlib.physics.compton import transfer_samples
+from ctlib.physics.attenuation import linear_attenuation
 from ctlib.physics.tube import parametric_tungsten
 
 TABLES = Path(__file__).parent / "tables"
@@ -98,18 +97,3 @@ class Spectrum:
         centres = 0.5 * (edges[1:] + edges[:-1])
         parent = (torch.bucketize(centres, self.edges_kev, right=True) - 1).clamp(0, len(self.weights) - 1)
         return Spectrum(edges, self.weights[parent] * edges.diff() / self.widths_kev[parent])
-
-    def half_value_layer_mm(self, material: str = "Al") -> float:
-        """Thickness [mm] that halves the air kerma, by bisection.
-
-        Kerma per photon is E (mu_tr/rho)_air = E mu_photo + T mu_compton, T the mean Klein-Nishina transfer.
-        """
-        transfers, odds = transfer_samples(8, self.energies_kev.numpy(), bound=False)
-        photo, compton = (mass_attenuation("air", self.energies_kev, p) for p in ("photo", "compton"))
-        kerma = self.weights * (self.energies_kev * photo + torch.from_numpy((transfers * odds).sum(1)) * compton)
-        mu, low, high = linear_attenuation(material, self.energies_kev), 0.0, 1e3
-        while high - low > 1e-6:
-            middle = 0.5 * (low + high)
-            left = float((kerma * torch.exp(-mu * middle)).sum() / kerma.sum())
-            low, high = (middle, high) if left > 0.5 else (low, middle)
-        return low

@@ -3,11 +3,29 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.physics import Spectrum, linear_attenuation
+from ctlib.physics import Spectrum, linear_attenuation, mass_attenuation
+from ctlib.physics.compton import transfer_samples
 from ctlib.physics.spectrum import TABLES
 from ctlib.physics.tube import parametric_tungsten
 
 pytest.importorskip("xraylib")
+
+
+def half_value_layer_mm(spectrum):
+    """Thickness [mm] of aluminium that halves the air kerma, by bisection.
+
+    Kerma per photon is E (mu_tr/rho)_air = E mu_photo + T mu_compton, T the mean Klein-Nishina transfer.
+    """
+    e = spectrum.energies_kev
+    transfers, odds = transfer_samples(8, e.numpy(), bound=False)
+    photo, compton = (mass_attenuation("air", e, p) for p in ("photo", "compton"))
+    kerma = spectrum.weights * (e * photo + torch.from_numpy((transfers * odds).sum(1)) * compton)
+    mu, low, high = linear_attenuation("Al", e), 0.0, 1e3
+    while high - low > 1e-6:
+        middle = 0.5 * (low + high)
+        left = float((kerma * torch.exp(-mu * middle)).sum() / kerma.sum())
+        low, high = (middle, high) if left > 0.5 else (low, middle)
+    return low
 
 
 @pytest.mark.parametrize(
@@ -18,12 +36,12 @@ def test_tables_behind_our_filters_are_what_spekpy_says(kvp, al_mm, mean_kev, hv
     """SpekPy 2.5.4, 12 degrees, filtered by SpekPy itself. Its aluminium and air coefficients are others than ours."""
     spectrum = Spectrum.tungsten(kvp, {"Al": al_mm}, bin_kev=0.5)
     assert spectrum.mean_kev == pytest.approx(mean_kev, abs=0.1)
-    assert spectrum.half_value_layer_mm() == pytest.approx(hvl_mm, rel=0.015)
+    assert half_value_layer_mm(spectrum) == pytest.approx(hvl_mm, rel=0.015)
 
 
 def test_the_half_value_layer_of_one_energy_is_log_2_over_mu():
     line = Spectrum(torch.tensor([59.9, 60.1]), torch.ones(1))
-    assert line.half_value_layer_mm() == pytest.approx(np.log(2) / float(linear_attenuation("Al", 60.0)), rel=1e-5)
+    assert half_value_layer_mm(line) == pytest.approx(np.log(2) / float(linear_attenuation("Al", 60.0)), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kvp", "al_mm"), [(120, 3.0), (120, 6.0), (70, 1.0), (70, 2.5)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,21 +19,15 @@ def with_height(fan: FanBeam, height_mm: float, num_rows: int = 1) -> ConeBeam:
     """A fan beam as the cone beam it is in three dimensions: the same views and columns, a detector of this height."""
     ny, nx = fan.volume.shape
     volume = Volume((1, ny, nx), (float(height_mm), *fan.volume.voxel_mm))
-    return ConeBeam(
-        volume, fan.num_views, fan.num_cols, fan.pitch_mm, num_rows=num_rows, row_pitch_mm=height_mm / num_rows,
-        source_origin_mm=fan.source_origin_mm, source_detector_mm=fan.source_detector_mm, angles=fan.angles,
-        detector_offset_mm=fan.detector_offset_mm,
-    )  # fmt: skip
+    same = {f.name: getattr(fan, f.name) for f in fields(fan)}
+    return ConeBeam(**same | {"volume": volume, "num_rows": num_rows, "row_pitch_mm": height_mm / num_rows})
 
 
 def coarser(scan: ConeBeam, num_cols: int, num_rows: int | None = None) -> ConeBeam:
     """The same detector area in fewer or more cells: scatter is smooth, and fewer cells count more photons each."""
     num_rows = scan.num_rows if num_rows is None else num_rows
-    return ConeBeam(
-        scan.volume, scan.num_views, num_cols, scan.pitch_mm * scan.num_cols / num_cols, num_rows=num_rows,
-        row_pitch_mm=scan.row_pitch_mm * scan.num_rows / num_rows, source_origin_mm=scan.source_origin_mm,
-        source_detector_mm=scan.source_detector_mm, angles=scan.angles, detector_offset_mm=scan.detector_offset_mm,
-    )  # fmt: skip
+    pitch_mm, row_pitch_mm = scan.pitch_mm * scan.num_cols / num_cols, scan.row_pitch_mm * scan.num_rows / num_rows
+    return replace(scan, num_cols=num_cols, pitch_mm=pitch_mm, num_rows=num_rows, row_pitch_mm=row_pitch_mm)
 
 
 @dataclass(frozen=True, eq=False)

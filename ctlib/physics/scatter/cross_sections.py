@@ -64,6 +64,11 @@ class CrossSections:
         """Last energy the tables hold."""
         return self.first_kev + self.step_kev * (self.rates.shape[1] - 2)
 
+    @property
+    def total(self) -> Tensor:
+        """Attenuation per density (M, N), all processes together."""
+        return self.rates.unflatten(0, (-1, 3)).sum(1)
+
     def like(self, tensor: Tensor) -> CrossSections:
         """The same tables with a tensor's dtype and device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -69,11 +69,10 @@ class Media:
             raise ArgumentError("sections", [m.name for m in sections.materials], "the phantom's materials, in order")
         densities = phantom.densities.flip(-2).flatten(1).contiguous()  # rows of the image descend in y
         sections = sections.like(densities)
-        total = sections.rates.unflatten(0, (-1, 3)).sum(1)  # (M, N)
         present = torch.unique(densities, dim=1).T  # each mixture once
-        majorant = torch.stack([(part @ total).amax(0) for part in present.split(65536)]).amax(0).clamp_min(LEAST)
+        largest = torch.stack([(part @ sections.total).amax(0) for part in present.split(65536)]).amax(0)
         extent, size = (densities.new_tensor(v[::-1]) for v in (phantom.volume.extent_mm, phantom.volume.voxel_mm))
-        return cls(sections, densities, majorant, -extent / 2, size, phantom.volume.shape[::-1])
+        return cls(sections, densities, largest.clamp_min(LEAST), -extent / 2, size, phantom.volume.shape[::-1])
 
     @property
     def high(self) -> Tensor:

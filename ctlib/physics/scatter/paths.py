@@ -59,5 +59,4 @@ def _first_walls(media: Media, start: Tensor, direction: Tensor, near: Tensor):
 
 def attenuation_along(media: Media, paths: Tensor, energy: Tensor) -> Tensor:
     """Optical depth (n,) of material paths (M, n) at energies (n,) [keV]."""
-    total = media.sections.rates.unflatten(0, (-1, 3)).sum(1)  # (M, N)
-    return (media.sections.interpolate(total, energy) * paths).sum(0)
+    return (media.sections.interpolate(media.sections.total, energy) * paths).sum(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -125,8 +124,3 @@ def deflected(direction: Tensor, cosine: Tensor, azimuth: Tensor) -> Tensor:
     turned = (sine * azimuth.cos())[:, None] * first + (sine * azimuth.sin())[:, None] * second
     turned = turned + cosine[:, None] * direction
     return turned / turned.norm(dim=1, keepdim=True)
-
-
-def azimuths(uniform: Tensor) -> Tensor:
-    """Angles spread evenly over the circle [rad]: unpolarised photons."""
-    return 2 * math.pi * uniform

@@ -32,13 +32,12 @@ def primary_signal(
 
     sum over energies of  share(E) response(E) exp(-sum over materials of attenuation(E) path)
     """
-    sections = CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1])) if sections is None else sections
+    sections = sections or CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1]))
     media = Media.of(phantom, sections)
     paths = scan_paths(media, Beam.of(geometry, phantom.densities), rays_per_cell).double()
-    energies = 0.5 * (spectrum.edges_kev[1:] + spectrum.edges_kev[:-1]).to(paths)
-    total = sections.rates.unflatten(0, (-1, 3)).sum(1).to(paths)  # (M, N)
+    energies = spectrum.energies_kev.to(paths)
     table = response_table(response, sections.highest_kev).to(paths)
     counts = table[:, (energies / TABLE_KEV).long()] * spectrum.weights.to(paths)  # (E, N)
-    mu = sections.interpolate(total, energies)  # (M, N)
+    mu = sections.interpolate(sections.total.to(paths), energies)  # (M, N)
     left = torch.exp(-torch.einsum("kmvru,mn->kvrun", paths, mu))
     return torch.einsum("kvrun,en->evru", left, counts) / len(paths)

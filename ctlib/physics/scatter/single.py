@@ -34,13 +34,12 @@ def single_scatter(
     """
     if process not in PROCESS:
         raise ArgumentError("process", repr(process), f"one of {', '.join(PROCESS)}")
-    sections = CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1])) if sections is None else sections
+    sections = sections or CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1]))
     media, like = Media.of(phantom, sections), phantom.densities
     fine = coarser(geometry, geometry.num_cols * points_per_cell, geometry.num_rows * points_per_cell)
     beam, table = Beam.of(fine, like), response_table(response, sections.highest_kev).to(like)
     lit = spectrum.weights > 0
-    energies = 0.5 * (spectrum.edges_kev[1:] + spectrum.edges_kev[:-1])[lit]
-    light = energies.to(like), spectrum.weights[lit].to(like), table
+    light = spectrum.energies_kev[lit].to(like), spectrum.weights[lit].to(like), table
     views = [_one_view(media, beam, v, light, process, num_rays, num_depths) for v in range(geometry.num_views)]
     signal = torch.stack(views, 1).unflatten(2, (beam.rows, beam.cols))  # (E, V, R k, U k)
     k = points_per_cell

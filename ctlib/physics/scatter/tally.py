@@ -13,7 +13,7 @@ from ctlib.physics.scatter.angles import kept_fraction
 from ctlib.physics.scatter.beam import TABLE_KEV, Beam
 from ctlib.physics.scatter.media import Media
 from ctlib.physics.scatter.paths import attenuation_along, material_paths
-from ctlib.physics.scatter.photons import Histories, Photons, azimuths, deflected
+from ctlib.physics.scatter.photons import Histories, Photons, deflected
 from ctlib.physics.scatter.tracking import COMPTON, RAYLEIGH
 
 KINDS = ("primary", "single", "multiple")
@@ -137,7 +137,7 @@ def _expect_rayleigh(beam: Beam, media: Media, counter: Counter, photons: Photon
     running = share.cumsum(0)
     material = (draw[0] * running[-1] >= running[:-1]).sum(0)
     cosine = media.sections.sample_cosine(2 * material + 1, photons.energy, draw[1])
-    sent = replace(photons, direction=deflected(photons.direction, cosine, azimuths(draw[2])))
+    sent = replace(photons, direction=deflected(photons.direction, cosine, 2 * math.pi * draw[2]))
     cell, hit = beam.cell(counter.histories.view(sent.history), sent.position, sent.direction)
     sent, cell, weight = sent.take(hit), cell[hit], running[-1][hit]
     depth = attenuation_along(media, material_paths(media, sent.position, sent.direction), sent.energy)

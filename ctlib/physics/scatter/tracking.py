@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from ctlib.physics.scatter.angles import kept_fraction
 from ctlib.physics.scatter.cross_sections import LOWEST_KEV
 from ctlib.physics.scatter.media import Media
-from ctlib.physics.scatter.photons import Photons, azimuths, deflected, join
+from ctlib.physics.scatter.photons import Photons, deflected, join
 
 PHOTO, COMPTON, RAYLEIGH = 0, 1, 2
 
@@ -92,10 +93,13 @@ def _after(photons, media, rates, level, cosine, azimuth, observer) -> Photons:
 
 
 def scatter(photons: Photons, media: Media, row: Tensor, uniform: Tensor, azimuth: Tensor) -> Photons:
-    """Photons after an event of table rows (n,): turned, and after Compton scattering (even rows) with less energy."""
+    """Photons after an event of table rows (n,): turned, and after Compton scattering (even rows) with less energy.
+
+    uniform, azimuth  (n,) uniform numbers for angle and azimuth; photons are not polarized
+    """
     cosine = media.sections.sample_cosine(row, photons.energy, uniform)
     energy = photons.energy * scattered_share(row, photons.energy, cosine)
-    direction = deflected(photons.direction, cosine, azimuths(azimuth))
+    direction = deflected(photons.direction, cosine, 2 * math.pi * azimuth)
     return replace(photons, direction=direction, energy=energy, order=photons.order + 1)
 
 

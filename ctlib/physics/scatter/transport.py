@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
+from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.geometry import ConeBeam
-from ctlib.physics.scatter.beam import Beam, response_table
-from ctlib.physics.scatter.compiled import available, follow_compiled
+from ctlib.physics.scatter.beam import TABLE_KEV, Beam, response_table
 from ctlib.physics.scatter.cross_sections import CrossSections
 from ctlib.physics.scatter.media import Media, VoxelPhantom
-from ctlib.physics.scatter.photons import Histories, Photons, emit, join
+from ctlib.physics.scatter.photons import RATIOS, Histories, Photons, emit, join
 from ctlib.physics.scatter.primary import primary_signal
 from ctlib.physics.scatter.tally import ABSORBED, EMITTED, ESCAPED, Counter, ScatterTally, count_hits, expect_hits
 from ctlib.physics.scatter.tracking import Observer, track
@@ -26,7 +28,7 @@ def simulate_scatter(
 ) -> ScatterTally:  # fmt: skip
     """Primary, single and multiple scatter in every view, cell and energy bin, with their statistical errors.
 
-    spectrum          has `edges_kev` (N + 1,) and `weights` (N,); the open beam is uniform over the detector
+    spectrum          a `Spectrum`; the open beam is uniform over the detector
     response          bin edges [keV], or a function of energies (K,) to counts per photon (E, K)
     photons_per_view  histories in each view, in num_batches independent batches
     tally             "hits": a photon counts where it meets the detector; "expected": each collision adds what it
@@ -38,7 +40,7 @@ def simulate_scatter(
     and devices use different random numbers, and CUDA adds in any order (sums differ in the last digits).
     """
     _check(tally, photons_per_view, num_points, num_batches)
-    sections = CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1])) if sections is None else sections
+    sections = sections or CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1]))
     media, beam = Media.of(phantom, sections), Beam.of(geometry, phantom.densities)
     histories = Histories.of(spectrum, geometry.num_views, num_batches, photons_per_view, phantom.densities)
     table = response_table(response, sections.highest_kev).to(phantom.densities)
@@ -66,7 +68,41 @@ def _compiled(engine: str, like: Tensor) -> bool:
         raise ArgumentError("engine", repr(engine), "'auto', 'torch' or 'compiled'")
     if engine == "compiled" and like.device.type != "cpu":
         raise ArgumentError("engine", "'compiled'", f"densities on the CPU, not on {like.device}")
-    return engine == "compiled" or (engine == "auto" and available(like))
+    has_numba = find_spec("numba") is not None
+    return engine == "compiled" or (engine == "auto" and like.device.type == "cpu" and has_numba)
+
+
+def follow_compiled(media: Media, beam: Beam, histories: Histories, table: Tensor, seed: int, num_points: int):
+    """As `follow_torch`, by machine code and in float64, with other random numbers."""
+    try:
+        from ctlib.physics.scatter.cpu.transport import Source, follow_slots
+    except ImportError as error:
+        raise MissingDependency("numba", "engine='compiled'") from error
+    spectrum = _array(histories.edges_kev), _array(histories.share), np.array(RATIOS)
+    sums = np.zeros((histories.num_slots, 3, len(table), beam.rows * beam.cols))
+    ledger = np.zeros((histories.num_slots, 3))
+    source = Source(*spectrum, histories.per_slot, seed, num_points)
+    follow_slots(*as_arrays(media, beam, table), source, sums, ledger)
+    return torch.from_numpy(sums), torch.from_numpy(ledger)
+
+
+def as_arrays(media: Media, beam: Beam, table: Tensor):
+    """What the compiled loops fly through: the grid, its tables, and the detector."""
+    from ctlib.physics.scatter.cpu.histories import Grid, Tables
+    from ctlib.physics.scatter.cpu.transport import Detector
+
+    s = media.sections
+    tables = (_array(t) for t in (s.rates, s.total, media.majorant, s.quantiles, s.norms, s.forms))
+    vectors = (_array(v) for v in (beam.source, beam.center, beam.along, beam.normal))
+    return (
+        Grid(_array(media.densities), _array(media.low), _array(media.size), np.array(media.counts)),
+        Tables(s.first_kev, s.step_kev, *tables, s.form_step),
+        Detector(*vectors, beam.width, beam.height, beam.cols, beam.rows, _array(table), TABLE_KEV),
+    )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.double().numpy())
 
 
 def follow_torch(media: Media, beam: Beam, histories: Histories, table: Tensor, seed: int, num_points: int):

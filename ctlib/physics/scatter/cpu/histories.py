@@ -8,11 +8,11 @@ from collections import namedtuple
 import numpy as np
 
 from ctlib.compiled import njit
+from ctlib.physics.attenuation import ELECTRON_KEV
+from ctlib.physics.compton import HC_KEV_ANGSTROM
 
 Grid = namedtuple("Grid", "density low size counts")
-Tables = namedtuple(
-    "Tables", "first step rates total majorant quantiles norms forms form_step electron_kev lowest_kev hc"
-)
+Tables = namedtuple("Tables", "first step rates total majorant quantiles norms forms form_step")
 
 
 @njit(error_model="numpy")
@@ -155,9 +155,9 @@ def _first_wall(grid, start, direction, near, k):
 
 
 @njit(error_model="numpy")
-def kept_fraction(tables, row, energy, cosine):
+def kept_fraction(row, energy, cosine):
     """Share of the energy that a photon keeps; all in Rayleigh scattering, odd rows."""
-    return 1.0 if row % 2 else 1 / (1 + energy / tables.electron_kev * (1 - cosine))
+    return 1.0 if row % 2 else 1 / (1 + energy / ELECTRON_KEV * (1 - cosine))
 
 
 @njit(error_model="numpy")
@@ -173,9 +173,9 @@ def sample_cosine(tables, row, energy, u):
 @njit(error_model="numpy")
 def density(tables, row, energy, cosine):
     """Probability per solid angle of an event of table row at this angle."""
-    k = kept_fraction(tables, 0, energy, cosine)
+    k = kept_fraction(0, energy, cosine)
     value = 0.5 * (1 + cosine * cosine) if row % 2 else 0.5 * k * k * (k + 1 / k - 1 + cosine * cosine)
-    x = energy / tables.hc * np.sqrt(max(0.5 - 0.5 * cosine, 0.0)) / tables.form_step
+    x = energy / HC_KEV_ANGSTROM * np.sqrt(max(0.5 - 0.5 * cosine, 0.0)) / tables.form_step
     j = min(int(x), tables.forms.shape[1] - 2)
     i, part = node(tables, energy)
     return value * lerp(tables.forms[row], j, x - j) / lerp(tables.norms[row], i, part)

@@ -23,6 +23,7 @@ from ctlib.physics.scatter.cpu.histories import (
     start_stream,
     uniform,
 )
+from ctlib.physics.scatter.cross_sections import LOWEST_KEV
 
 Detector = namedtuple("Detector", "source center along normal width height cols rows counts step_kev")
 Source = namedtuple("Source", "edges share ratios per_slot seed num_points")
@@ -93,7 +94,7 @@ def expect_compton(grid, tables, detector, view, photon, order, weight, rates, u
     cosine = min(max(cosine, -1.0), 1.0)
     for m in range(grid.density.shape[0]):
         odds += rates[3 * m + 1] * density(tables, 2 * m, photon[6], cosine)
-    energy = photon[6] * kept_fraction(tables, 0, photon[6], cosine)
+    energy = photon[6] * kept_fraction(0, photon[6], cosine)
     left = np.exp(-optical_depth(grid, tables, photon, ray, energy, work[7:]))
     cell = int(w * detector.rows) * detector.cols + int(u * detector.cols)
     count(detector, order + 1, energy, cell, weight * odds * left * max(incidence, 0.0) / square, sums)
@@ -128,7 +129,7 @@ def scatter(tables, photon, channel, state):
     """Turn a photon after an event of this channel; returns the energy it leaves behind."""
     row = 2 * (channel // 3) + channel % 3 - 1
     cosine = sample_cosine(tables, row, photon[6], uniform(state))
-    lost = photon[6] * (1 - kept_fraction(tables, row, photon[6], cosine))
+    lost = photon[6] * (1 - kept_fraction(row, photon[6], cosine))
     deflect(photon, cosine, 2 * np.pi * uniform(state))
     photon[6] -= lost
     return lost
@@ -149,7 +150,7 @@ def follow(grid, tables, detector, source, view, photon, state, rates, work, sum
         if channel % 3:
             ledger[0] += scatter(tables, photon, channel, state)
             order += 1
-        if channel % 3 == 0 or photon[6] < tables.lowest_kev:
+        if channel % 3 == 0 or photon[6] < LOWEST_KEV:
             ledger[0] += photon[6]
             return
         total = fly(grid, tables, photon, state, rates)
