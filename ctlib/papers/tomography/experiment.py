@@ -211,7 +211,7 @@ class ImageStudy:
     checkpoints: str = ""
 
     def train(self, net: nn.Module, fetch, name: str, seed: int, steps: int | None = None) -> nn.Module:
-        """Train a network of images in place, with {eq}`hqi-loss` on gray values."""
+        """Train a network of images in place, with `l1_ssim_loss` of gray values."""
         path = Path(self.checkpoints, f"{name.replace(' ', '-')}-{seed}.ckpt") if self.checkpoints else None
         settings = replace(self.settings, seed=seed, steps=self.settings.steps if steps is None else steps)
         loss = partial(l1_ssim_loss, data_range=1.0, alpha=self.weights[0], beta=self.weights[1])
