@@ -2,10 +2,10 @@
 
     python tools/check_platforms.py            # or `make platforms`; needs the network
 
-A line with an environment marker counts where the marker holds. What has no wheel but installs from source on any
-machine is named in FROM_SOURCE.
+A line with an environment marker counts where the marker holds. Platforms may be named: "Linux ARM" Windows.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,7 +15,6 @@ from packaging.requirements import Requirement
 
 LOCK = Path(__file__).resolve().parents[1] / "requirements.txt"
 PYTHON = "3.11"
-FROM_SOURCE = set()  # pure Python without a wheel
 LINUX = [f"manylinux_2_{minor}_{{0}}" for minor in range(39, 16, -1)] + ["manylinux2014_{0}", "linux_{0}"]
 MAC = [f"macosx_{major}_0_{arch}" for major in range(15, 10, -1) for arch in ("arm64", "universal2")]
 PLATFORMS = {
@@ -53,32 +52,34 @@ def needed(name: str) -> list[Requirement]:
 
 def without_wheel(name: str, requirements: list[Requirement]) -> list[str]:
     """Pins for which the registry has no wheel for the platform."""
-    if not requirements or _resolves(name, requirements):
-        return []
-    if len(requirements) == 1:
-        return [str(requirements[0])]
-    middle = len(requirements) // 2
-    return [p for half in (requirements[:middle], requirements[middle:]) for p in without_wheel(name, half)]
+    missing, left = [], [f"{r.name}{r.specifier}" for r in requirements]
+    while said := _complaint(name, left):
+        found = re.search(r"No matching distribution found for (\S+)", said)
+        if not found or found[1] not in left:
+            raise SystemExit(said)  # no network, say
+        missing.append(found[1])
+        left.remove(found[1])
+    return missing
 
 
-def _resolves(name: str, requirements: list[Requirement]) -> bool:
-    """Whether pip finds a wheel of every pin, by the platform's tags alone."""
+def _complaint(name: str, pins: list[str]) -> str:
+    """What pip says when it does not find a wheel of every pin, by the platform's tags alone; empty when it does."""
     with tempfile.TemporaryDirectory() as folder:
         lock = Path(folder, "lock.txt")
-        lock.write_text("".join(f"{r.name}{r.specifier}\n" for r in requirements), encoding="utf-8")
+        lock.write_text("\n".join(pins), encoding="utf-8")
         tags = [word for tag in PLATFORMS[name][0] for word in ("--platform", tag)]
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--no-deps"]
         command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *tags]
         command += ["--target", folder, "--disable-pip-version-check", "-r", str(lock)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return (done.stderr.strip() or f"pip ended with {done.returncode}") if done.returncode else ""
 
 
 def main() -> int:
     missing = {}
-    for name in PLATFORMS:
+    for name in sys.argv[1:] or PLATFORMS:
         pins = needed(name)
-        wheels = [r for r in pins if r.name not in FROM_SOURCE]
-        missing[name] = without_wheel(name, wheels)
+        missing[name] = without_wheel(name, pins)
         told = ", ".join(missing[name]) or "none"
         print(f"{name:14s} {len(pins)} packages; without a wheel: {told}", flush=True)
     return 1 if any(missing.values()) else 0

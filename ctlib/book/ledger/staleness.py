@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from pathlib import Path
 
 from ctlib.book.chapter import code_cells, plain_python
@@ -12,10 +13,14 @@ from ctlib.book.project import Project, UsageError
 # Reader modules whose output lands in a notebook count; what moves notebooks around leaves no trace in them.
 PIPELINE = ("book/runner/", "book/site/", "book/cli.py", "book/chapter.py", "book/lint.py", "book/project.py",
             "book/__main__.py", "book/ledger/staleness.py", "book/ledger/scoreboard.py")  # fmt: skip
+LOADED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def _imported(source: str, package: str, known: set[str]) -> set[str]:
-    """Modules of `known` that Python source imports, absolute or relative to `package`."""
+    """Modules of `known` that Python source imports, absolute or relative to `package`.
+
+    A text "module:name" counts as an import from `package`: so the table of engines names what it loads when needed.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -24,6 +29,8 @@ def _imported(source: str, package: str, known: set[str]) -> set[str]:
             parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parts, node.module or ""]).strip(".")
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LOADED.fullmatch(node.value):
+            found.add(f"{package}.{node.value.partition(':')[0]}")
     return {m for name in found for m in _with_parents(name) if m in known}
 
 

@@ -19,13 +19,22 @@ def library(tmp_path):
     files = {
         "__init__.py": "",
         "physics/__init__.py": "from .table import look_up\n",
-        "physics/table.py": "from .. import deep\n",
+        "physics/table.py": "from .. import deep, engines\n",
         "physics/water.csv": "1,2\n",
         "deep.py": "import math\n",
         "unused.py": "",
-        "book/__init__.py": "from .claims import Ledger\n",
-        "book/claims.py": "from .run import x\n",
-        "book/run.py": "from ..unused import y\n",
+        "engines/__init__.py": "from .table import ENGINES\n",
+        "engines/table.py": "ENGINES = ['fast.loops:Engine', 'no.module:Engine']\n",
+        "engines/fast/__init__.py": "",
+        "engines/fast/loops.py": "",
+        "book/__init__.py": "from .ledger.claims import Ledger\n",
+        "book/ledger/__init__.py": "",
+        "book/ledger/claims.py": "from ..runner.run import x\nfrom ..page import listing\nfrom . import scoreboard\n",
+        "book/ledger/scoreboard.py": "",
+        "book/page/__init__.py": "",
+        "book/page/listing.py": "",
+        "book/runner/__init__.py": "",
+        "book/runner/run.py": "from ...unused import y\n",
     }
     for name, text in files.items():
         (tmp_path / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,19 +62,28 @@ def test_a_chapter_reaches_what_it_imports_through_others_and_their_tables(small
         "physics/table.py",
         "physics/water.csv",
         "deep.py",
+        "engines/__init__.py",
+        "engines/table.py",
+        "engines/fast/__init__.py",
+        "engines/fast/loops.py",  # named by the table as a text
         "book/__init__.py",
-        "book/claims.py",
+        "book/ledger/__init__.py",
+        "book/ledger/claims.py",
+        "book/page/__init__.py",
+        "book/page/listing.py",
     }
 
 
-@pytest.mark.parametrize("name", ["deep.py", "physics/table.py", "physics/water.csv", "book/claims.py"])
+@pytest.mark.parametrize(
+    "name", ["deep.py", "physics/table.py", "physics/water.csv", "book/page/listing.py", "engines/fast/loops.py"]
+)
 def test_an_edit_of_a_reached_file_makes_a_new_key(small, name):
     before = key(small)
     (small.library / name).write_text("# edited\n")
     assert key(small) != before
 
 
-@pytest.mark.parametrize("name", ["book/run.py", "new.py", "physics/.hidden"])
+@pytest.mark.parametrize("name", ["book/runner/run.py", "book/ledger/scoreboard.py", "new.py", "physics/.hidden"])
 def test_an_edit_elsewhere_does_not(small, name):
     before = key(small)
     (small.library / name).write_text("# edited\n")
@@ -74,7 +92,7 @@ def test_an_edit_elsewhere_does_not(small, name):
 
 def test_only_numerical_sources_make_a_recorded_run_old(small):
     before = staleness.sources_sha256("01-alpha", small)
-    (small.library / "book" / "claims.py").write_text("# edited\n")
+    (small.library / "book" / "page" / "listing.py").write_text("# edited\n")
     assert staleness.sources_sha256("01-alpha", small) == before
     (small.library / "deep.py").write_text("# edited\n")
     assert staleness.sources_sha256("01-alpha", small) != before
