@@ -154,7 +154,7 @@ sphinx:
 FILES = {
     "_config.yml": CONFIG,
     "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-alpha\n- file: book/lab-beta\n",
-    "book/index.md": "# Miniature\n\nSee [](01-alpha) and [](api/errors).\n\n```{tableofcontents}\n```\n",
+    "book/index.md": "# Miniature\n\nSee [](01-alpha.md) and [](api/errors).\n\n```{tableofcontents}\n```\n",
     "book/api/errors.md": "# Errors\n\n<!-- api: ctlib.errors -->\n",
     "book/01-alpha.md": ALPHA,
     "book/lab-beta.md": BETA,

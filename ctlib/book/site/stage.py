@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ctlib.book.chapter import read_notebook
@@ -64,17 +66,26 @@ def with_provenance(nb):
     return nb
 
 
+def to_pages(text: str, pages: Iterable[str]) -> str:
+    """Links to files `.md`, which JupyterLab opens, as links to pages: what is rendered is a notebook by then."""
+    return re.sub(rf"\]\(({'|'.join(map(re.escape, pages))})\.md\)", r"](\1)", text)
+
+
 def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
     """Folder with everything Jupyter Book needs; files that did not change keep their time stamps."""
     import nbformat
 
     folder = project.build / preset / "stage"
     notebooks = {slug: with_present_text(project, slug, nbformat.read(path, 4)) for slug, path in runs.items()}
+    pages = sorted(p.stem for p in project.book.glob("*.md"))
+    for cell in (c for nb in notebooks.values() for c in nb.cells if c.cell_type == "markdown"):
+        cell.source = to_pages(cell.source, pages)
     wanted = {f"book/{slug}.ipynb": nbformat.writes(with_provenance(nb)).encode() for slug, nb in notebooks.items()}
     for path in sorted(project.book.rglob("*")):
         name = path.relative_to(project.root).as_posix()
         if path.is_file() and path.stem not in notebooks and not name.startswith("book/results/"):
-            wanted[name] = path.read_bytes()
+            text = path.suffix == ".md"
+            wanted[name] = to_pages(path.read_text("utf-8"), pages).encode() if text else path.read_bytes()
     if board := wanted.get("book/scoreboard.md"):
         body = scoreboard.page(project.book, notebooks)
         wanted["book/scoreboard.md"] = board.decode().replace(MARK, body).encode()

@@ -118,14 +118,17 @@ def labels():
     return {a or b: stem for stem, text in sources.items() for a, b in pattern.findall(text)}
 
 
-def test_every_equation_of_a_docstring_is_in_a_chapter_and_a_paper_refers_to_its_own():
+def test_every_equation_of_a_docstring_is_in_a_chapter_and_a_paper_refers_to_those_of_its_own():
+    """An equation of another chapter may be used where the paper's own chapter refers to it as well."""
     known, found = labels(), 0
     for module, owner, _, doc in docstrings():
         for label in re.findall(r"\{eq\}`([^`]+)`", doc):
             found += 1
             assert label in known, f"{owner}: no equation {label}"
             if module.startswith("ctlib.papers."):
-                assert known[label] == CHAPTER_OF[module.split(".")[2]], f"{owner}: {label} is of {known[label]}"
+                own = CHAPTER_OF[module.split(".")[2]]
+                said = f"{{eq}}`{label}`" in PROJECT.source(own).read_text(encoding="utf-8")
+                assert known[label] == own or said, f"{owner}: {label} is of {known[label]}"
     assert found > 20
 
 

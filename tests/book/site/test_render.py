@@ -26,6 +26,7 @@ def test_a_build_makes_every_page_and_says_how(built):
     assert "Again: python -m ctlib.book run 01-alpha." in text
     assert "The total is 8.00 mm." in text
     assert 'alt="A checkerboard"' in page
+    assert re.search(r'See <a[^>]* href="01-alpha.html"', (index.parent / "book" / "index.html").read_text())
 
 
 def test_a_listing_and_the_entry_of_its_function_link_to_each_other(built):
