@@ -12,8 +12,8 @@ from skimage.metrics import normalized_root_mse
 from ctlib import metrics
 from ctlib.errors import ArgumentError
 from ctlib.metrics.contrast import contrast_to_noise
-from ctlib.metrics.information import entropy, mutual_information_bias, occupied_bins
 from ctlib.metrics.paired import paired_interval
+from ctlib.papers.hqinet.information import entropy, mutual_information_bias, occupied_bins
 
 
 def rand(seed, *shape):
