@@ -20,9 +20,9 @@ from ctlib.backends.gpu import joseph_2d as triton_2d
 from ctlib.backends.gpu import joseph_3d as triton_3d
 
 HOPPER = GPUTarget("cuda", 90, 32)
-INTEGERS = {"rays", "span", "first", "count", "taps", "place", "limits", "row_taps"}
-REALS = {"image", "volume", "sino", "packed", "start", "slope", "length", "maps", "level", "steep", "flat", "climb"}
-ONE = {"num_runs": 1, "tiles": 1, "columns": 1, "plane_step": 1, "pixel_step": 1, "slice_step": 1, "sino_step": 1}
+INTEGERS = {"rays", "span", "runs", "taps", "place", "limits"}
+REALS = {"image", "volume", "sino", "packed", "start", "slope", "length", "maps", "lines"}
+ONE = {"num_runs": 1, "columns": 1, "sino_step": 1}
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
@@ -32,14 +32,14 @@ def variants():
         yield triton_2d.forward_2d, real, {"IMAGES": images, "BLOCK": 128}
         for curved, more, add in ((False, False, False), (True, True, True)):
             tile = {"PLANES": 4 if images <= 2 else 2, "BLOCK": 128, "TILE": 8, "ADD": add, "IMAGES": images}
-            yield triton_2d.adjoint_2d, real, tile | {"TAPS": 2 + curved, "MORE": more, "CURVED": curved}
+            yield triton_2d.adjoint_2d, real, tile | {"TAPS": 2 + curved, "MORE": more, "CURVED": curved, "TURNED": add}
         yield triton_3d.forward_3d, real, {"ROWS": 8 // images, "IMAGES": images, "BLOCK": 128}
-        tile = {"PLANES": 1, "BLOCK": 128, "TILE": 8, "ADD": images > 1, "IMAGES": images}
+        tile = {"PLANES": 1, "BLOCK": 128, "TILE": 8, "ADD": images > 1, "IMAGES": images, "TURNED": images > 1}
         yield triton_3d.adjoint_3d, real, tile | {"SLICES": 6 // images, "CURVED": images > 1}
     for real in ("fp32", "fp64"):
         yield triton_2d.pack_2d, real, {"BLOCK": 128}
         yield triton_3d.pack_3d, real, {"BLOCK": 128}
-    tile = {"PLANES": 8, "BLOCK": 16, "TILE": 8, "ADD": True, "IMAGES": 2, "CURVED": True}
+    tile = {"PLANES": 8, "BLOCK": 16, "TILE": 8, "ADD": True, "IMAGES": 2, "CURVED": True, "TURNED": True}
     for kernel, options in (  # what Triton makes constants of at run time, because it is 1
         (triton_2d.forward_2d, {"IMAGES": 2, "BLOCK": 128}),
         (triton_2d.adjoint_2d, tile | {"TAPS": 1, "MORE": True}),

@@ -11,7 +11,7 @@ views  (V, 8) float64, the place and weight of pixel (j, i) in a padded row:
 import numpy as np
 from numba import prange
 
-from ctlib.backends.cpu.simd import LANES, floor, fma, offsets, sub, zeros
+from ctlib.backends.cpu.simd import LANES, fma, shift, sub, zeros
 from ctlib.backends.cpu.simd_memory import REACH, load, store, take, take_apart
 from ctlib.compiled import njit
 
@@ -20,31 +20,23 @@ MARGIN = REACH  # samples beyond the last one used: windows reach that far
 
 
 @njit
-def _interpolate(total, row, place, weight):
-    """total += weight times the row, linear, at these places, which rise or fall along the arrays; whole registers."""
-    zero = zeros(row, 1)
-    for i in range(0, place.size, LANES):
-        first = int(min(place[i], place[i + LANES - 1]))
-        x = load(zero, place, i, 0)
-        cell = floor(x)
-        lanes, fraction = offsets(cell, first), sub(x, cell)
-        if max(place[i], place[i + LANES - 1]) < first + REACH - 1:
-            _add(take, zero, total, row, i, first, lanes, fraction, weight)
+def _interpolate(total, row, lower, fraction, weight):
+    """total += weight times the row, linear, at lower + fraction, which rise or fall along whole registers."""
+    zero, whole = zeros(row, 1), zeros(lower, 1)
+    for i in range(0, lower.size, LANES):
+        first = np.int64(min(lower[i], lower[i + LANES - 1]))
+        lanes, part = shift(load(whole, lower, i, 0), -first), load(zero, fraction, i, 0)
+        if max(lower[i], lower[i + LANES - 1]) < first + REACH - 1:
+            a, b = take(zero, row, first, 0, lanes), take(zero, row, first, 0, shift(lanes, 1))
         else:  # a step of more than two samples from pixel to pixel
-            _add(take_apart, zero, total, row, i, first, lanes, fraction, weight)
-
-
-@njit
-def _add(read, zero, total, row, i, first, lanes, fraction, weight):
-    """The step of `_interpolate` for one register, total[i] and on."""
-    a, b = read(zero, row, first, 0, lanes), read(zero, row, first + 1, 0, lanes)
-    value = fma(fraction, sub(b, a), a)
-    store(fma(load(zero, weight, i, 0), value, load(zero, total, i, 0)), total, i, 0)
+            a, b = take_apart(zero, row, first, 0, lanes), take_apart(zero, row, first, 0, shift(lanes, 1))
+        value = fma(part, sub(b, a), a)
+        store(fma(load(zero, weight, i, 0), value, load(zero, total, i, 0)), total, i, 0)
 
 
 @njit(inline="always")
-def _places(view, j, num_cols, size, place, weight):
-    """The place of every pixel of row j, kept in the padded row, and its weight.
+def _places(view, j, num_cols, size, lower, fraction, weight):
+    """Whole part and fraction of the place of every pixel of row j, kept in the padded row, and its weight.
 
     The last pixel is repeated to the end of the arrays: rows of pixels are filled up to whole registers.
     """
@@ -54,10 +46,17 @@ def _places(view, j, num_cols, size, place, weight):
     for i in range(num_cols):
         x = real(np.int32(i))
         inverse = real(1) / (depth + slope * x)
-        place[i] = min(max(start + (top + step * x) * inverse, real(0)), real(size))
-        weight[i] = scale * inverse * inverse
-    for i in range(num_cols, place.size):
-        place[i], weight[i] = place[num_cols - 1], real(0)
+        place = min(max(start + (top + step * x) * inverse, real(0)), real(size))
+        lower[i] = np.int32(place)
+        fraction[i], weight[i] = place - real(lower[i]), scale * inverse * inverse
+    for i in range(num_cols, lower.size):
+        lower[i], fraction[i], weight[i] = lower[num_cols - 1], real(0), real(0)
+
+
+@njit(inline="always")
+def _buffers(num, dtype):
+    """Whole parts, fractions and weights of num places."""
+    return np.empty(num, np.int32), np.empty(num, dtype), np.empty(num, dtype)
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
@@ -70,13 +69,13 @@ def gather(rows, size, views, image):
     whole = (num_cols + LANES - 1) // LANES * LANES
     for tile in prange((num_rows + ROWS - 1) // ROWS):
         start, stop = tile * ROWS, min(tile * ROWS + ROWS, num_rows)
-        place, weight = np.empty(whole, rows.dtype), np.empty(whole, rows.dtype)
+        lower, fraction, weight = _buffers(whole, rows.dtype)
         total = np.zeros((stop - start, batch, whole), rows.dtype)
         for v in range(views.shape[0]):
             for j in range(start, stop):
-                _places(views[v], j, num_cols, size, place, weight)
+                _places(views[v], j, num_cols, size, lower, fraction, weight)
                 for b in range(batch):
-                    _interpolate(total[j - start, b], rows[b, v], place, weight)
+                    _interpolate(total[j - start, b], rows[b, v], lower, fraction, weight)
         for b in range(batch):
             image[b, start:stop] = total[:, b, :num_cols]
 
@@ -86,18 +85,18 @@ def scatter(image, size, views, rows):
     """rows += transpose of `gather` applied to the image."""
     batch, (num_rows, num_cols) = image.shape[0], image.shape[1:]
     for v in prange(views.shape[0]):
-        place, weight = np.empty(num_cols, rows.dtype), np.empty(num_cols, rows.dtype)
+        lower, fraction, weight = _buffers(num_cols, rows.dtype)
         for j in range(num_rows):
-            _places(views[v], j, num_cols, size, place, weight)
+            _places(views[v], j, num_cols, size, lower, fraction, weight)
             for b in range(batch):
-                _spread(image[b, j], rows[b, v], place, weight)
+                _spread(image[b, j], rows[b, v], lower, fraction, weight)
 
 
 @njit(inline="always")
-def _spread(values, row, place, weight):
+def _spread(values, row, lower, fraction, weight):
     """Transpose of `_interpolate`: add the values, weighted, to the two samples around each place."""
-    for i in range(place.size):
-        k, value = np.uint32(place[i]), weight[i] * values[i]
-        right = (place[i] - place.dtype.type(k)) * value
+    for i in range(lower.size):
+        k, value = np.uint32(lower[i]), weight[i] * values[i]
+        right = fraction[i] * value
         row[k] += value - right
         row[k + 1] += right

@@ -25,12 +25,14 @@ def _column(view, j, i, num_cols):
 
 
 @njit(inline="always")
-def _heights(heights, inverse, num_rows, place):
-    """Detector row of every voxel of a column, kept in the padded rows."""
-    real = place.dtype.type
+def _heights(heights, inverse, num_rows, lower, fraction):
+    """Whole part and fraction of the detector row of every voxel of a column."""
+    real = fraction.dtype.type
     start, step = real(heights[0] + heights[1] * inverse), real(heights[2] * inverse)
-    for z in range(place.size):
-        place[z] = min(max(start + step * real(np.int32(z)), real(0)), real(num_rows))
+    for z in range(lower.size):
+        row = min(max(start + step * real(np.int32(z)), real(0)), real(num_rows))
+        lower[z] = np.int32(row)
+        fraction[z] = row - real(lower[z])
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
@@ -41,23 +43,23 @@ def gather_volume(data, size, views, heights, volume):
     for tile in prange((num_y + TILE - 1) // TILE * across):
         top, left = tile // across * TILE, tile % across * TILE
         bottom, right = min(top + TILE, num_y), min(left + TILE, num_x)
-        place, ones = np.empty(whole, data.dtype), np.ones(whole, data.dtype)
+        lower, fraction, ones = np.empty(whole, np.int32), np.empty(whole, data.dtype), np.ones(whole, data.dtype)
         line, total = np.zeros(data.shape[3], data.dtype), np.zeros((TILE, TILE, batch, whole), data.dtype)
         for v in range(views.shape[0]):
             for j in range(top, bottom):
                 for i in range(left, right):
                     column, inverse = _column(views[v], j, i, size[1])
-                    _heights(heights, inverse, size[0], place)
+                    _heights(heights, inverse, size[0], lower, fraction)
                     k, scale = np.uint32(column), views[v, 7] * inverse * inverse
                     b1 = data.dtype.type(scale * (column - k))
                     b0 = data.dtype.type(scale * (1.0 - (column - k)))
-                    used = slice(int(place[0]), int(place[-1]) + 2)
+                    used = slice(lower[0], lower[-1] + 2)
                     part = line[used]
                     for b in range(batch):
                         near, far = data[b, v, k, used], data[b, v, k + 1, used]
                         for r in range(part.size):
                             part[r] = b0 * near[r] + b1 * far[r]
-                        _interpolate(total[j - top, i - left, b], line, place, ones)
+                        _interpolate(total[j - top, i - left, b], line, lower, fraction, ones)
         for b in range(batch):
             for z in range(num_z):
                 for j in range(top, bottom):
@@ -70,18 +72,18 @@ def scatter_volume(volume, size, views, heights, data):
     """data += transpose of `gather_volume` applied to volumes that come as (B, Y, X, Z)."""
     batch, num_y, num_x, num_z = volume.shape
     for v in prange(views.shape[0]):
-        place, ones = np.empty(num_z, data.dtype), np.ones(num_z, data.dtype)
+        lower, fraction, ones = np.empty(num_z, np.int32), np.empty(num_z, data.dtype), np.ones(num_z, data.dtype)
         line = np.empty(data.shape[3], data.dtype)
         for j in range(num_y):
             for i in range(num_x):
                 column, inverse = _column(views[v], j, i, size[1])
-                _heights(heights, inverse, size[0], place)
+                _heights(heights, inverse, size[0], lower, fraction)
                 k, scale = np.uint32(column), views[v, 7] * inverse * inverse
                 b1 = data.dtype.type(scale * (column - k))
                 b0 = data.dtype.type(scale * (1.0 - (column - k)))
                 for b in range(batch):
                     line[:] = 0
-                    _spread(volume[b, j, i], line, place, ones)
+                    _spread(volume[b, j, i], line, lower, fraction, ones)
                     near, far = data[b, v, k], data[b, v, k + 1]
                     for r in range(line.size):
                         near[r] += b0 * line[r]

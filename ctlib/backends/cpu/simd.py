@@ -127,7 +127,7 @@ def zeros(typingctx, array, images):
     block = Block(array.dtype, images.literal_value)
 
     def codegen(context, builder, signature, args):
-        return pack(builder, [constant(block.dtype, 0.0)] * block.images)
+        return pack(builder, [ir.Constant(vector(block.dtype), None)] * block.images)
 
     return block(array, images), codegen
 

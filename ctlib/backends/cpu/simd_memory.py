@@ -1,7 +1,7 @@
 """Blocks to and from memory. The time of a projector goes into `take`: 16 values from places close together.
 
-With AVX-512 and float32 they are two loads of 16 neighbours and one register permutation, instead of 16 loads;
-elsewhere, and in float64, one gathering load.
+With AVX-512 they are two loads of 16 neighbors and one register permutation (in float64 twice as many registers, two
+permutations for each), instead of 16 loads; elsewhere one gathering load.
 """
 
 from llvmlite import ir
@@ -15,7 +15,7 @@ from ctlib.backends.cpu.simd_features import has_avx512
 REACH = 2 * LANES
 """Places that `take` can reach: its lanes lie in [0, REACH)."""
 
-_BYTES = {types.float32: 4, types.float64: 8}
+_BYTES = {types.float32: 4, types.float64: 8, types.int32: 4}
 
 
 def _place(context, builder, array, value, index):
@@ -29,11 +29,33 @@ def _load(builder, place, dtype):
 
 
 def _permuted(builder, place, lanes, dtype):
-    """Two loads of 16 neighbours and one permutation by AVX-512."""
-    kind = ir.FunctionType(vector(dtype), [vector(dtype), vector(types.int32), vector(dtype)])
-    permute = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpermi2var.ps.512")
-    beyond = builder.gep(place, [I64(LANES)])
-    return builder.call(permute, [_load(builder, place, dtype), lanes, _load(builder, beyond, dtype)])
+    """Loads of the REACH values and permutations by AVX-512."""
+    low, high = (_load(builder, builder.gep(place, [I64(k)]), dtype) for k in (0, LANES))
+    if dtype == types.float32:
+        return _permute(builder, "ps", low, lanes, high)
+    halves = []
+    for k in (0, LANES // 2):  # eight lanes at a time: a permutation of either half of the values, and the right one
+        index = builder.zext(_part(builder, lanes, k), ir.VectorType(I64, LANES // 2))
+        near, far = (_permute(builder, "pd", _part(builder, v, 0), index, _part(builder, v, 8)) for v in (low, high))
+        beyond = builder.icmp_unsigned(">=", index, ir.Constant(index.type, [LANES] * (LANES // 2)))
+        halves.append(builder.select(beyond, far, near))
+    return _shuffled(builder, *halves, range(LANES))
+
+
+def _permute(builder, kind, low, lanes, high):
+    """Lanes of two registers taken as one: an instruction, which looks at the low bits of `lanes` alone."""
+    function = ir.FunctionType(low.type, [low.type, lanes.type, high.type])
+    name = f"llvm.x86.avx512.vpermi2var.{kind}.512"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [low, lanes, high])
+
+
+def _part(builder, value, first):
+    """Eight lanes of sixteen."""
+    return _shuffled(builder, value, value, range(first, first + LANES // 2))
+
+
+def _shuffled(builder, a, b, order):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), list(order)))
 
 
 def _gathered(builder, place, lanes, dtype):
@@ -51,7 +73,7 @@ def _gathered(builder, place, lanes, dtype):
 
 def permutes(dtype) -> bool:
     """Whether `take` is a permutation for this number type on the machine that numba compiles for."""
-    return dtype == types.float32 and has_avx512()
+    return dtype in (types.float32, types.float64) and has_avx512()
 
 
 def _images(like, array, signature_args, read):

@@ -7,6 +7,7 @@ of the sinograms.
 import math
 from functools import cached_property
 
+import numpy as np
 import torch
 import triton
 from torch import Tensor
@@ -99,9 +100,9 @@ class _Axis2D:
 
     def __init__(self, fan, like: Tensor):
         self.fan = fan
-        self.rays, self.span, self.first, self.count, self.taps = (
+        self.rays, self.span, self.runs, self.taps = (
             torch.from_numpy(t).to(like.device, torch.int32)
-            for t in (fan.rays, fan.span, fan.first, fan.count, fan.taps)
+            for t in (fan.rays, fan.span, np.stack([fan.first, fan.count], 1), fan.taps)
         )
         self.start, self.slope, self.length, self.maps = (
             torch.from_numpy(t).to(like) for t in (fan.start, fan.slope, fan.length, fan.maps)
@@ -126,11 +127,9 @@ class _Axis2D:
         along, planes = tile(fan.size, 1024 // (SHARED if images > 2 else 2))
         grid = triton.cdiv(fan.size, along), triton.cdiv(fan.num, planes), triton.cdiv(batch, images)
         triton_2d.adjoint_2d[grid](
-            packed, image, self.start, self.slope, self.maps, self.first, self.count, self.taps,
-            len(fan.first), fan.taps.shape[1], fan.num, fan.size, batch,
-            packed.stride(0), image.stride(0), image.stride(1 + fan.axis), image.stride(2 - fan.axis),
-            TAPS=fan.unrolled, MORE=fan.more, CURVED=fan.curved, ADD=add, IMAGES=images,
-            PLANES=planes, BLOCK=along, TILE=TILE,
+            packed, image, self.start, self.slope, self.maps, self.runs, self.taps,
+            len(fan.first), fan.num, fan.size, batch, packed.stride(0), TAPS=fan.unrolled, MORE=fan.more,
+            CURVED=fan.curved, ADD=add, TURNED=bool(fan.axis), IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
         )  # fmt: skip
 
 
@@ -170,12 +169,12 @@ class _Axis3D(_Axis2D):
     def __init__(self, cone, fan, up, like: Tensor):
         super().__init__(fan, like)
         self.rows, self.columns, self.slices, self.slack = cone.num_rows, cone.num_cols, cone.volume.shape[0], up.slack
-        self.place, self.limits, self.row_taps = (
-            torch.from_numpy(t).to(like.device, torch.int32) for t in (up.place, up.limits, up.taps)
+        self.place, self.limits, self.taps = (
+            torch.from_numpy(t).to(like.device, torch.int32)
+            for t in (up.place, up.limits, np.stack([fan.taps, up.taps], -1))
         )
-        self.level, self.steep, self.flat, self.climb = (
-            torch.from_numpy(t).to(like) for t in (up.level, up.steep, up.flat, up.climb)
-        )
+        lines = np.stack([fan.start, fan.slope, up.level, up.steep, up.flat, up.climb])
+        self.lines = torch.from_numpy(lines).to(like)
         self.room = int(up.taps.max())
 
     def forward(self, x: Tensor, sino: Tensor) -> None:
@@ -184,8 +183,8 @@ class _Axis3D(_Axis2D):
         x, rows = padded(x.movedim(2 + fan.axis, 2), axes=(1, 3)), min(ROWS // images, self.rows)
         grid = len(fan.span), triton.cdiv(self.rows, rows), triton.cdiv(len(x), images)
         triton_3d.forward_3d[grid](
-            x, sino, self.place, self.start, self.slope, self.level, self.steep, self.flat, self.climb, self.limits,
-            self.span, fan.num, fan.size, fan.size + 4, self.slices, self.rows, self.columns, len(x),
+            x, sino, self.place, self.lines, self.limits, self.span,
+            fan.num, fan.size, fan.size + 4, self.slices, self.rows, self.columns, len(fan.rays), len(x),
             x.stride(0), sino.stride(0), ROWS=rows, IMAGES=images, BLOCK=BLOCK,
         )  # fmt: skip
 
@@ -194,17 +193,15 @@ class _Axis3D(_Axis2D):
         fan, batch, images = self.fan, len(y), shared(len(y))
         packed = y.new_empty(batch, self.rows + self.room, len(fan.rays))
         triton_3d.pack_3d[len(fan.span), packed.shape[1], batch](
-            y, packed, self.place, self.flat, self.climb, self.limits, self.rows, self.columns, len(fan.rays),
+            y, packed, self.place, self.lines, self.limits, self.rows, self.columns, len(fan.rays),
             y.stride(0), packed.stride(0), BLOCK=BLOCK,
         )  # fmt: skip
         (along, planes), slices = tile(fan.size, BLOCK), min(SLICES // images, self.slices)
         grid = triton.cdiv(fan.size, along) * triton.cdiv(fan.num, planes), triton.cdiv(self.slices, slices)
         triton_3d.adjoint_3d[*grid, triton.cdiv(batch, images)](
-            packed, volume, self.start, self.slope, self.level, self.steep, self.maps, self.first, self.count,
-            self.taps, self.row_taps, len(fan.first), fan.taps.shape[1], fan.num, fan.size, self.slices, self.rows,
-            len(fan.rays), batch, self.slack, packed.stride(0), volume.stride(0), volume.stride(1),
-            volume.stride(2 + fan.axis), volume.stride(3 - fan.axis),
-            CURVED=fan.curved, ADD=add, SLICES=slices, IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
+            packed, volume, self.lines, self.maps, self.runs, self.taps, len(fan.first), fan.num, fan.size,
+            self.slices, self.rows, len(fan.rays), batch, self.slack, packed.stride(0), CURVED=fan.curved, ADD=add,
+            TURNED=bool(fan.axis), SLICES=slices, IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
         )  # fmt: skip
 
 

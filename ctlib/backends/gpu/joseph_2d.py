@@ -107,14 +107,14 @@ def pack_2d(sino, packed, rays, length, sino_step, packed_step, BLOCK: tl.conste
 
 
 @triton.jit
-def first_ray(maps, first, count, run, q, c, CURVED: tl.constexpr):
+def first_ray(maps, runs, run, q, c, CURVED: tl.constexpr):
     """Where in the tables the rays of a run begin that may touch pixel c of plane q; at most one behind its last."""
     m = maps + 6 * run
     ray = tl.fma(tl.load(m + 2), c, tl.fma(tl.load(m + 1), q, tl.load(m)))
     if CURVED:
         ray = ray / tl.fma(tl.load(m + 5), c, tl.fma(tl.load(m + 4), q, tl.load(m + 3)))
-    _, ray = nearest(clamp(ray, 0.0, tl.load(count + run).to(q.dtype)))
-    return ray + tl.load(first + run)
+    _, ray = nearest(clamp(ray, 0.0, tl.load(runs + 2 * run + 1).to(q.dtype)))
+    return ray + tl.load(runs + 2 * run)
 
 
 @triton.jit
@@ -129,6 +129,12 @@ def _add_ray(sums, sino, start, slope, ray, q, c, group, batch, sino_step, IMAGE
 
 
 @triton.jit
+def place_of(plane, pixel, num, size, TURNED: tl.constexpr):
+    """Offset in an image (num, size), or in its transpose where the planes are its columns."""
+    return plane + pixel * num if TURNED else plane * size + pixel
+
+
+@triton.jit
 def put(at, value, inside, ADD: tl.constexpr):
     """Store a result, or add it to what stands there."""
     if ADD:
@@ -138,30 +144,30 @@ def put(at, value, inside, ADD: tl.constexpr):
 
 @kernel
 def adjoint_2d(
-    sino, image, start, slope, maps, first, count, taps, num_runs, tiles, num, size, batch,
-    sino_step, image_step, plane_step, pixel_step,
-    TAPS: tl.constexpr, MORE: tl.constexpr, CURVED: tl.constexpr, ADD: tl.constexpr, IMAGES: tl.constexpr,
-    PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
+    sino, image, start, slope, maps, runs, taps, num_runs, num, size, batch, sino_step,
+    TAPS: tl.constexpr, MORE: tl.constexpr, CURVED: tl.constexpr, ADD: tl.constexpr, TURNED: tl.constexpr,
+    IMAGES: tl.constexpr, PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """image[b, plane, pixel] (+)= sum over rays of hat(X - pixel) * sino; sino (batch, lanes) packed.
 
-    A program computes BLOCK pixels of PLANES planes; `taps` holds the candidates per run and tile of TILE planes, of
-    which the first TAPS are unrolled: rays behind the last that matters have weight 0.
+    A program computes BLOCK pixels of PLANES planes. `runs` holds the first lane and the number of rays of each run,
+    `taps` its candidates per tile of TILE planes, of which the first TAPS are unrolled: rays behind the last that
+    matters have weight 0.
     """
     lane = tl.arange(0, PLANES * BLOCK)
     plane, pixel = tl.program_id(1) * PLANES + lane // BLOCK, tl.program_id(0) * BLOCK + lane % BLOCK
     group, tile = tl.program_id(2) * IMAGES, tl.program_id(1) * PLANES // TILE
     dtype = sino.dtype.element_ty
     q, c = (plane - num // 2).to(dtype), (pixel - size // 2).to(dtype)
-    sums = zeros(PLANES * BLOCK, dtype, IMAGES)
+    sums, tiles = zeros(PLANES * BLOCK, dtype, IMAGES), tl.cdiv(num, TILE)
     for run in range(0, num_runs):
-        ray = first_ray(maps, first, count, run, q, c, CURVED)
+        ray = first_ray(maps, runs, run, q, c, CURVED)
         for k in tl.static_range(TAPS):
             sums = _add_ray(sums, sino, start, slope, ray + k, q, c, group, batch, sino_step, IMAGES)
         if MORE:
             for k in range(TAPS, tl.load(taps + run * tiles + tile)):
                 sums = _add_ray(sums, sino, start, slope, ray + k, q, c, group, batch, sino_step, IMAGES)
-    here, inside = plane * plane_step + pixel * pixel_step, (plane < num) & (pixel < size)
+    here, inside = place_of(plane, pixel, num, size, TURNED), (plane < num) & (pixel < size)
     for k in tl.static_range(IMAGES):
         if group + k < batch:
-            put(one_of(image, group + k, batch, image_step) + here, sums[k], inside, ADD)
+            put(one_of(image, group + k, batch, num * size) + here, sums[k], inside, ADD)

@@ -8,12 +8,14 @@ the row, counted from the middle of the detector:
 
 so the adjoint takes the columns that may touch a voxel from the fan's map, and for each of them the rows by division.
 q, X and Z are counted from the middle of the grid; volumes are padded with two zeros at each end.
+
+lines  (6, lanes) per lane: start and slope of X, level and steep of its lift, flat and climb of its length (`Rise`)
 """
 
 import triton
 import triton.language as tl
 
-from ctlib.backends.gpu.joseph_2d import below, clamp, first_ray, hat, kernel, nearest, one_of, put, zeros
+from ctlib.backends.gpu.joseph_2d import below, clamp, first_ray, hat, kernel, nearest, one_of, place_of, put, zeros
 
 
 @triton.jit
@@ -44,8 +46,8 @@ def _add_point(sums, volume, at, slice_step, w0, w1, w2, w3, row, group, batch, 
 
 @kernel
 def forward_3d(
-    volume, sino, place, start, slope, level, steep, flat, climb, limits, span,
-    num, size, width, slices, rows, columns, batch, volume_step, sino_step,
+    volume, sino, place, lines, limits, span,
+    num, size, width, slices, rows, columns, lanes, batch, volume_step, sino_step,
     ROWS: tl.constexpr, IMAGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """sino[b, view, row, column] = length * sum_q volume b interpolated at (Z(q), q, X(q)).
@@ -54,7 +56,8 @@ def forward_3d(
     """
     block, top, group = tl.program_id(0), tl.program_id(1) * ROWS, tl.program_id(2) * IMAGES
     lane = block * BLOCK + tl.arange(0, BLOCK)
-    a, d, e, f = tl.load(start + lane), tl.load(slope + lane), tl.load(level + lane), tl.load(steep + lane)
+    a, d = tl.load(lines + lane), tl.load(lines + lanes + lane)
+    e, f = tl.load(lines + 2 * lanes + lane), tl.load(lines + 3 * lanes + lane)
     first, last = tl.load(span + 2 * block), tl.load(span + 2 * block + 1)
     q, line, slice_step = (first - num // 2).to(a.dtype), first * width, num * width
     sums = zeros(BLOCK, a.dtype, ROWS * IMAGES)
@@ -73,25 +76,23 @@ def forward_3d(
         row, b = top + i // IMAGES, group + i % IMAGES
         if b < batch:
             p = one_of(sino, b, batch, sino_step) + (at + row * columns)
-            tl.store(p, _length(flat, climb, lane, row, rows) * sums[i], mask=(row >= low) & (row < high))
+            tl.store(p, _length(lines, lanes, lane, row, rows) * sums[i], mask=(row >= low) & (row < high))
 
 
 @triton.jit
-def _length(flat, climb, lane, row, rows):
+def _length(lines, lanes, lane, row, rows):
     """Path between two planes [mm], from its square in the plane z = 0 and what a row from the middle adds."""
-    height = from_middle(row, rows, flat.dtype.element_ty)
-    return tl.sqrt(tl.fma(tl.load(climb + lane), height * height, tl.load(flat + lane)))
+    height = from_middle(row, rows, lines.dtype.element_ty)
+    return tl.sqrt(tl.fma(tl.load(lines + 5 * lanes + lane), height * height, tl.load(lines + 4 * lanes + lane)))
 
 
 @kernel
-def pack_3d(
-    sino, packed, place, flat, climb, limits, rows, columns, lanes, sino_step, packed_step, BLOCK: tl.constexpr
-):
+def pack_3d(sino, packed, place, lines, limits, rows, columns, lanes, sino_step, packed_step, BLOCK: tl.constexpr):
     """packed[b, row, lane] = length * sino[b, view, row, column]; 0 for padding, also in the rows behind the last."""
     lane, row, b = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = (row >= tl.load(limits + 2 * lane)) & (row < tl.load(limits + 2 * lane + 1))
     value = tl.load(sino + b * sino_step + tl.load(place + lane) + row * columns, mask=inside, other=0.0)
-    tl.store(packed + b * packed_step + row * lanes + lane, _length(flat, climb, lane, row, rows) * value)
+    tl.store(packed + b * packed_step + row * lanes + lane, _length(lines, lanes, lane, row, rows) * value)
 
 
 @triton.jit
@@ -124,16 +125,14 @@ def _add_row(
 
 @kernel
 def adjoint_3d(
-    sino, volume, start, slope, level, steep, maps, first, count, taps, row_taps,
-    num_runs, tiles, num, size, slices, rows, lanes, batch, slack,
-    sino_step, volume_step, slice_step, plane_step, pixel_step,
-    CURVED: tl.constexpr, ADD: tl.constexpr, SLICES: tl.constexpr, IMAGES: tl.constexpr,
+    sino, volume, lines, maps, runs, taps, num_runs, num, size, slices, rows, lanes, batch, slack, sino_step,
+    CURVED: tl.constexpr, ADD: tl.constexpr, TURNED: tl.constexpr, SLICES: tl.constexpr, IMAGES: tl.constexpr,
     PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """volume[b, slice, plane, pixel] (+)= sum over rays of hat(Z - slice) hat(X - pixel) * sino.
 
-    sino (batch, rows + largest row_taps, lanes) packed. A program computes BLOCK pixels of PLANES planes of SLICES
-    slices; `taps` and `row_taps` hold the candidate columns and rows per run and tile of TILE planes.
+    sino (batch, rows + most candidate rows, lanes) packed. A program computes BLOCK pixels of PLANES planes of SLICES
+    slices; `runs` as in `adjoint_2d`, `taps` its candidate columns and rows per tile of TILE planes.
     """
     lane = tl.arange(0, PLANES * BLOCK)
     parts = tl.cdiv(size, BLOCK)
@@ -142,24 +141,24 @@ def adjoint_3d(
     bottom, group, tile = tl.program_id(1) * SLICES, tl.program_id(2) * IMAGES, plane_tile * PLANES // TILE
     dtype = sino.dtype.element_ty
     q, c = (plane - num // 2).to(dtype), (pixel - size // 2).to(dtype)
-    sums = zeros(PLANES * BLOCK, dtype, SLICES * IMAGES)
+    sums, tiles = zeros(PLANES * BLOCK, dtype, SLICES * IMAGES), tl.cdiv(num, TILE)
     for run in range(0, num_runs):
-        columns = first_ray(maps, first, count, run, q, c, CURVED)
-        for k in range(0, tl.load(taps + run * tiles + tile)):
+        columns, candidates = first_ray(maps, runs, run, q, c, CURVED), taps + 2 * (run * tiles + tile)
+        for k in range(0, tl.load(candidates)):
             at = columns + k
-            weight = hat(tl.fma(tl.load(slope + at), q, tl.load(start + at)) - c)
-            lift = tl.fma(tl.load(steep + at), q, tl.load(level + at))
+            weight = hat(tl.fma(tl.load(lines + lanes + at), q, tl.load(lines + at)) - c)
+            lift = tl.fma(tl.load(lines + 3 * lanes + at), q, tl.load(lines + 2 * lanes + at))
             inverse = 1.0 / tl.maximum(lift, 1e-6)
             begin = (_first_row(bottom, inverse, slices, rows, slack),)
             for s in tl.static_range(1, SLICES):
                 begin = begin + (_first_row(bottom + s, inverse, slices, rows, slack),)
-            for j in range(0, tl.load(row_taps + run * tiles + tile)):
+            for j in range(0, tl.load(candidates + 1)):
                 sums = _add_row(
                     sums, sino, at, lanes, weight, lift, bottom, begin, j, slices, group, batch, sino_step,
                     SLICES, IMAGES,
                 )  # fmt: skip
-    here, inside = plane * plane_step + pixel * pixel_step, (plane < num) & (pixel < size)
+    here, inside = place_of(plane, pixel, num, size, TURNED), (plane < num) & (pixel < size)
     for i in tl.static_range(SLICES * IMAGES):
         s, b = bottom + i // IMAGES, group + i % IMAGES
         if (s < slices) & (b < batch):
-            put(one_of(volume, b, batch, volume_step) + (s * slice_step + here), sums[i], inside, ADD)
+            put(one_of(volume, b, batch, slices * num * size) + (s * num * size + here), sums[i], inside, ADD)
