@@ -27,12 +27,8 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     """Path lengths, number of steps, and whether each pixel converged; start: path lengths or a `PolynomialStart`."""
     if compiled(problem):
         return _solve_compiled(problem, start, max_iters, tolerance)
-    parts = [newton(p, _begin(start, p, first), max_iters, tolerance) for p, first in _parts(problem, start)]
+    parts = [newton(p, start(p) if callable(start) else a, max_iters, tolerance) for p, a in _parts(problem, start)]
     return tuple(_whole(t, problem) for t in zip(*parts, strict=True))
-
-
-def _begin(start, problem: Problem, first) -> Tensor:
-    return start(problem) if callable(start) else first
 
 
 def _parts(problem: Problem, *with_it):

@@ -34,8 +34,8 @@ def plain_newton(f: torch.Tensor, spectra: torch.Tensor, counts: torch.Tensor, p
     basis = torch.cat([torch.ones_like(f[:, :1]), -f, f[:, :1] * f, f[:, 1:] ** 2], 1)  # 1, -f1, -f2, f1f1, f1f2, f2f2
     tables = (basis[:, :, None] * spectra[:, None, :]).flatten(1)
     for _ in range(6):
-        lam, a, b, aa, ab, bb = (torch.exp(-paths @ f.T) @ tables).unflatten(-1, (6, -1)).unbind(-2)
-        r, ratio = 1 - counts / lam, counts / lam**2
+        expected, a, b, aa, ab, bb = (torch.exp(-paths @ f.T) @ tables).unflatten(-1, (6, -1)).unbind(-2)
+        r, ratio = 1 - counts / expected, counts / expected**2
         ga, gb = (r * a).sum(-1), (r * b).sum(-1)
         haa, hab, hbb = (ratio * p + r * q for p, q in ((a * a, aa), (a * b, ab), (b * b, bb)))
         haa, hab, hbb = haa.sum(-1), hab.sum(-1), hbb.sum(-1)

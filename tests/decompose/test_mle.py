@@ -25,17 +25,17 @@ def independent_solution(model, counts, start):
         return np.exp(-f @ a)[:, None] * spectra
 
     def value(a):
-        lam = at(a).sum(0)
-        return float((lam - y * np.log(lam)).sum())
+        expected = at(a).sum(0)
+        return float((expected - y * np.log(expected)).sum())
 
     def gradient(a):
-        lam, jacobian = at(a).sum(0), -f.T @ at(a)
-        return jacobian @ (1 - y / lam)
+        expected, jacobian = at(a).sum(0), -f.T @ at(a)
+        return jacobian @ (1 - y / expected)
 
     def hessian(a):
-        lam, jacobian = at(a).sum(0), -f.T @ at(a)
+        expected, jacobian = at(a).sum(0), -f.T @ at(a)
         second = np.einsum("nk,nl,ni->kli", f, f, at(a))
-        return (jacobian * (y / lam**2)) @ jacobian.T + second @ (1 - y / lam)
+        return (jacobian * (y / expected**2)) @ jacobian.T + second @ (1 - y / expected)
 
     found = minimize(value, start, jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-9})
     a = found.x

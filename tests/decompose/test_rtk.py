@@ -193,5 +193,5 @@ def likelihood_gap(model, counts, paths, others):
 def test_the_gap_of_two_likelihoods_is_their_difference(case):
     model, _, density, truth_cm, counts = case
     a, b = truth_cm * density, 1.01 * truth_cm * density
-    values = [(lam - counts * lam.log()).sum(-1) for lam in (model(a), model(b))]
+    values = [(expected - counts * expected.log()).sum(-1) for expected in (model(a), model(b))]
     torch.testing.assert_close(likelihood_gap(model, counts, a, b), values[1] - values[0], rtol=1e-6, atol=1e-6)

@@ -4,20 +4,8 @@ import numpy as np
 from numba import float32, prange
 
 from ctlib.compiled import njit
-from ctlib.decompose.cpu.block import (
-    BLOCK,
-    LEAST,
-    curvature,
-    exact,
-    fast,
-    load,
-    log_misfit,
-    moments,
-    new_block,
-    pair,
-    start,
-    store,
-)
+from ctlib.decompose.cpu import block
+from ctlib.decompose.cpu.block import BLOCK, LEAST, exact, fast, pair
 
 DEFINITE = np.float32(1e-3)
 PARTS = 64  # pieces that threads share
@@ -132,7 +120,7 @@ def swap_far(task, b):
     for l in range(BLOCK):
         if depth_of(b.step, task.scale, l) > task.near:
             if not ready:
-                log_misfit(task, b)
+                block.log_misfit(task, b)
                 pin(task, b)
                 solve(task, b, b.other)
                 ready = True
@@ -147,8 +135,8 @@ def newton(task, b, max_iters):
     b.still[:], b.taken[:] = 1, 0
     for k in range(max_iters):
         b.taken[:] += b.still
-        moments(task, b)
-        curvature(task, b)
+        block.moments(task, b)
+        block.curvature(task, b)
         free_step(task, b)
         if k < task.num_far:
             swap_far(task, b)
@@ -160,10 +148,10 @@ def newton(task, b, max_iters):
 def adjoint(task, b, v, first):
     """step <- `adjoint_solution` for rows of v, 0 where h is not definite; y <- sum_k J_ik step_k / lambda_i."""
     bins, num = task.y.shape[1], task.low.size
-    moments(task, b)
-    curvature(task, b)
+    block.moments(task, b)
+    block.curvature(task, b)
     hold_gradient(task, b)
-    load(v, first, b.g)
+    block.load(v, first, b.g)
     pin(task, b)
     solve(task, b, b.step)
     for l in range(BLOCK):
@@ -182,15 +170,15 @@ def newton_pixels(task, max_iters, paths, steps, done):
     num, blocks = paths.shape[0], -(-paths.shape[0] // BLOCK)
     parts = min(blocks, PARTS)
     for part in prange(parts):
-        b = new_block(task.y.shape[1], task.tables.shape[1])
+        b = block.new_block(task.y.shape[1], task.tables.shape[1])
         for first in range(part * blocks // parts * BLOCK, (part + 1) * blocks // parts * BLOCK, BLOCK):
-            load(task.y, first, b.y)
+            block.load(task.y, first, b.y)
             if task.coefficients.shape[0] > 0:
-                start(task, b)
+                block.start(task, b)
             else:
-                load(paths, first, b.a)
+                block.load(paths, first, b.a)
             newton(task, b, max_iters)
-            store(b.a, first, paths)
+            block.store(b.a, first, paths)
             for l in range(min(BLOCK, num - first)):
                 done[first + l], steps[first + l] = b.still[l] == 0, b.taken[l]
 
@@ -201,10 +189,10 @@ def adjoint_pixels(task, paths, v, w, to_counts):
     blocks = -(-paths.shape[0] // BLOCK)
     parts = min(blocks, PARTS)
     for part in prange(parts):
-        b = new_block(task.y.shape[1], task.tables.shape[1])
+        b = block.new_block(task.y.shape[1], task.tables.shape[1])
         for first in range(part * blocks // parts * BLOCK, (part + 1) * blocks // parts * BLOCK, BLOCK):
-            load(task.y, first, b.y)
-            load(paths, first, b.a)
+            block.load(task.y, first, b.y)
+            block.load(paths, first, b.a)
             adjoint(task, b, v, first)
-            store(b.step, first, w)
-            store(b.y, first, to_counts)
+            block.store(b.step, first, w)
+            block.store(b.y, first, to_counts)

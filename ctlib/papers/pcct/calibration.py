@@ -69,20 +69,20 @@ def calibrate(
     residual: Callable[[Tensor], Tensor],
     start_kev: Tensor,
     optimizer: str = "lbfgs",
-    steps: int = 60,
+    num_iters: int = 60,
     lr: float = 0.05,
 ) -> Calibration:
     """The shift of least mean square (or, "adam_l1", mean absolute) residual, by a gradient method, {cite}`wang2026`.
 
     optimizer  "lbfgs" with a strong Wolfe line search, {cite}`nocedal2006`; "adam_l1" or "adam_l2"
-    steps      iterations
+    num_iters  iterations; L-BFGS may stop earlier
     lr         of Adam [keV a step]
     """
     if optimizer not in OPTIMIZERS:
         raise ArgumentError("optimizer", repr(optimizer), f"one of {', '.join(OPTIMIZERS)}")
     shift = start_kev.detach().clone().requires_grad_()
     losses, path = [], []
-    rule = _rule(optimizer, shift, steps, lr)
+    rule = _rule(optimizer, shift, num_iters, lr)
 
     def closure():
         rule.zero_grad()
@@ -93,17 +93,17 @@ def calibrate(
         path.append(shift.detach().clone())
         return loss
 
-    for _ in range(1 if optimizer == "lbfgs" else steps):
+    for _ in range(1 if optimizer == "lbfgs" else num_iters):
         rule.step(closure)
     best = min(range(len(losses)), key=losses.__getitem__)
     return Calibration(path[best], losses, torch.stack(path))
 
 
-def _rule(optimizer: str, shift: Tensor, steps: int, lr: float) -> torch.optim.Optimizer:
+def _rule(optimizer: str, shift: Tensor, num_iters: int, lr: float) -> torch.optim.Optimizer:
     if optimizer != "lbfgs":
         return torch.optim.Adam([shift], lr=lr)
     return torch.optim.LBFGS(
-        [shift], lr=1.0, max_iter=steps, tolerance_grad=1e-14, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+        [shift], lr=1.0, max_iter=num_iters, tolerance_grad=1e-14, tolerance_change=1e-16, line_search_fn="strong_wolfe"
     )
 
 

@@ -70,7 +70,7 @@ def best_amplitudes(parts: Tensor, scatter: Tensor, weight: Tensor) -> Tensor:
 
 
 def fit_scatter_kernel(
-    total: Tensor, scatter: Tensor, start_widths: tuple[float, ...] = (4.0, 20.0), num_iters: int = 100
+    total: Tensor, scatter: Tensor, start_widths: tuple[float, ...] = (4.0, 20.0), max_iters: int = 100
 ) -> ScatterKernel:
     """Least squares for amplitudes, exponent and widths of every bin, on training scans (N, E, V, U).
 
@@ -88,7 +88,7 @@ def fit_scatter_kernel(
     log_g = total.new_zeros(total.shape[1]).requires_grad_()
     raw_s = _raw(total.new_tensor(start_widths), total.shape[-1]).repeat(total.shape[1], 1).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [log_g, raw_s], max_iter=num_iters, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [log_g, raw_s], max_iter=max_iters, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
     best = [float("inf"), log_g.detach().clone(), raw_s.detach().clone()]

@@ -60,7 +60,7 @@ def test_adam_reduces_either_norm(drifted):
     model, counts, paths, believed = drifted
     residual = thickness_residual(model, counts, paths, believed, BOX)
     for name in ("adam_l1", "adam_l2"):
-        found = calibrate(residual, torch.zeros(4, dtype=torch.float64), name, steps=40)
+        found = calibrate(residual, torch.zeros(4, dtype=torch.float64), name, num_iters=40)
         assert len(found.losses) == 40
         assert min(found.losses) < 0.5 * found.losses[0]
         best = min(range(40), key=found.losses.__getitem__)
@@ -81,7 +81,7 @@ def test_images_recover_the_drift_of_two_pixels_and_leave_the_others(drifted):
     shift = torch.stack([torch.zeros(4), torch.tensor([0.0, 0.2, -0.1, 0.0])]).double()
     residual = image_residual(model, reconstruct, paths, counts[:, columns], columns, reference, believed, BOX)
     before = residual(shift).square().mean().sqrt()
-    found = calibrate(residual, shift, steps=40)
+    found = calibrate(residual, shift, num_iters=40)
     assert residual(found.shift_kev).square().mean().sqrt() < 0.02 * before
     exact = residual(torch.full((2, 4), 0.5, dtype=torch.float64))
     assert exact.abs().max() < 1e-9, "the true shift leaves nothing of the ring"

@@ -10,19 +10,7 @@ import numpy as np
 from numba import prange
 
 from ctlib.compiled import njit
-from ctlib.physics.scatter.cpu.histories import (
-    crossing,
-    deflect,
-    density,
-    fly,
-    kept_fraction,
-    move,
-    optical_depth,
-    pick,
-    sample_cosine,
-    start_stream,
-    uniform,
-)
+from ctlib.physics.scatter.cpu import histories as flight
 from ctlib.physics.scatter.cross_sections import LOWEST_KEV
 
 Detector = namedtuple("Detector", "source center along normal width height cols rows counts step_kev")
@@ -93,9 +81,9 @@ def expect_compton(grid, tables, detector, view, photon, order, weight, rates, u
         incidence += ray[k] * detector.normal[view, k]
     cosine = min(max(cosine, -1.0), 1.0)
     for m in range(grid.density.shape[0]):
-        odds += rates[3 * m + 1] * density(tables, 2 * m, photon[6], cosine)
-    energy = photon[6] * kept_fraction(0, photon[6], cosine)
-    left = np.exp(-optical_depth(grid, tables, photon, ray, energy, work[7:]))
+        odds += rates[3 * m + 1] * flight.density(tables, 2 * m, photon[6], cosine)
+    energy = photon[6] * flight.kept_fraction(0, photon[6], cosine)
+    left = np.exp(-flight.optical_depth(grid, tables, photon, ray, energy, work[7:]))
     cell = int(w * detector.rows) * detector.cols + int(u * detector.cols)
     count(detector, order + 1, energy, cell, weight * odds * left * max(incidence, 0.0) / square, sums)
 
@@ -104,13 +92,14 @@ def expect_compton(grid, tables, detector, view, photon, order, weight, rates, u
 def expect_rayleigh(grid, tables, detector, view, photon, order, weight, rates, state, work, sums):
     """Add what Rayleigh scattering into a random direction of its own distribution sends to the detector."""
     coherent = rates[2::3]
-    row = 2 * pick(coherent, coherent.sum() * uniform(state)) + 1
+    row = 2 * flight.pick(coherent, coherent.sum() * flight.uniform(state)) + 1
     other = work[0:7]
     other[:] = photon
-    deflect(other, sample_cosine(tables, row, photon[6], uniform(state)), 2 * np.pi * uniform(state))
+    cosine = flight.sample_cosine(tables, row, photon[6], flight.uniform(state))
+    flight.deflect(other, cosine, 2 * np.pi * flight.uniform(state))
     cell = cell_of(detector, view, other)
     if cell >= 0:
-        left = np.exp(-optical_depth(grid, tables, other, other[3:6], other[6], work[7:]))
+        left = np.exp(-flight.optical_depth(grid, tables, other, other[3:6], other[6], work[7:]))
         count(detector, order + 1, other[6], cell, weight * coherent.sum() * left, sums)
 
 
@@ -119,7 +108,7 @@ def expect_hits(grid, tables, detector, source, view, photon, order, rates, stat
     """What a collision is expected to send: Compton to a point in each strip, Rayleigh into as many directions."""
     part, area = 1.0 / (rates.sum() * source.num_points), detector.width * detector.height
     for p in range(source.num_points):
-        u, w = (p + uniform(state)) / source.num_points, uniform(state)
+        u, w = (p + flight.uniform(state)) / source.num_points, flight.uniform(state)
         expect_compton(grid, tables, detector, view, photon, order, part * area, rates, u, w, work, sums)
         expect_rayleigh(grid, tables, detector, view, photon, order, part, rates, state, work, sums)
 
@@ -128,9 +117,9 @@ def expect_hits(grid, tables, detector, source, view, photon, order, rates, stat
 def scatter(tables, photon, channel, state):
     """Turn a photon after an event of this channel; returns the energy it leaves behind."""
     row = 2 * (channel // 3) + channel % 3 - 1
-    cosine = sample_cosine(tables, row, photon[6], uniform(state))
-    lost = photon[6] * (1 - kept_fraction(row, photon[6], cosine))
-    deflect(photon, cosine, 2 * np.pi * uniform(state))
+    cosine = flight.sample_cosine(tables, row, photon[6], flight.uniform(state))
+    lost = photon[6] * (1 - flight.kept_fraction(row, photon[6], cosine))
+    flight.deflect(photon, cosine, 2 * np.pi * flight.uniform(state))
     photon[6] -= lost
     return lost
 
@@ -139,21 +128,21 @@ def scatter(tables, photon, channel, state):
 def follow(grid, tables, detector, source, view, photon, state, rates, work, sums, ledger):
     """One history from the source to its end; ledger (2,) adds the energy left in the object and carried out."""
     order, total = 0, -1.0
-    near, far = crossing(grid, photon, photon[3:6])
+    near, far = flight.crossing(grid, photon, photon[3:6])
     if far > near:
-        move(photon, near + 1e-9 * (far - near))
-        total = fly(grid, tables, photon, state, rates)
+        flight.move(photon, near + 1e-9 * (far - near))
+        total = flight.fly(grid, tables, photon, state, rates)
     while total >= 0:
         if source.num_points:
             expect_hits(grid, tables, detector, source, view, photon, order, rates, state, work, sums)
-        channel = pick(rates, total * uniform(state))
+        channel = flight.pick(rates, total * flight.uniform(state))
         if channel % 3:
             ledger[0] += scatter(tables, photon, channel, state)
             order += 1
         if channel % 3 == 0 or photon[6] < LOWEST_KEV:
             ledger[0] += photon[6]
             return
-        total = fly(grid, tables, photon, state, rates)
+        total = flight.fly(grid, tables, photon, state, rates)
     ledger[1] += photon[6]
     cell = -1 if source.num_points else cell_of(detector, view, photon)
     if cell >= 0:
@@ -167,9 +156,9 @@ def follow_slots(grid, tables, detector, source, sums, ledger):
     for slot in prange(sums.shape[0]):
         photon, work, rates = np.empty(7), np.empty(7 + grid.density.shape[0]), np.empty(tables.rates.shape[0])
         state, shift = np.empty(1, np.uint64), np.empty(3)
-        start_stream(state, source.seed, slot)
+        flight.start_stream(state, source.seed, slot)
         for k in range(3):
-            shift[k] = uniform(state)
+            shift[k] = flight.uniform(state)
         for index in range(source.per_slot):
             emit(source, detector, slot % views, shift, index, photon)
             ledger[slot, 2] += photon[6]
