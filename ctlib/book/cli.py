@@ -122,8 +122,8 @@ def _build(project: Project, args) -> None:
 def _run(project: Project, args) -> None:
     import nbformat
 
+    from ctlib.book import parameters
     from ctlib.book.ledger import claims
-    from ctlib.book.runner import parameters
     from ctlib.book.runner.progress import one_bar
     from ctlib.book.runner.run import execute
 
@@ -147,7 +147,7 @@ def _tell(done: int, total: int) -> None:
 
 
 def _sweep(project: Project, args) -> int:
-    from ctlib.book.runner import parameters
+    from ctlib.book import parameters
     from ctlib.book.runner.sweep import parse_grid, sweep
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
@@ -164,7 +164,7 @@ def _sweep(project: Project, args) -> int:
 
 
 def _record(project: Project, args) -> None:
-    from ctlib.book.runner import parameters
+    from ctlib.book import parameters
     from ctlib.book.runner.progress import one_bar
     from ctlib.book.runner.record import record
 

@@ -9,9 +9,9 @@ import ast
 import os
 import sys
 
+from ctlib.book import parameters
 from ctlib.book.page.output import in_kernel
 from ctlib.book.project import PRESETS, Project, UsageError
-from ctlib.book.runner import parameters
 
 ONE_THREAD = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 INJECTED = "# Parameters\n"  # how papermill begins the cell with the given values

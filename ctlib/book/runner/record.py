@@ -11,11 +11,12 @@ import shutil
 import time
 from pathlib import Path
 
+from ctlib.book import parameters
 from ctlib.book.ledger import claimfile, claims, staleness, verdicts
 from ctlib.book.ledger.stored_runs import digest
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError, Project, UsageError
-from ctlib.book.runner import inprocess, parameters, provenance, run
+from ctlib.book.runner import inprocess, provenance, run
 from ctlib.errors import MissingDependency
 
 MAX_FIGURE_BYTES = 200_000  # figures are committed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ctlib.book import parameters
 from ctlib.book.chapter import code_cells
 from ctlib.book.project import Project
-from ctlib.book.runner import parameters
 from ctlib.book.runner.run import execute
 
 DROP = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.jupyter.widget-view+json")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ctlib.book import parameters as params
 from ctlib.book.chapter import code_cells, read_notebook
 from ctlib.book.ledger import staleness
 from ctlib.book.project import BookError, Project
-from ctlib.book.runner import parameters as params
 from ctlib.book.runner import store
 from ctlib.book.runner.provenance import commit, device, machine, versions
 from ctlib.book.session import ONE_THREAD

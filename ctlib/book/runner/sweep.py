@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from ctlib.book import parameters
 from ctlib.book.ledger import claims, staleness
 from ctlib.book.ledger.stored_runs import digest
 from ctlib.book.project import Project, UsageError
-from ctlib.book.runner import parameters, run
+from ctlib.book.runner import run
 from ctlib.errors import CtlibError
 
 RETRIES = 2

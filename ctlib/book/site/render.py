@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ctlib.book import parameters
 from ctlib.book.ledger.benchmark import recorded_benchmark
 from ctlib.book.ledger.stored_runs import read_run
 from ctlib.book.ledger.stored_sweeps import recorded_sweep
 from ctlib.book.project import BookError, Project, UsageError, check_preset
-from ctlib.book.runner import parameters
 from ctlib.book.runner.pool import Pool
 from ctlib.book.runner.progress import Bars
 from ctlib.book.site import check
