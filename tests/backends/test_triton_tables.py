@@ -2,19 +2,13 @@
 
 import numpy as np
 import pytest
+from scans import SCANS
 
 from ctlib.backends.gpu.tables import BLOCK, lanes, middle_fan, rise
 from ctlib.backends.tables.columns import columns
 from ctlib.backends.tables.runs import TILE, runs
-from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
+from ctlib.geometry import ConeBeam, Volume
 
-SCANS = {
-    "parallel": ParallelBeam(Volume((48, 40)), 37, 71, 0.8, detector_offset_mm=1.3),
-    "coarse bins": ParallelBeam(Volume((48, 40)), 12, 17, 3.5),
-    "fine bins": ParallelBeam(Volume((24, 30)), 12, 200, 0.2),
-    "wide fan": FanBeam(Volume((60, 33), (0.7, 1.0)), 29, 97, 2.0, source_origin_mm=31.0, source_detector_mm=70.0),
-    "narrow detector": FanBeam(Volume((20, 20)), 5, 3, 1.0, source_origin_mm=50.0, source_detector_mm=70.0),
-}
 CONE = {"num_views": 7, "pitch_mm": 1.7, "source_origin_mm": 24.0, "source_detector_mm": 40.0}
 CONES = {
     "cone": ConeBeam(Volume((12, 20, 17)), num_cols=31, num_rows=14, **CONE),
