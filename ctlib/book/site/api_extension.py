@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from typing import TypeVar
 
 from ctlib.book.page import listing
 from ctlib.book.site import api
@@ -100,6 +101,17 @@ def entry(name: str, shown) -> str | None:
 
 
 def outside(app, env, node, contnode):
-    """Types of other libraries are named, not linked; a dangling name of this library stays a warning."""
-    foreign = node.get("refdomain") == "py" and not node["reftarget"].startswith("ctlib")
-    return contnode if foreign else None
+    """Types of other libraries and type variables are named, not linked; a dangling name of this library warns."""
+    if node.get("refdomain") != "py":
+        return None
+    return contnode if is_plain_type(node["reftarget"]) else None
+
+
+def is_plain_type(name: str) -> bool:
+    """Whether a dotted name of a signature is none of this library's functions and classes."""
+    if not name.startswith("ctlib"):
+        return True
+    try:
+        return isinstance(listing.resolve(name), TypeVar)
+    except listing.ArgumentError:
+        return False

@@ -12,7 +12,7 @@ from ctlib.book.chapter import read_notebook
 from ctlib.book.page import listing
 from ctlib.book.project import Project
 from ctlib.book.site import api, docstring
-from ctlib.book.site.api_extension import link
+from ctlib.book.site.api_extension import is_plain_type, link
 
 PROJECT = Project()
 LIBRARY = Path(ctlib.__file__).parent
@@ -58,6 +58,13 @@ def test_a_name_means_the_nearest_thing_with_an_entry():
     assert link("weight", owner, ()) is None
     assert link("-W -n", owner, ()) is None
     assert link("Projector.backends", "ctlib.projector", ()) == "ctlib.projector.Projector.backends"
+
+
+def test_type_variables_and_types_of_other_libraries_are_named_not_linked():
+    assert is_plain_type("torch.Tensor")
+    assert is_plain_type("ctlib.nets.seeded.T")
+    assert not is_plain_type("ctlib.projector.Projector")
+    assert not is_plain_type("ctlib.projector.Nothing")
 
 
 def pages():
