@@ -22,7 +22,7 @@ from ctlib.backends.gpu import joseph_3d as triton_3d
 HOPPER = GPUTarget("cuda", 90, 32)
 INTEGERS = {"rays", "span", "runs", "taps", "place", "limits"}
 REALS = {"image", "volume", "sino", "packed", "start", "slope", "length", "maps", "lines"}
-ONE = {"num_runs": 1, "columns": 1, "sino_step": 1}
+ONE = {"num_runs": 1, "tiles": 1, "columns": 1, "sino_step": 1}
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 

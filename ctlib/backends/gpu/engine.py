@@ -128,8 +128,9 @@ class _Axis2D:
         grid = triton.cdiv(fan.size, along), triton.cdiv(fan.num, planes), triton.cdiv(batch, images)
         triton_2d.adjoint_2d[grid](
             packed, image, self.start, self.slope, self.maps, self.runs, self.taps,
-            len(fan.first), fan.num, fan.size, batch, packed.stride(0), TAPS=fan.unrolled, MORE=fan.more,
-            CURVED=fan.curved, ADD=add, TURNED=bool(fan.axis), IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
+            len(fan.first), fan.taps.shape[1], fan.num, fan.size, batch, packed.stride(0), TAPS=fan.unrolled,
+            MORE=fan.more, CURVED=fan.curved, ADD=add, TURNED=bool(fan.axis), IMAGES=images, PLANES=planes,
+            BLOCK=along, TILE=TILE,
         )  # fmt: skip
 
 
@@ -199,9 +200,9 @@ class _Axis3D(_Axis2D):
         (along, planes), slices = tile(fan.size, BLOCK), min(SLICES // images, self.slices)
         grid = triton.cdiv(fan.size, along) * triton.cdiv(fan.num, planes), triton.cdiv(self.slices, slices)
         triton_3d.adjoint_3d[*grid, triton.cdiv(batch, images)](
-            packed, volume, self.lines, self.maps, self.runs, self.taps, len(fan.first), fan.num, fan.size,
-            self.slices, self.rows, len(fan.rays), batch, self.slack, packed.stride(0), CURVED=fan.curved, ADD=add,
-            TURNED=bool(fan.axis), SLICES=slices, IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
+            packed, volume, self.lines, self.maps, self.runs, self.taps, len(fan.first), fan.taps.shape[1],
+            fan.num, fan.size, self.slices, self.rows, len(fan.rays), batch, self.slack, packed.stride(0),
+            CURVED=fan.curved, ADD=add, TURNED=bool(fan.axis), SLICES=slices, IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
         )  # fmt: skip
 
 

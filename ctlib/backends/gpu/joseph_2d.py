@@ -144,7 +144,7 @@ def put(at, value, inside, ADD: tl.constexpr):
 
 @kernel
 def adjoint_2d(
-    sino, image, start, slope, maps, runs, taps, num_runs, num, size, batch, sino_step,
+    sino, image, start, slope, maps, runs, taps, num_runs, tiles, num, size, batch, sino_step,
     TAPS: tl.constexpr, MORE: tl.constexpr, CURVED: tl.constexpr, ADD: tl.constexpr, TURNED: tl.constexpr,
     IMAGES: tl.constexpr, PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
@@ -159,7 +159,7 @@ def adjoint_2d(
     group, tile = tl.program_id(2) * IMAGES, tl.program_id(1) * PLANES // TILE
     dtype = sino.dtype.element_ty
     q, c = (plane - num // 2).to(dtype), (pixel - size // 2).to(dtype)
-    sums, tiles = zeros(PLANES * BLOCK, dtype, IMAGES), tl.cdiv(num, TILE)
+    sums = zeros(PLANES * BLOCK, dtype, IMAGES)
     for run in range(0, num_runs):
         ray = first_ray(maps, runs, run, q, c, CURVED)
         for k in tl.static_range(TAPS):

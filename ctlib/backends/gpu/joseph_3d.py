@@ -125,7 +125,7 @@ def _add_row(
 
 @kernel
 def adjoint_3d(
-    sino, volume, lines, maps, runs, taps, num_runs, num, size, slices, rows, lanes, batch, slack, sino_step,
+    sino, volume, lines, maps, runs, taps, num_runs, tiles, num, size, slices, rows, lanes, batch, slack, sino_step,
     CURVED: tl.constexpr, ADD: tl.constexpr, TURNED: tl.constexpr, SLICES: tl.constexpr, IMAGES: tl.constexpr,
     PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
@@ -141,7 +141,7 @@ def adjoint_3d(
     bottom, group, tile = tl.program_id(1) * SLICES, tl.program_id(2) * IMAGES, plane_tile * PLANES // TILE
     dtype = sino.dtype.element_ty
     q, c = (plane - num // 2).to(dtype), (pixel - size // 2).to(dtype)
-    sums, tiles = zeros(PLANES * BLOCK, dtype, SLICES * IMAGES), tl.cdiv(num, TILE)
+    sums = zeros(PLANES * BLOCK, dtype, SLICES * IMAGES)
     for run in range(0, num_runs):
         columns, candidates = first_ray(maps, runs, run, q, c, CURVED), taps + 2 * (run * tiles + tile)
         for k in range(0, tl.load(candidates)):
