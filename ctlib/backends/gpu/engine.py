@@ -202,7 +202,8 @@ class _Axis3D(_Axis2D):
         triton_3d.adjoint_3d[*grid, triton.cdiv(batch, images)](
             packed, volume, self.lines, self.maps, self.runs, self.taps, len(fan.first), fan.taps.shape[1],
             fan.num, fan.size, self.slices, self.rows, len(fan.rays), batch, self.slack, packed.stride(0),
-            CURVED=fan.curved, ADD=add, TURNED=bool(fan.axis), SLICES=slices, IMAGES=images, PLANES=planes, BLOCK=along, TILE=TILE,
+            CURVED=fan.curved, ADD=add, TURNED=bool(fan.axis), SLICES=slices, IMAGES=images, PLANES=planes,
+            BLOCK=along, TILE=TILE,
         )  # fmt: skip
 
 
