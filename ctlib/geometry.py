@@ -32,7 +32,7 @@ def _finite(name: str, value: float) -> float:
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxel grid centred on the rotation axis.
+    """Voxel grid centerd on the rotation axis.
 
     shape     (Y, X) or (Z, Y, X), counts
     voxel_mm  size of a voxel, one number or one per axis in the order of `shape`
@@ -66,9 +66,9 @@ class Volume:
         return math.hypot(*(e + s for e, s in zip(self.extent_mm[-2:], self.voxel_mm[-2:], strict=True))) / 2
 
     def axis(self, i: int) -> np.ndarray:
-        """Coordinates of the voxel centres along axis i [mm]; the y axis descends, for row 0 is the top."""
-        centres = (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.voxel_mm[i]
-        return -centres if i % self.ndim == self.ndim - 2 else centres
+        """Coordinates of the voxel centers along axis i [mm]; the y axis descends, for row 0 is the top."""
+        centers = (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.voxel_mm[i]
+        return -centers if i % self.ndim == self.ndim - 2 else centers
 
 
 def _angles(given: object, num_views: int, span: float) -> tuple[float, ...]:
@@ -128,7 +128,7 @@ class ParallelBeam(_Scan):
     volume              Volume with two axes
     num_views           V; angles equally spaced over pi unless `angles` [rad] gives them
     num_cols, pitch_mm  U detector columns of this width [mm]
-    detector_offset_mm  shift of the detector's centre along u [mm]
+    detector_offset_mm  shift of the detector's center along u [mm]
     """
 
     angles: tuple[float, ...] | None = field(default=None, repr=False)

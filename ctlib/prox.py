@@ -108,7 +108,7 @@ def project_box(x: Tensor, low: float | None = None, high: float | None = None) 
 def tv_dual(
     v: Tensor, weight: float | Tensor, num_iters: int, nonneg: bool = False, start: Tensor | None = None, ndim: int = 2
 ) -> Tensor:
-    """Dual solution p of the TV prox by FISTA, {cite}`beck2009tv`: minimise |P(v - D^T p)|^2 over |p| <= weight.
+    """Dual solution p of the TV prox by FISTA, {cite}`beck2009tv`: minimize |P(v - D^T p)|^2 over |p| <= weight.
 
         p <- proj_{|.| <= weight}( q + D P(v - D^T q) / |D|^2 ),    q = p plus Nesterov momentum
 
@@ -141,9 +141,9 @@ def _workspace(v: Tensor, p: Tensor, *others) -> tuple[Tensor | None, Tensor | N
 
 
 def prox_tv(v: Tensor, weight: float | Tensor, num_iters: int = 100, nonneg: bool = False, ndim: int = 2) -> Tensor:
-    """TV denoising: the unique minimiser of 1/2 |x - v|^2 + weight TV(x), optionally over x >= 0; (..., Y, X).
+    """TV denoising: the unique minimizer of 1/2 |x - v|^2 + weight TV(x), optionally over x >= 0; (..., Y, X).
 
-        x = P(v - D^T p),    p from `tv_dual`, distance to the minimiser O(1 / num_iters)
+        x = P(v - D^T p),    p from `tv_dual`, distance to the minimizer O(1 / num_iters)
 
     ndim  2, or 3 for volumes (..., Z, Y, X)
 

@@ -22,7 +22,7 @@ def test_the_cube_root_has_its_derivative():
 
 
 def test_gradcheck_with_a_solver_that_keeps_no_graph():
-    def solve(matrix, b):  # minimises u' M u / 2 - b' u + sum u^4 / 4 by Newton, matrix symmetric
+    def solve(matrix, b):  # minimizes u' M u / 2 - b' u + sum u^4 / 4 by Newton, matrix symmetric
         u = torch.zeros_like(b)
         with torch.no_grad():
             for _ in range(30):

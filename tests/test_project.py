@@ -117,13 +117,13 @@ def test_every_dependency_is_permissively_licensed(requirement):
     """Two exceptions: astra-toolbox, an optional engine and the tests' oracle, and PyLops, an oracle of tests alone."""
     name = here(requirement).name
     meta = importlib.metadata.metadata(name)
-    licence = " ".join([meta.get("License-Expression") or "", *(meta.get_all("Classifier") or [])])
-    licence = licence if PERMISSIVE.search(licence) else licence + " " + (meta.get("License") or "")[:200]
+    license = " ".join([meta.get("License-Expression") or "", *(meta.get_all("Classifier") or [])])
+    license = license if PERMISSIVE.search(license) else license + " " + (meta.get("License") or "")[:200]
     if name in ("astra-toolbox", "pylops"):
-        assert re.search("GPL|General Public", licence, re.I)
+        assert re.search("GPL|General Public", license, re.I)
     else:
-        assert PERMISSIVE.search(licence), f"{name}: {licence[:200]}"
-        assert not re.search(r"\b[LA]?GPL|General Public", licence), name
+        assert PERMISSIVE.search(license), f"{name}: {license[:200]}"
+        assert not re.search(r"\b[LA]?GPL|General Public", license), name
 
 
 def test_the_interpreter_that_make_installs_is_the_extra_s():

@@ -141,7 +141,7 @@ def test_the_norm_of_one_view_of_a_far_fan_is_known(backend):
 
 @pytest.mark.parametrize("backend", OURS)
 def test_shepp_logan_against_exact_line_integrals(backend):
-    """Joseph's method at bin = pixel: 1.38 % of the integral at the bin centre, 0.70 % of its bin average."""
+    """Joseph's method at bin = pixel: 1.38 % of the integral at the bin center, 0.70 % of its bin average."""
     geometry = ParallelBeam(Volume((256, 256)), 180, 363, 1.0)
     phantom = shepp_logan(256.0)
     y = Projector(geometry, backend)(phantom.raster(geometry.volume, 8, torch.float64))
@@ -185,7 +185,7 @@ def test_the_astra_engine_is_astras_fan_projector(geometry):
 
 
 @needs_astra
-def test_fan_beam_agrees_with_astra_as_well_as_two_discretisations_can():
+def test_fan_beam_agrees_with_astra_as_well_as_two_discretizations_can():
     """Joseph and Siddon at pixels of 2 mm: 1.7 % and 2.0 % from exact, and no further from each other."""
     volume = Volume((128, 128), 2.0)
     fan = FanBeam(volume, 60, 160, 3.0, source_origin_mm=400.0, source_detector_mm=700.0)

@@ -117,7 +117,7 @@ def test_box_with_open_sides_and_a_wrong_one():
 @settings(deadline=None, max_examples=15)
 @given(st.floats(0.01, 2), st.booleans(), seeds)
 def test_tv_prox_closes_its_duality_gap(weight, nonneg, seed):
-    """gap = P(x) - D(p) >= 1/2 |x - x*|^2, so a small gap proves the minimiser."""
+    """gap = P(x) - D(p) >= 1/2 |x - x*|^2, so a small gap proves the minimizer."""
     v = randn(2, 12, 10, seed=seed)
     x = prox_tv(v, weight, 1500, nonneg)
     p = tv_dual(v, weight, 1500, nonneg)
@@ -161,7 +161,7 @@ def test_tv_prox_is_batched_with_a_weight_per_image():
 
 
 def test_tv_prox_agrees_with_scikit_image():
-    """Their Chambolle iteration minimises the same objective: TV weight in their API is our weight."""
+    """Their Chambolle iteration minimizes the same objective: TV weight in their API is our weight."""
     truth = np.zeros((32, 32))
     truth[8:24, 10:20] = 1
     noisy = truth + 0.1 * np.random.default_rng(0).standard_normal(truth.shape)

@@ -19,7 +19,7 @@ def main() -> None:
         energies, fluence = spekpy.Spek(kvp=kvp, th=ANGLE_DEG, dk=BIN_KEV).get_spectrum(edges=False)
         head = f"# tungsten tube, {kvp} kV, target angle {ANGLE_DEG:g} degrees, unfiltered; SpekPy {spekpy.__version__}"
         rows = [f"{e:.2f},{f:.6g}" for e, f in zip(energies, fluence, strict=True)]
-        text = "\n".join([head, "# bin centre [keV], photons per (keV cm2 mAs) at 1 m", *rows])
+        text = "\n".join([head, "# bin center [keV], photons per (keV cm2 mAs) at 1 m", *rows])
         (TABLES / f"tungsten_{kvp}kv.csv").write_text(text + "\n", encoding="utf-8")
 
 

@@ -139,7 +139,7 @@ def prepared(hu: Tensor, size: int = 256, threshold_hu: float = THRESHOLD_HU, mu
 
 
 def inscribed_circle(size: int) -> Tensor:
-    """Pixels (size, size) whose centre lies in the inscribed circle, as booleans."""
+    """Pixels (size, size) whose center lies in the inscribed circle, as booleans."""
     t = torch.arange(size) - (size - 1) / 2
     return t[:, None].square() + t.square() <= (size / 2) ** 2
 

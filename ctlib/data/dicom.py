@@ -101,7 +101,7 @@ def _check_ids(items: list[tuple[DicomSlice, Path]]) -> None:
 
 
 def _common_step(items: list[tuple[DicomSlice, Path]], tolerance: float) -> float:
-    """The distance between neighbouring slices [mm], the same everywhere."""
+    """The distance between neighboring slices [mm], the same everywhere."""
     if len(items) == 1:
         s, path = items[0]
         if not s.thickness_mm or s.thickness_mm < 0:
@@ -116,5 +116,5 @@ def _common_step(items: list[tuple[DicomSlice, Path]], tolerance: float) -> floa
     common = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: a gap makes a step longer
     for step, (_, path) in zip(steps, items[1:], strict=True):
         if abs(step - common) > tolerance * common:
-            raise DataError(path, "ImagePositionPatient", f"{step:.4g} mm above its neighbour, {common:.4g} elsewhere")
+            raise DataError(path, "ImagePositionPatient", f"{step:.4g} mm above its neighbor, {common:.4g} elsewhere")
     return common

@@ -24,7 +24,7 @@ class DicomSlice:
     """One CT slice and where it lies.
 
     image        (Y, X) float32 [HU]; spacing_mm (y, x)
-    origin_mm    centre of pixel (0, 0) in the patient, orientation unit vectors along a row and down a column:
+    origin_mm    center of pixel (0, 0) in the patient, orientation unit vectors along a row and down a column:
                  both None where the file does not say
     position_mm  place along the slice normal; thickness_mm; None likewise
     """

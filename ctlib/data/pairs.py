@@ -58,7 +58,7 @@ class Stacks:
 
 
 def stacks(pairs: Sequence[DosePair], num_slices: int = 3, margin: int = 1) -> Stacks:
-    """Every slice with its neighbours, `num_slices` in all, except the first and last `margin` slices of a patient.
+    """Every slice with its neighbors, `num_slices` in all, except the first and last `margin` slices of a patient.
 
     The margin does not depend on num_slices, so that one slice and three are judged on the same targets.
     """

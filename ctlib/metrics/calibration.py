@@ -1,4 +1,4 @@
-"""Is a stated uncertainty true? Standardised residuals and coverage of Gaussian intervals."""
+"""Is a stated uncertainty true? Standardized residuals and coverage of Gaussian intervals."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from ctlib.errors import ArgumentError
 
 
-def standardised_residuals(truth: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
+def standardized_residuals(truth: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
     """(truth - mu) / sigma where mask holds: (N,). Mean 0 and deviation 1 where mu and sigma are right."""
     if truth.shape != mu.shape or sigma.shape != mu.shape or (mask is not None and mask.shape != mu.shape):
         raise ArgumentError("truth, mu, sigma, mask", tuple(truth.shape), f"equal shapes, as mu's {tuple(mu.shape)}")
@@ -19,7 +19,7 @@ def standardised_residuals(truth: Tensor, mu: Tensor, sigma: Tensor, mask: Tenso
 
 
 def coverage(residuals: Tensor, levels: Sequence[float] = (0.68, 0.95)) -> Tensor:
-    """Share of standardised residuals (N,) within the central Gaussian interval of each level: (L,) float64.
+    """Share of standardized residuals (N,) within the central Gaussian interval of each level: (L,) float64.
 
     mean(|z| <= Phi^-1((1 + level) / 2)),    equal to the level for a calibrated Gaussian
     """
@@ -33,8 +33,8 @@ def coverage(residuals: Tensor, levels: Sequence[float] = (0.68, 0.95)) -> Tenso
 
 
 def calibration(truth: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None) -> dict[str, float]:
-    """{"mean", "sd"} of the standardised residuals, {"within 68 %", "within 95 %"}, and "nll", the mean of -log p."""
-    z = standardised_residuals(truth, mu, sigma, mask).double()
+    """{"mean", "sd"} of the standardized residuals, {"within 68 %", "within 95 %"}, and "nll", the mean of -log p."""
+    z = standardized_residuals(truth, mu, sigma, mask).double()
     chosen = sigma.flatten() if mask is None else sigma.flatten()[mask.flatten()]
     inside = coverage(z)
     nll = 0.5 * z.square().mean() + chosen.double().log().mean() + 0.5 * torch.tensor(2 * torch.pi).double().log()

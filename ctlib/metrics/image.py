@@ -46,7 +46,7 @@ def psnr(x: Tensor, ref: Tensor, *, data_range: float, mask: Tensor | None = Non
 
 
 def nmse(x: Tensor, ref: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Normalised mean squared error |x - ref|^2 / |ref|^2 [1]: 1 for x = 0. Depends on the zero of the gray scale."""
+    """Normalized mean squared error |x - ref|^2 / |ref|^2 [1]: 1 for x = 0. Depends on the zero of the gray scale."""
     _check(x, ref, mask)
     return _mean((x - ref) ** 2, mask) / _mean(ref**2, mask)
 
@@ -85,7 +85,7 @@ def ssim(x: Tensor, ref: Tensor, *, data_range: float, mask: Tensor | None = Non
     """Mean structural similarity [1], differentiable: the mean of `ssim_map`, {cite}`wang2004`.
 
     Equals scikit-image's structural_similarity with gaussian_weights=True, sigma=1.5, use_sample_covariance=False.
-    mask  bool: windows centred on a true pixel count (a border of 5 pixels never does)
+    mask  bool: windows centerd on a true pixel count (a border of 5 pixels never does)
     """
     _check(x, ref, mask)
     local = ssim_map(x, ref, data_range=data_range)

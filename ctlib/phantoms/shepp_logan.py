@@ -4,7 +4,7 @@ import numpy as np
 
 from ctlib.phantoms.ellipsoids import Ellipsoids
 
-#      value, half axes (x, y, z), centre (x, y, z), angle in degrees; lengths in half fields of view
+#      value, half axes (x, y, z), center (x, y, z), angle in degrees; lengths in half fields of view
 TABLE = np.array(
     [
         [1.0, 0.6900, 0.920, 0.81, 0.00, 0.0000, 0.00, 0],

@@ -5,7 +5,7 @@ from ctlib.physics.counts import (
     expected_counts,
     line_integral_variance,
     line_integrals_from_counts,
-    quantise,
+    quantize,
     transmission_counts,
 )
 from ctlib.physics.detectors import Detector
@@ -23,7 +23,7 @@ __all__ = [
     "line_integrals_from_counts",
     "linear_attenuation",
     "mass_attenuation",
-    "quantise",
+    "quantize",
     "transmission_counts",
     "virtual_monoenergetic",
 ]

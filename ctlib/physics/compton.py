@@ -57,7 +57,7 @@ def transfer_samples(atomic_number: int, energies_kev, bound: bool = True):
 def transfer_matrix(atomic_number: int, step_kev: float, size: int):
     """Probability (size, size) that a photon of energy i step transfers j step; row 0 is no photon.
 
-    Samples are shared between their two neighbours on the grid, which keeps every row's sum and mean.
+    Samples are shared between their two neighbors on the grid, which keeps every row's sum and mean.
     """
     energies = step_kev * np.arange(1, size)
     transfers, weights = transfer_samples(atomic_number, energies)

@@ -1,4 +1,4 @@
-"""Counts behind the object: Poisson photons, electronic noise, a quantising converter, and the logarithm back."""
+"""Counts behind the object: Poisson photons, electronic noise, a quantizing converter, and the logarithm back."""
 
 import torch
 from torch import Tensor
@@ -42,10 +42,10 @@ def transmission_counts(
     if electronic_std > 0:
         noise = torch.empty_like(signal).normal_(generator=generator)
         signal = signal + electronic_std * noise
-    return signal if bits is None else quantise(signal, gain, bits)
+    return signal if bits is None else quantize(signal, gain, bits)
 
 
-def quantise(signal: Tensor, gain: float, bits: int) -> Tensor:
+def quantize(signal: Tensor, gain: float, bits: int) -> Tensor:
     """Analogue-to-digital conversion [photons]: round to 1/gain, clip to [0, (2^bits - 1)/gain]. Zero gradient."""
     return (signal * gain).round().clamp(0, 2**bits - 1) / gain
 

@@ -19,7 +19,7 @@ class SpectralModel:
 
         lambda_i(A) = photons sum_n w_n exp(-sum_k A_k f_k(E_n)) (H(D_i / g; E_n) - H(D_i+1 / g; E_n))
 
-    spectrum        w, normalised; bins that hold a K-edge of a material are cut there, one node on either side
+    spectrum        w, normalized; bins that hold a K-edge of a material are cut there, one node on either side
     materials       names or `Material`s, one per basis; A_k are path lengths [g/cm2], f_k mass attenuation [cm2/g]
     detector        H(D; E): counts registered above D per photon of energy E
     thresholds_kev  D, ascending, E + 1 of them; inf leaves the last bin open

@@ -21,7 +21,7 @@ NEGLIGIBLE = 1e-6  # bins at either end that together hold less than this share 
 class Spectrum:
     """Photons by energy: bins between edges, and the share of the photons in each.
 
-    edges_kev  (N + 1,) ascending [keV];  weights  (N,) >= 0, normalised to sum 1; both float64
+    edges_kev  (N + 1,) ascending [keV];  weights  (N,) >= 0, normalized to sum 1; both float64
     """
 
     edges_kev: Tensor
@@ -42,7 +42,7 @@ class Spectrum:
         """Tungsten tube, target angle 12 degrees, behind flat filters: {"Al": 3.0} in mm.
 
         70 and 120 kV are tables computed with SpekPy, {cite}`poludniowski2021`; other voltages (20 to 150) are
-        `parametric_tungsten`, whose normalised spectra are 3 to 6 % away from those tables (sum of the differences),
+        `parametric_tungsten`, whose normalized spectra are 3 to 6 % away from those tables (sum of the differences),
         and whose means are up to 0.7 keV off.
         bin_kev  width of the bins, a multiple of 0.5 keV; filters act before bins are merged
         """
@@ -55,7 +55,7 @@ class Spectrum:
 
     @property
     def energies_kev(self) -> Tensor:
-        """Bin centres (N,)."""
+        """Bin centers (N,)."""
         return 0.5 * (self.edges_kev[1:] + self.edges_kev[:-1])
 
     @property
@@ -69,7 +69,7 @@ class Spectrum:
         return float(self.weights @ self.energies_kev)
 
     def filtered(self, filters_mm: dict[str, float]) -> Spectrum:
-        """Behind flat filters, material -> thickness [mm]: weights exp(-mu t), normalised again."""
+        """Behind flat filters, material -> thickness [mm]: weights exp(-mu t), normalized again."""
         for material, thickness in filters_mm.items():
             if not thickness >= 0:
                 raise ArgumentError("filters_mm", {material: thickness}, "thicknesses >= 0 [mm]")
@@ -94,6 +94,6 @@ class Spectrum:
         """With bin edges added at these energies (K-edges), each bin's photons shared by width."""
         cuts = torch.as_tensor(tuple(energies_kev), dtype=torch.float64)
         edges = torch.cat([self.edges_kev, cuts[(cuts > self.edges_kev[0]) & (cuts < self.edges_kev[-1])]]).unique()
-        centres = 0.5 * (edges[1:] + edges[:-1])
-        parent = (torch.bucketize(centres, self.edges_kev, right=True) - 1).clamp(0, len(self.weights) - 1)
+        centers = 0.5 * (edges[1:] + edges[:-1])
+        parent = (torch.bucketize(centers, self.edges_kev, right=True) - 1).clamp(0, len(self.weights) - 1)
         return Spectrum(edges, self.weights[parent] * edges.diff() / self.widths_kev[parent])

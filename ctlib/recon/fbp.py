@@ -24,7 +24,7 @@ def fbp(A, y: Tensor, window: str = "ram-lak") -> Tensor:
     window  low-pass on the band-limited ramp: one of `WINDOWS`
 
     Views need not be equally spaced, but no gap may exceed twice their mean spacing. The detector must cover the
-    object in every view; it need not be centred. A cone beam is exact in the plane of the orbit alone.
+    object in every view; it need not be centerd. A cone beam is exact in the plane of the orbit alone.
     """
     geometry = A.geometry
     if type(geometry) not in (ParallelBeam, FanBeam, ConeBeam):
@@ -35,7 +35,7 @@ def fbp(A, y: Tensor, window: str = "ram-lak") -> Tensor:
     weights = view_weights(torch.as_tensor(geometry.angles, dtype=torch.float64), period)
     if not diverging:
         return backproject(filter_sinogram(y, geometry.pitch_mm, window), geometry, weights)
-    scale = geometry.source_origin_mm / geometry.source_detector_mm  # to the detector shifted into the isocentre
+    scale = geometry.source_origin_mm / geometry.source_detector_mm  # to the detector shifted into the isocenter
     q = filter_sinogram(y * fan_cosine(geometry, y), geometry.pitch_mm * scale, window)
     return backproject(q, geometry, weights / 2)
 
@@ -86,7 +86,7 @@ def filter_sinogram(y: Tensor, pitch_mm: float, window: str = "ram-lak") -> Tens
 
 
 def view_weights(angles: Tensor, period: float) -> Tensor:
-    """Share of the period each view stands for [rad], half the distance between its neighbours: (V,), sum = period.
+    """Share of the period each view stands for [rad], half the distance between its neighbors: (V,), sum = period.
 
     Equally spaced views get period / V; several turns, interlaced or golden-angle views are handled.
     Raises ArgumentError where a gap exceeds twice the mean spacing of distinct views: the range is too short.

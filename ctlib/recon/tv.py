@@ -32,14 +32,14 @@ def tv_reconstruct(
     prox_iters: int = 10,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """TV-regularised least squares, min 1/2 |A x - y|^2 + weight TV(x), by monotone FISTA, {cite}`beck2009tv`.
+    """TV-regularized least squares, min 1/2 |A x - y|^2 + weight TV(x), by monotone FISTA, {cite}`beck2009tv`.
 
         v = prox_{weight TV / L}( z - A^T(A z - y) / L ),    L = |A|^2
         x' = v if F(v) <= F(x) else x,    z = x' + (t / t')(v - x') + ((t - 1) / t')(x' - x)
 
     y           data (..., V, U), or (..., V, R, U) for a volume; leading axes are independent problems
     weight      >= 0; unit of |A x - y|^2 over x, so mm for attenuation in 1/mm; a float, or a tensor (..., 1, 1)
-    nonneg      minimise over x >= 0
+    nonneg      minimize over x >= 0
     norm        |A| if known (A.norm() otherwise)
     prox_iters  dual steps of the inner TV prox, which continues from the previous one
 

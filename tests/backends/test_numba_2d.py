@@ -82,7 +82,7 @@ def test_results_do_not_depend_on_the_number_of_threads_or_the_call():
         assert torch.equal(again[1], results[0][1])
 
 
-def test_an_image_s_result_hardly_depends_on_its_neighbours_in_the_batch():
+def test_an_image_s_result_hardly_depends_on_its_neighbors_in_the_batch():
     scan = SCANS["parallel"]
     x, y = pair(scan, 5, torch.float32)
     A = Projector(scan, "numba")

@@ -29,8 +29,8 @@ def joseph(image, volume, point, direction):
     if abs(direction[0]) / width > abs(direction[1]) / height:  # steps along x: the same with the axes exchanged
         turned = Volume((cols, rows), (width, height))
         return joseph(image.T[::-1, ::-1], turned, point[::-1], direction[::-1])
-    centres = (np.arange(cols) - (cols - 1) / 2) * width
-    knots = np.concatenate([[centres[0] - width], centres, [centres[-1] + width]])
+    centers = (np.arange(cols) - (cols - 1) / 2) * width
+    knots = np.concatenate([[centers[0] - width], centers, [centers[-1] + width]])
     total = 0.0
     for row in range(rows):
         y = ((rows - 1) / 2 - row) * height

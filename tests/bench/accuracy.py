@@ -19,7 +19,7 @@ def forward_error(engine, setup: Setup) -> float:
 
 
 def phantom_of(engine, setup: Setup) -> Ellipsoids:
-    """The phantom, moved by half a pixel for engines that turn about the centre of pixel N // 2."""
+    """The phantom, moved by half a pixel for engines that turn about the center of pixel N // 2."""
     p = setup.phantom
     if engine.name not in ("scikit-image", "deepinv"):
         return p

@@ -27,7 +27,7 @@ def rows(result, case):
 
 
 @pytest.mark.parametrize("case", ["A", "A.T", "A + A.T", "FBP", "FDK", "SIRT-5", "scaling A", "scaling A.T"])
-def test_times_are_ordered_and_labelled(result, case):
+def test_times_are_ordered_and_labeled(result, case):
     assert rows(result, case)
     for r in rows(result, case):
         assert 0 < r["low_ms"] <= r["median_ms"] <= r["high_ms"]

@@ -1,4 +1,4 @@
-"""Parameters: typed by their defaults, normalised against them, and nothing else let through."""
+"""Parameters: typed by their defaults, normalized against them, and nothing else let through."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

@@ -53,8 +53,8 @@ def circles(points):
                     yield radius_if_all(p, c, abs(c - p[i]))
 
 
-def radius_if_all(points, centre, radius):
-    return radius if max(abs(q - centre) for q in points) <= radius + 1e-9 else None
+def radius_if_all(points, center, radius):
+    return radius if max(abs(q - center) for q in points) <= radius + 1e-9 else None
 
 
 def test_the_circle_of_a_grid_is_that_of_its_corners():
@@ -94,7 +94,7 @@ def test_files_come_back_as_hounsfield_units(tmp_path):
 
 
 def test_minus_950_finds_the_body_where_minus_9050_crops_nothing():
-    image = hu(size=48, radius=10.0, centre=(20.0, 26.0))
+    image = hu(size=48, radius=10.0, center=(20.0, 26.0))
     crop = body_crop(image)
     assert 20 <= crop.shape[0] == crop.shape[1] <= 24
     assert int((crop > -950).sum()) == int((image > -950).sum())

@@ -53,7 +53,7 @@ def test_a_seed_is_a_patient(scanner, patient):
         assert 0 <= float(image.min()) <= float(image.max()) <= 1
 
 
-def test_stacks_hold_neighbours_around_their_target(patient):
+def test_stacks_hold_neighbors_around_their_target(patient):
     three, one = stacks([patient, patient]), stacks([patient, patient], num_slices=1)
     assert three.inputs.shape == (6, 3, 32, 32)
     assert one.inputs.shape == (6, 1, 32, 32)

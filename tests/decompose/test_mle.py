@@ -42,7 +42,7 @@ def independent_solution(model, counts, start):
     return a - np.linalg.solve(hessian(a), gradient(a))  # one step more: values alone cannot resolve 1e-8
 
 
-def test_solutions_are_those_of_an_independent_optimiser(model, draw):
+def test_solutions_are_those_of_an_independent_optimizer(model, draw):
     paths, counts = draw(model, 40)
     found = decompose_mle(model, counts)
     other = np.stack([independent_solution(model, y, a.numpy()) for y, a in zip(counts, paths, strict=True)])

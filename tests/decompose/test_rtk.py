@@ -1,6 +1,6 @@
 """Agreement with RTK, an independent implementation in C++ of the spectral forward model and its likelihood.
 
-RTK bins a response matrix of pulse heights 1, 2, ... keV between the thresholds and maximises the Poisson likelihood by
+RTK bins a response matrix of pulse heights 1, 2, ... keV between the thresholds and maximizes the Poisson likelihood by
 the simplex method, a pixel at a time. It keeps incident spectrum, response and attenuation in single precision, which
 makes expected counts differ by up to 1e-7, and the rest in double.
 

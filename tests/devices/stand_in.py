@@ -11,9 +11,9 @@ As CUDA does it:
 - operations that have no CUDA kernel (torch.histogram) raise
 
 Not as CUDA does it:
-- speed, streams, half precision (autocast does nothing here), pinned memory, fused and foreach optimisers, Triton
+- speed, streams, half precision (autocast does nothing here), pinned memory, fused and foreach optimizers, Triton
 - digits are the CPU's, and so is the default random stream
-- `Module.to` makes new parameters, so an optimiser must be made after it
+- `Module.to` makes new parameters, so an optimizer must be made after it
 - torch.load without map_location gives CPU tensors
 
 Built on the key that torch keeps for other backends. Registering it is global and lasts as long as the process, but it

@@ -14,14 +14,14 @@ from ctlib.decompose import decompose_images, decompose_mle
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.linop import dot_test, scaled
 from ctlib.losses import l1_ssim_loss
-from ctlib.metrics.calibration import calibration, coverage, pairwise_rmse, spread_ratio, standardised_residuals
+from ctlib.metrics.calibration import calibration, coverage, pairwise_rmse, spread_ratio, standardized_residuals
 from ctlib.metrics.contrast import contrast_to_noise
-from ctlib.metrics.information import entropy, mutual_information_bias
 from ctlib.nets.seeded import seeded
 from ctlib.nets.unet import make_unet
 from ctlib.papers.dip.fit import fit_dip
 from ctlib.papers.dip.network import skip_prior
 from ctlib.papers.dip.tasks import TASKS, make_task
+from ctlib.papers.hqinet.information import entropy, mutual_information_bias
 from ctlib.papers.hqinet.network import make_hqinet
 from ctlib.papers.hqinet.redcnn import make_redcnn
 from ctlib.papers.pcct.scatter_kernel import fit_scatter_kernel
@@ -31,7 +31,7 @@ from ctlib.papers.spectral2spectral.losses import paired_loss, similar_loss, spe
 from ctlib.papers.spectral2spectral.low_rank import nonlocal_lowrank
 from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs
 from ctlib.papers.spectral2spectral.noise2sim import similar_slices
-from ctlib.papers.spectral2spectral.noise_level import neighbour_correlation, noise_level
+from ctlib.papers.spectral2spectral.noise_level import neighbor_correlation, noise_level
 from ctlib.papers.spectral2spectral.prior import SelfTrainedPrior
 from ctlib.papers.spectral2spectral.splitting import split_reconstruct
 from ctlib.papers.spectral2spectral.subspace import MaterialSubspace
@@ -127,7 +127,7 @@ def specimen(rand):
 def test_noise_level_and_low_rank(agree, rand):
     x = specimen(rand)
     agree(noise_level, x)
-    agree(neighbour_correlation, x - x.mean())
+    agree(neighbor_correlation, x - x.mean())
     agree(nonlocal_lowrank, x.float())
 
 
@@ -378,8 +378,8 @@ METRICS = {
     "entropy": lambda x, ref: entropy(x),
     "contrast to noise": lambda x, ref: contrast_to_noise(x, ref > 0.6, ref < 0.4),
     "misfit": lambda x, ref: data_misfit(SLICE, x, SLICE(ref)),
-    "residuals": lambda x, ref: standardised_residuals(x, ref, 0.1 + ref),
-    "coverage": lambda x, ref: coverage(standardised_residuals(x, ref, 0.1 + ref)),
+    "residuals": lambda x, ref: standardized_residuals(x, ref, 0.1 + ref),
+    "coverage": lambda x, ref: coverage(standardized_residuals(x, ref, 0.1 + ref)),
     "two-sample divergence": lambda x, ref: two_sample_kl(x, ref, x, 0.1 + ref),
     "critic": critic_loss,
 }

@@ -8,11 +8,11 @@ from PIL import Image
 PATIENTS = {"000001": "1", "000002": "1", "000007": "2", "000012": "3", "004000": "1"}  # and their official part
 
 
-def body(size=40, radius=12.0, centre=(19.5, 19.5), inside=40):
+def body(size=40, radius=12.0, center=(19.5, 19.5), inside=40):
     """A disc of tissue in air with padding outside the round field, whole HU."""
     y, x = np.mgrid[:size, :size].astype(float)
     hu = np.full((size, size), -1000)
-    hu[(y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2] = inside
+    hu[(y - center[0]) ** 2 + (x - center[1]) ** 2 <= radius**2] = inside
     hu[(y - (size - 1) / 2) ** 2 + (x - (size - 1) / 2) ** 2 > (size / 2) ** 2] = -2048
     return hu
 

@@ -3,7 +3,7 @@
 import numpy as np
 from dicom_writer import write_ct
 
-from ctlib.data.dicom_projections import TAGS
+from ctlib.papers.hqinet.dicom_projections import TAGS
 
 DETECTOR = (3, 5)  # rows, columns
 

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from ctlib.errors import ArgumentError
-from ctlib.metrics.calibration import calibration, coverage, pairwise_rmse, spread_ratio, standardised_residuals
+from ctlib.metrics.calibration import calibration, coverage, pairwise_rmse, spread_ratio, standardized_residuals
 
 NUM = 100_000
 
@@ -38,7 +38,7 @@ def test_nll_is_that_of_torch_distributions_and_only_where_the_mask_holds():
     mask = mu > 0
     want = -torch.distributions.Normal(mu[mask], sigma[mask]).log_prob(truth[mask]).mean()
     assert calibration(truth, mu, sigma, mask)["nll"] == pytest.approx(float(want), abs=1e-5)
-    assert len(standardised_residuals(truth, mu, sigma, mask)) == int(mask.sum())
+    assert len(standardized_residuals(truth, mu, sigma, mask)) == int(mask.sum())
 
 
 def test_coverage_counts_by_hand():
@@ -51,8 +51,8 @@ def test_coverage_counts_by_hand():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: standardised_residuals(x, x, torch.zeros(3)),
-        lambda x: standardised_residuals(x, torch.ones(2), torch.ones(2)),
+        lambda x: standardized_residuals(x, x, torch.zeros(3)),
+        lambda x: standardized_residuals(x, torch.ones(2), torch.ones(2)),
         lambda x: coverage(x, (0.5, 1.0)),
         lambda x: coverage(torch.zeros(0)),
     ],

@@ -29,8 +29,8 @@ def test_a_ball_in_a_cone_beam_casts_its_chords():
     ball = Ellipsoids([1.0], [[1.0, 2.0, -0.5]], [[4.0, 4.0, 4.0]], [0.0])
     cone = ConeBeam(Volume((8, 16, 16)), 5, 9, 2.0, num_rows=7, source_origin_mm=30.0, source_detector_mm=60.0)
     p, d = cone.rays()
-    to_centre = np.array([1.0, 2.0, -0.5]) - p
-    distance = np.linalg.norm(np.cross(to_centre, d), axis=-1)
+    to_center = np.array([1.0, 2.0, -0.5]) - p
+    distance = np.linalg.norm(np.cross(to_center, d), axis=-1)
     expected = 2 * np.sqrt(np.maximum(16.0 - distance**2, 0))
     np.testing.assert_allclose(ball.line_integrals(cone).numpy(), expected, atol=1e-9)
 
@@ -60,7 +60,7 @@ def test_a_raster_shows_the_ellipse_where_it_is():
     assert image[20:].abs().max() == 0
 
 
-def test_shepp_logan_has_its_grey_values_in_the_plane():
+def test_shepp_logan_has_its_gray_values_in_the_plane():
     image = shepp_logan(256.0, mu_per_mm=1.0).raster(Volume((256, 256)), 1)
     values = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])
     assert (image[..., None] - values).abs().min(-1).values.max() < 1e-6
@@ -158,7 +158,7 @@ def test_bad_input_names_the_argument(argument, call):
 
 
 def test_the_fan_sees_the_same_disc_from_every_side():
-    centred = Ellipsoids([1.0], [[0.0, 0.0]], [[5.0, 5.0]], [0.0])
+    centerd = Ellipsoids([1.0], [[0.0, 0.0]], [[5.0, 5.0]], [0.0])
     fan = FanBeam(Volume((16, 16)), 6, 21, 1.0, source_origin_mm=50.0, source_detector_mm=80.0)
-    y = centred.line_integrals(fan)
+    y = centerd.line_integrals(fan)
     torch.testing.assert_close(y, y[:1].expand_as(y))

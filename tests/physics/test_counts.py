@@ -38,7 +38,7 @@ def test_without_electronics_readings_are_whole_photons():
     assert draw(9.0, 30.0, electronic_std=2.0).min() < 0
 
 
-def test_quantisation_adds_a_twelfth_of_its_step_and_saturates():
+def test_quantization_adds_a_twelfth_of_its_step_and_saturates():
     exact, coarse = draw(1.0, 1e4, electronic_std=5.0), draw(1.0, 1e4, electronic_std=5.0, gain=1 / 16, bits=16)
     assert torch.equal(coarse, (coarse / 16).round() * 16)
     error = coarse - exact

@@ -70,7 +70,7 @@ def test_charge_sharing_adds_the_stated_counts_and_conserves_charge():
     spread = shared_counts(tensor(60.0), grid, cloud, pitch)[0]
     assert float(spread.sum()) == pytest.approx(16 * 0.012 / 0.5)
     charge = float(whole_share(cloud, pitch)) * 60 + float(spread @ grid)
-    assert charge == pytest.approx(60, rel=1e-3)  # what a pixel loses its neighbours get
+    assert charge == pytest.approx(60, rel=1e-3)  # what a pixel loses its neighbors get
 
 
 def test_both_limits_of_rescatter_agree_with_a_monte_carlo():
@@ -105,10 +105,10 @@ def test_the_photo_peak_has_the_noise_asked_for():
     e = tensor(60.0)
     count = Detector.silicon(cloud_mm=0, noise_kev=1.6).response(e, torch.ones(1)).above(thresholds)[:, 0]
     density = (count[:-1] - count[1:]) / (count[0] - count[-1])
-    centre = 0.5 * (thresholds[1:] + thresholds[:-1])
-    mean = float((density * centre).sum())
+    center = 0.5 * (thresholds[1:] + thresholds[:-1])
+    mean = float((density * center).sum())
     assert mean == pytest.approx(60, abs=1e-3)
-    assert float((density * (centre - mean) ** 2).sum()) ** 0.5 == pytest.approx(1.6, rel=0.01)
+    assert float((density * (center - mean) ** 2).sum()) ** 0.5 == pytest.approx(1.6, rel=0.01)
 
 
 def test_a_100_kev_photon_is_mostly_counted_below_its_energy():
@@ -131,7 +131,7 @@ def test_czt_shares_charge_and_fluorescence():
 def test_ideal_edge_rules_are_what_they_say():
     energies, thresholds = (32.5, 33.5, 34.5), (33.25,)
     assert above(Detector.ideal(), energies, thresholds)[0].tolist() == pytest.approx([0, 0.75, 1])
-    assert above(Detector.ideal("centre"), energies, thresholds)[0].tolist() == [0, 1, 1]
+    assert above(Detector.ideal("center"), energies, thresholds)[0].tolist() == [0, 1, 1]
     with pytest.raises(ArgumentError, match="edge_rule"):
         Detector.ideal("nearest")
 
@@ -187,7 +187,7 @@ def test_detectors_are_equal_where_kind_and_parameters_are():
         Detector.silicon(59),
         Detector.czt(),
         Detector.ideal(),
-        Detector.ideal("centre"),
+        Detector.ideal("center"),
         Detector.tabulated(*table),
     )
     assert len({Detector.silicon(), *others}) == 6

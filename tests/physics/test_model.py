@@ -40,7 +40,7 @@ def test_derivatives_are_those_of_autograd():
             torch.testing.assert_close(hessian, second[p, i])
 
 
-def test_inner_thresholds_move_counts_between_neighbours_only():
+def test_inner_thresholds_move_counts_between_neighbors_only():
     model, paths = build(photons=1e6), random_paths(5)
     t = model.thresholds_kev.clone()
     moved = t.clone()

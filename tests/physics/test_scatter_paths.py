@@ -80,7 +80,7 @@ def test_the_beam_is_the_geometrys():
 
 
 def test_orientation_is_that_of_exact_line_integrals(water):
-    """An off-centre ellipse: an image upside down or mirrored would move its shadow by many columns."""
+    """An off-center ellipse: an image upside down or mirrored would move its shadow by many columns."""
     volume = Volume((96, 96), 2.0)
     fan = scan(volume)
     ellipse = Ellipsoids([1.0], [[30.0, 45.0]], [[25.0, 15.0]], [0.4])

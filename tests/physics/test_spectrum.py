@@ -64,7 +64,7 @@ def test_bins_keep_photons_and_energy():
     fine = Spectrum.tungsten(120, {"Al": 3.0, "Cu": 0.1}, bin_kev=0.5)
     coarse = Spectrum.tungsten(120, {"Al": 3.0, "Cu": 0.1}, bin_kev=2.0)
     assert coarse.weights.sum() == pytest.approx(1)
-    assert coarse.mean_kev == pytest.approx(fine.mean_kev, abs=0.1)  # photons move to their bin's centre
+    assert coarse.mean_kev == pytest.approx(fine.mean_kev, abs=0.1)  # photons move to their bin's center
     assert torch.equal(coarse.edges_kev % 2, torch.zeros_like(coarse.edges_kev))
     assert fine.edges_kev[-1] == 120
 

@@ -22,7 +22,7 @@ def test_cgls_from_zero_gives_the_solution_of_least_norm(dense, randn):
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6))
-def test_iterates_minimise_over_the_krylov_space(seed):
+def test_iterates_minimize_over_the_krylov_space(seed):
     g = torch.Generator().manual_seed(seed)
     A = Projector(FanBeam(Volume((7, 7)), 9, 12, 1.5, source_origin_mm=20.0, source_detector_mm=30.0), backend="sparse")
     y = torch.randn(9, 12, dtype=torch.float64, generator=g)

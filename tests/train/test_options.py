@@ -31,7 +31,7 @@ def fitted(settings, **options):
     return net, fit(net, nn.functional.mse_loss, noisy, 12, settings, **options)
 
 
-def test_it_minimises():
+def test_it_minimizes():
     _, run = fitted(radam(300, 4, 0.03, rise=20, halve=100))
     assert sum(run.history["loss"][-10:]) < 0.1 * sum(run.history["loss"][:10])
 

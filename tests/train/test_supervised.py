@@ -1,4 +1,4 @@
-"""Sampling, schedule, precision, and that training minimises."""
+"""Sampling, schedule, precision, and that training minimizes."""
 
 import math
 

@@ -2,7 +2,7 @@
 
 A column of voxels (all z at one pixel) projects to one place along the detector's columns and a line of places along
 its rows: interpolate between two detector columns once, then along the rows with the loop that the plane uses. Data
-come with the detector rows last, so both loops run over neighbours in memory.
+come with the detector rows last, so both loops run over neighbors in memory.
 
 views  as in `backproject_2d`; the row of voxel z is  h0 + (h1 + h2 z) / l
 """

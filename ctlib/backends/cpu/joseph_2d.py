@@ -1,4 +1,4 @@
-"""The 2-D products of the CPU engine: Joseph's method for 16 neighbouring rays, or 16 neighbouring pixels, at a time.
+"""The 2-D products of the CPU engine: Joseph's method for 16 neighboring rays, or 16 neighboring pixels, at a time.
 
 Images of a batch are packed in groups of 4, or of 1, that share positions and weights. Packed images are flat arrays
 (group, plane, image, pixel); packed sinograms (group, image, ray), rays in the order of the runs and multiplied by the

@@ -1,4 +1,4 @@
-"""The cone-beam products of the CPU engine: 16 neighbouring rows of a detector column, or 16 slices, at a time.
+"""The cone-beam products of the CPU engine: 16 neighboring rows of a detector column, or 16 slices, at a time.
 
 A detector column crosses a plane of its main axis at one in-plane place (see `columns`): two lines of voxels share the
 in-plane weights, and the rows take their heights along these lines. Packed volumes are flat arrays (plane, pixel,

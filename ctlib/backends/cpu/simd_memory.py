@@ -92,7 +92,7 @@ def _images(like, array, signature_args, read):
 
 @intrinsic
 def load(typingctx, like, array, index, stride):
-    """The 16 neighbours from array[index + k stride] on, for each image k of a block typed as `like`."""
+    """The 16 neighbors from array[index + k stride] on, for each image k of a block typed as `like`."""
     return _images(like, array, (index, stride), _load)
 
 

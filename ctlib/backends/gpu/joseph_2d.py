@@ -41,7 +41,7 @@ def clamp(x, low, high):
 def below(x, size):
     """(offset of the pixel below x in a padded line, weight of the pixel above) for a place x on a line of pixels.
 
-    One pixel outside, at -1 or `size`, either neighbour may count as the one below: hence two zeros at each end.
+    One pixel outside, at -1 or `size`, either neighbor may count as the one below: hence two zeros at each end.
     """
     half = size // 2
     x = clamp(x, (-1 - half).to(x.dtype), (size - half).to(x.dtype))

@@ -1,6 +1,6 @@
 """Tables of the GPU engine: the runs of `ctlib.backends.tables.runs`, each followed by lanes that hold no ray.
 
-A pixel's candidates are `taps` neighbouring lanes; the empty lanes behind a run keep them clear of the next one.
+A pixel's candidates are `taps` neighboring lanes; the empty lanes behind a run keep them clear of the next one.
 All tables are per ray of a fan, or per run: a cone beam has those of its middle plane, and how its rays rise.
 """
 

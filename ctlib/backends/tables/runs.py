@@ -1,8 +1,8 @@
-"""2-D rays in the order a SIMD engine wants them: runs of neighbours whose place along a plane increases.
+"""2-D rays in the order a SIMD engine wants them: runs of neighbors whose place along a plane increases.
 
 A run is a stretch of detector columns of one view with one main axis, flipped where needed so that on every plane q the
-place X_s(q) = start_s + slope_s q increases with the ray s. The forward product takes 16 neighbouring rays at a time,
-the adjoint 16 neighbouring pixels: for those it needs the way back, from a pixel to the rays that touch it. On one
+place X_s(q) = start_s + slope_s q increases with the ray s. The forward product takes 16 neighboring rays at a time,
+the adjoint 16 neighboring pixels: for those it needs the way back, from a pixel to the rays that touch it. On one
 plane X is a ratio of affine functions of the detector column (a plane seen from the source), and so is its inverse.
 
 q and X are counted from the middle of the grid, which keeps float32 accurate.
@@ -37,7 +37,7 @@ class Runs:
     inverse        (m, 5) p: the ray at place c of plane q is (p0 + p1 q + p2 c) / (1 + p3 q + p4 c)
     slack          what that may be off by
     taps           (m, tiles) how many consecutive rays can touch one pixel of a tile of planes
-    near           (m,) whether the rays of 16 neighbouring pixels lie within the reach of a permutation
+    near           (m,) whether the rays of 16 neighboring pixels lie within the reach of a permutation
     """
 
     axis: int

@@ -27,7 +27,7 @@ COLORS = (
     "#E69F00",
     "#56B4E9",
     "#000000",
-)  # Okabe and Ito, colour-blind safe
+)  # Okabe and Ito, color-blind safe
 DASHES = ("-", "--", "-.", ":")
 STYLE = {
     "figure.figsize": (WIDTH_IN, 3.6),
@@ -157,7 +157,7 @@ def difference(
 
 
 def curves(series: Mapping[str, tuple], *, xlabel: str, ylabel: str, log: str = ""):
-    """Curves in one pair of axes, told apart by colour and dash; returns the figure.
+    """Curves in one pair of axes, told apart by color and dash; returns the figure.
 
     series  {label: (x, y)}; a 2-D y, (seeds, points), is drawn as its median with the range over seeds shaded
     log     axes on a logarithmic scale: "", "x", "y" or "xy"

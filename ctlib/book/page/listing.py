@@ -137,12 +137,12 @@ def resolve(name: str) -> object:
 
 def link_listings(nb: Mapping, slug: str) -> None:
     """Make the name under every listing of an executed notebook a link to its entry, in place; label each one once."""
-    labelled = set()
+    labeled = set()
     for out in (out for cell in nb["cells"] for out in cell.get("outputs", [])):
         text = "".join(out.get("data", {}).get("text/markdown", ""))
         if found := LISTED.fullmatch(text):
             name = found["name"]
-            label = f"({anchor_of(slug, name)})=\n" if name not in labelled else ""
-            labelled.add(name)
+            label = f"({anchor_of(slug, name)})=\n" if name not in labeled else ""
+            labeled.add(name)
             link = f"```{{container}} ctlib-listing\n{{py:obj}}`{name}`\n```"
             out["data"]["text/markdown"] = f"{label}{found['source']}\n\n{link}"

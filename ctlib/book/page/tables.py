@@ -42,5 +42,5 @@ class Table:
 
 
 def badge(verdict: str) -> str:
-    """Verdict as an inline badge; the word carries the meaning, colour only repeats it."""
+    """Verdict as an inline badge; the word carries the meaning, color only repeats it."""
     return f'<span class="ctlib-verdict ctlib-{verdict.replace(" ", "-")}">{verdict}</span>'

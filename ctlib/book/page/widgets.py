@@ -32,9 +32,9 @@ def to_png(image: object) -> bytes:
         return data
     from PIL import Image
 
-    grey = np.clip(np.nan_to_num(figures.as_array(image)), 0, 1) * 255 + 0.5
+    gray = np.clip(np.nan_to_num(figures.as_array(image)), 0, 1) * 255 + 0.5
     out = io.BytesIO()
-    Image.fromarray(grey.astype(np.uint8)).save(out, format="png", optimize=True)
+    Image.fromarray(gray.astype(np.uint8)).save(out, format="png", optimize=True)
     return out.getvalue()
 
 

@@ -18,7 +18,7 @@ def data_energy(A, x: Tensor, x0: Tensor) -> Tensor:
 
 
 def perturbed(z: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """z + std xi with fresh xi ~ N(0, I): the noise regularisation of every step."""
+    """z + std xi with fresh xi ~ N(0, I): the noise regularization of every step."""
     if std == 0:
         return z
     return z + std * torch.randn(z.shape, generator=generator).to(z)

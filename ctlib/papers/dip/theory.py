@@ -1,4 +1,4 @@
-"""Why stopping early denoises: the fit linearised around its start, and what it predicts."""
+"""Why stopping early denoises: the fit linearized around its start, and what it predicts."""
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ def mean_frequency(images: Tensor) -> Tensor:
 
 
 def expected_error(kappa: Tensor, initial: Tensor, sigma: float, t: Tensor) -> Tensor:
-    """Expected squared error to the truth along the gradient flow of the linearised fit: (T,) for times t (T,).
+    """Expected squared error to the truth along the gradient flow of the linearized fit: (T,) for times t (T,).
 
         sum_j  exp(-2 kappa_j t) initial_j^2 + sigma^2 (1 - exp(-kappa_j t))^2
 

@@ -1,4 +1,4 @@
-"""Abdomens in three dimensions: the organs of `torso` as ellipsoids, so that neighbouring slices show one anatomy."""
+"""Abdomens in three dimensions: the organs of `torso` as ellipsoids, so that neighboring slices show one anatomy."""
 
 import math
 
@@ -22,7 +22,7 @@ class _Solid(Anatomy):
     def __init__(self, rng: np.random.Generator, unit_mm: float, height: float):
         super().__init__(rng, unit_mm)
         self.height, self.is_long = height, True  # height of the volume in half fields of view
-        self.solids = []  # (tissue, centre (x, y), axes (x, y), angle, centre z, half axis z)
+        self.solids = []  # (tissue, center (x, y), axes (x, y), angle, center z, half axis z)
 
     def add(self, tissue: str, inside: str | None, center, axes, angle: float = 0.0) -> None:
         super().add(tissue, inside, center, axes, angle)
@@ -47,7 +47,7 @@ class _Solid(Anatomy):
 
 
 def _reach(place, center, axes, angle: float) -> float:
-    """How far an ellipse reaches in another, place = (centre, axes, angle): below 1 where it lies inside."""
+    """How far an ellipse reaches in another, place = (center, axes, angle): below 1 where it lies inside."""
     t = np.linspace(0, 2 * math.pi, 32, endpoint=False)
     edge = _turn(np.stack([axes[0] * np.cos(t), axes[1] * np.sin(t)]), angle)
     at, half, turned = place
@@ -93,7 +93,7 @@ def torso_volume(
 
 
 def _grain(shape: tuple[int, int, int], seed: int) -> Tensor:
-    """Random field of unit variance (Z, Y, X), float64: planes of texture, mixed over neighbours by (1, 2, 1)."""
+    """Random field of unit variance (Z, Y, X), float64: planes of texture, mixed over neighbors by (1, 2, 1)."""
     generator = torch.Generator().manual_seed(seed)
     t = torch.stack([tissue_texture(shape[1:], LENGTHS, generator) for _ in range(shape[0] + 2)])
     return (t[:-2] + 2 * t[1:-1] + t[2:]) / math.sqrt(6)

@@ -16,7 +16,7 @@ def bin_counts(expected: Tensor, generator: torch.Generator, mode: str = "poisso
         subtract   one exposure per threshold a: M_a ~ Poisson(sum_{i >= a} lambda_i),   N_a = M_a - M_{a+1}
 
     Subtracted bins have Var(N_a) = E M_a + E M_{a+1}, more than Poisson's, are negatively correlated with their
-    neighbours, and may be negative.
+    neighbors, and may be negative.
     """
     if mode not in BIN_MODES:
         raise ArgumentError("mode", repr(mode), f"one of {', '.join(BIN_MODES)}")

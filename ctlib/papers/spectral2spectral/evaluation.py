@@ -9,7 +9,7 @@ from ctlib import metrics
 from ctlib.decompose import decompose_images
 from ctlib.metrics.contrast import contrast_to_noise
 from ctlib.papers.spectral2spectral.experiment import Run
-from ctlib.papers.spectral2spectral.noise_level import neighbour_correlation
+from ctlib.papers.spectral2spectral.noise_level import neighbor_correlation
 from ctlib.papers.spectral2spectral.regions import bone_regions, edge_gradient, in_units, vessel_region
 from ctlib.papers.spectral2spectral.scene import ScannedScene
 from ctlib.papers.spectral2spectral.specimens import rod_regions
@@ -73,7 +73,7 @@ def shared_noise(scene: ScannedScene, reconstruct: Callable, bin_index: int = 2)
     """Correlation of the noise of neighboring pixels in the images of one bin by reconstruct(A, y)."""
     noisy, clean = scene.y[:, bin_index], scene.scan.line_integrals(scene.scan.expected)[:, bin_index]
     noise = reconstruct(scene.A, noisy) - reconstruct(scene.A, clean)
-    return float(neighbour_correlation(noise).mean())
+    return float(neighbor_correlation(noise).mean())
 
 
 def similarity_outcome(scene: ScannedScene, run: Run, part: str, bins: list[int]) -> dict:

@@ -10,8 +10,8 @@ from ctlib.metrics import ssim
 NEIGHBOURS = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))  # in a 2 x 2 cell numbered 0 1 / 2 3
 
 
-def neighbour_choice(shape, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two neighbouring pixels of every 2 x 2 cell, drawn evenly among the 8 ordered pairs that share an edge.
+def neighbor_choice(shape, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two neighboring pixels of every 2 x 2 cell, drawn evenly among the 8 ordered pairs that share an edge.
 
     shape      (B, C, Y, X) of the images, Y and X even; one draw serves all channels, so that spectra stay whole
     generator  on the CPU
@@ -32,15 +32,15 @@ def subsample(x: Tensor, choice: Tensor) -> Tensor:
     return cells.gather(2, index)[:, :, 0]
 
 
-def neighbour_terms(net, x: Tensor, generator: torch.Generator, output: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Neighbor2Neighbor's loss and its regulariser, means over all entries, {cite}`huang2021`.
+def neighbor_terms(net, x: Tensor, generator: torch.Generator, output: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Neighbor2Neighbor's loss and its regularizer, means over all entries, {cite}`huang2021`.
 
         |f(S1 x) - S2 x|^2,    |f(S1 x) - S2 x - (S1 f(x) - S2 f(x))|^2,    f(x) without gradient
 
     x       noisy images (B, C, Y, X), Y and X even
     output  f(x), if it is known already
     """
-    first, second = neighbour_choice(x.shape, generator)
+    first, second = neighbor_choice(x.shape, generator)
     error = net(subsample(x, first)) - subsample(x, second)
     if output is None:
         with torch.no_grad():
@@ -61,7 +61,7 @@ def similar_loss(net, noisy: Tensor, target: Tensor, similar: Tensor) -> Tensor:
     return (weight * (net(noisy) - target).square()).sum() / weight.sum().clamp_min(1)
 
 
-def normalised(x: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
+def normalized(x: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
     """Images (..., Y, X) scaled so that their `low` and `high` quantiles become 0 and 1; the limits carry no gradient.
 
     low = 0, high = 1 is the scaling by extremes as printed.
@@ -71,11 +71,11 @@ def normalised(x: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
 
 
 def spectral_similarity_loss(images: Tensor, reference: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
-    """L_ss = 1 - mean over bins of SSIM(bin, full spectrum), both scaled alike by `normalised`, {eq}`s2s-similarity`.
+    """L_ss = 1 - mean over bins of SSIM(bin, full spectrum), both scaled alike by `normalized`, {eq}`s2s-similarity`.
 
     images     (B, E, Y, X);  reference (B, 1, Y, X), reconstructed from all photons together
     """
-    scaled = normalised(images, low, high), normalised(reference, low, high)
+    scaled = normalized(images, low, high), normalized(reference, low, high)
     return 1 - ssim(*scaled, data_range=1.0).mean()
 
 
@@ -87,8 +87,8 @@ def spectral2spectral_loss(
     x  (B, E, Y, X), each bin scaled to unit mean;  reference  (B, 1, Y, X)
     """
     output = net(x) if lam_s > 0 else None
-    fit, regulariser = neighbour_terms(net, x, generator, output)
-    loss = fit + lam_r * regulariser
+    fit, regularizer = neighbor_terms(net, x, generator, output)
+    loss = fit + lam_r * regularizer
     return loss if output is None else loss + lam_s * spectral_similarity_loss(output, reference)
 
 

@@ -1,4 +1,4 @@
-"""Noise2Sim: a neighbouring slice as the second noisy view of the same structure, where it is similar."""
+"""Noise2Sim: a neighboring slice as the second noisy view of the same structure, where it is similar."""
 
 import torch
 from torch import Tensor

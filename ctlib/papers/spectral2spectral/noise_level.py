@@ -1,4 +1,4 @@
-"""How much noise an image holds, and how much of it neighbouring pixels share."""
+"""How much noise an image holds, and how much of it neighboring pixels share."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from ctlib.errors import ArgumentError
 def noise_level(x: Tensor) -> Tensor:
     """Standard deviation (..., 1, 1) of white noise in images (..., Y, X), from the finest diagonal differences.
 
-    median |d| / 0.6745,  d = (x00 - x01 - x10 + x11) / 2;  too small for noise that neighbours share
+    median |d| / 0.6745,  d = (x00 - x01 - x10 + x11) / 2;  too small for noise that neighbors share
     """
     d = (x[..., :-1, :-1] - x[..., :-1, 1:] - x[..., 1:, :-1] + x[..., 1:, 1:]) / 2
     return (d.flatten(-2).abs().median(-1).values / 0.6745)[..., None, None]
 
 
-def neighbour_correlation(noise: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Correlation (...) of horizontal and vertical neighbours in images (..., Y, X) of noise alone, mean taken off.
+def neighbor_correlation(noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Correlation (...) of horizontal and vertical neighbors in images (..., Y, X) of noise alone, mean taken off.
 
         sum over pairs n_p n_q / sqrt(sum n_p^2 sum n_q^2)
 

@@ -11,7 +11,7 @@ from ctlib.phantoms.texture import tissue_texture
 
 ELEMENTS = ("iodine", "barium", "gadolinium")
 BASIS = ("water", *ELEMENTS, "bone")
-CENTERS_MM = ((-9.9, 1.4), (-8.2, -4.8), (-2.6, -7.6))  # of the vials, x to the right and y up from the centre
+CENTERS_MM = ((-9.9, 1.4), (-8.2, -4.8), (-2.6, -7.6))  # of the vials, x to the right and y up from the center
 RADIUS_MM = 2.9  # inside of a vial
 CONTENT = (0.0357, 0.0296, 0.0399)  # of element [g/cm3], as measured in the published slice
 

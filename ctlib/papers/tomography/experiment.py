@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ctlib import linop, metrics
 from ctlib.losses import l1_ssim_loss
-from ctlib.metrics.calibration import calibration, standardised_residuals
+from ctlib.metrics.calibration import calibration, standardized_residuals
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.consistency import data_misfit
 from ctlib.papers.tomography.losses import distillation_loss, gaussian_nll, mean_loss
@@ -153,7 +153,7 @@ class NoiseStudy:
     def rms_residual(self, nets: tuple[nn.Module, nn.Module], signal: float, rays: Tensor) -> float:
         """Factor by which the residuals of the validation bodies exceed sigma at one signal."""
         known = both(nets, self.scans.features["val"][signal])
-        z = standardised_residuals(self.scans.sinograms["val"], *known, rays)
+        z = standardized_residuals(self.scans.sinograms["val"], *known, rays)
         return float(z.square().mean().sqrt())
 
 

@@ -78,7 +78,7 @@ def insert_threshold(bodies: Iterable[Body], volume: Volume) -> float:
 def count_inserts(image: Tensor, body: Body, volume: Volume, threshold: float) -> InsertCount:
     """Count the inserts of an image (Y, X) [1/mm] of a body by `local_contrast` of its difference to the background.
 
-    shown  the contrast with the insert's own sign, within a pixel of its centre, is at least the threshold
+    shown  the contrast with the insert's own sign, within a pixel of its center, is at least the threshold
     false  local extrema in soft tissue, of either sign, at least as strong, and more than one radius outside of the
            outline of every insert
     """
@@ -100,7 +100,7 @@ def _response(image: Tensor, body: Body, volume: Volume) -> Tensor:
 
 
 def _at_inserts(c: Tensor, inserts: tuple[Insert, ...], volume: Volume) -> list[float]:
-    """Largest contrast of the right sign in the 3 x 3 pixels around each centre."""
+    """Largest contrast of the right sign in the 3 x 3 pixels around each center."""
     best = max_pool2d(torch.stack([c, -c])[:, None], 3, 1, 1)[:, 0]
     places = [_pixel(i, volume) for i in inserts]
     return [float(best[0 if i.contrast > 0 else 1, y, x]) for i, (y, x) in zip(inserts, places, strict=True)]

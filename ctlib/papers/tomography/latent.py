@@ -41,7 +41,7 @@ def projected_gradient(
     radius: float | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Minimise objective(z) over the sphere by `sphere_step`; every sample of z (B, ...) on its own.
+    """Minimize objective(z) over the sphere by `sphere_step`; every sample of z (B, ...) on its own.
 
         min J(z),    J(z) = |A G(r, z) - mu|^2_sigma + lam D(G(r, z)),    |z| = radius
 

@@ -89,7 +89,7 @@ def two_sample_kl(
 
 
 def calibrated_ratio(estimator: str = "ml") -> float:
-    """tau / sigma of the samples that minimise the expected two-sample KL, 1 / sqrt(2 c + 1/2), {eq}`gtr-ratio`.
+    """tau / sigma of the samples that minimize the expected two-sample KL, 1 / sqrt(2 c + 1/2), {eq}`gtr-ratio`.
 
     1 for "ml", sqrt(2/3) for "unbiased" (eta = 0, independent Gaussian samples).
     """
@@ -114,7 +114,7 @@ def sampler_loss(
     samples: tuple[Tensor, ...], scores: Tensor, mu: Tensor, sigma: Tensor, lam: float, kind: str = "kl",
     mask: Tensor | None = None, **options,
 ) -> Tensor:  # fmt: skip
-    """What G minimises: the match of A G(r, z) with N(mu, sigma^2), plus lam E D(G).
+    """What G minimizes: the match of A G(r, z) with N(mu, sigma^2), plus lam E D(G).
 
     samples  sinograms A G(r, z_j): one or more for "data", two for "kl"
     kind     "data": equation 1 of {cite}`ronchetti2020`; "kl": `two_sample_kl` in its place, with its `options`

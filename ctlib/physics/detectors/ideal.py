@@ -12,13 +12,13 @@ class IdealDetector(Detector, name="ideal"):
     """Counts every photon once, at its own energy.
 
     edge_rule  a threshold inside an energy bin of the spectrum takes its "share" of the bin, or the whole bin goes
-               where its "centre" lies (no gradient)
+               where its "center" lies (no gradient)
     """
 
     edge_rule: str = "share"
 
     def __post_init__(self):
-        require_rule(self.edge_rule, ("share", "centre"))
+        require_rule(self.edge_rule, ("share", "center"))
 
     def response(self, energies_kev: Tensor, widths_kev: Tensor) -> "IdealResponse":
         return IdealResponse(energies_kev, widths_kev, self.edge_rule)
@@ -33,6 +33,6 @@ class IdealResponse:
     edge_rule: str
 
     def above(self, thresholds_kev: Tensor) -> Tensor:
-        """The part of each bin above a threshold; with "centre" the whole bin or nothing."""
+        """The part of each bin above a threshold; with "center" the whole bin or nothing."""
         distance = (self.energies_kev - thresholds_kev[..., None]) / self.widths_kev
-        return (distance > 0).to(distance) if self.edge_rule == "centre" else (distance + 0.5).clamp(0, 1)
+        return (distance > 0).to(distance) if self.edge_rule == "center" else (distance + 0.5).clamp(0, 1)

@@ -33,7 +33,7 @@ def whole_share(cloud_mm: Tensor, pitch_mm: Tensor) -> Tensor:
 def shared_counts(deposits_kev: Tensor, grid_kev: Tensor, cloud_mm: Tensor, pitch_mm: Tensor) -> Tensor:
     """Counts (J, C) per deposit (J,) whose collected energy lies in the cell around each grid node (C,).
 
-    Events near an edge only, in this pixel and its two neighbours; those of `whole_share` are not in it. Rows sum to
+    Events near an edge only, in this pixel and its two neighbors; those of `whole_share` are not in it. Rows sum to
     16 sigma / w, one count on either side of each edge. grid_kev is uniform and starts at 0.
     """
     step = grid_kev[1] - grid_kev[0]

@@ -77,7 +77,7 @@ def beam_points(media: Media, beam: Beam, view: int, num_rays: tuple[int, int], 
 
 
 def _to_cell(media, normal, point, direction, reached, photons, cell, light, process) -> Tensor:
-    """Signal (E,) that all points send to one cell centre, per detector area [1/mm2]."""
+    """Signal (E,) that all points send to one cell center, per detector area [1/mm2]."""
     ray = cell - point
     distance = ray.norm(dim=1)
     ray = ray / distance[:, None]

@@ -92,7 +92,7 @@ def test_pictures_of_every_kind_fit_the_page():
     assert not plt.fignum_exists(fig.number)
 
 
-def test_grey_values_are_kept():
+def test_gray_values_are_kept():
     import io
 
     from PIL import Image

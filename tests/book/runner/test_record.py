@@ -115,7 +115,7 @@ def test_a_large_figure_is_scaled_down_whole_and_a_small_one_kept_as_it_is():
     with Image.open(io.BytesIO(kept)) as image:
         assert image.size[0] / image.size[1] == pytest.approx(800 / 600, rel=0.01)
         again = np.asarray(image.convert("L").resize((800, 600)), float)
-    assert np.abs(again - noisy.mean(-1)).mean() < 4  # grey levels of 255
+    assert np.abs(again - noisy.mean(-1)).mean() < 4  # gray levels of 255
 
 
 def test_a_figure_that_cannot_be_made_small_enough_is_an_error():

@@ -1,4 +1,4 @@
-"""What the pages load lies in the repository, unchanged, with its licence."""
+"""What the pages load lies in the repository, unchanged, with its license."""
 
 import hashlib
 import json
@@ -15,11 +15,11 @@ FILES = json.loads((VENDOR / "manifest.json").read_text(encoding="utf-8"))["file
 
 @pytest.mark.parametrize("entry", FILES, ids=lambda e: e["file"])
 def test_vendored_file_is_the_one_in_the_manifest(entry):
-    assert set(entry) == {"file", "package", "version", "source", "member", "licence", "sha256"}
+    assert set(entry) == {"file", "package", "version", "source", "member", "license", "sha256"}
     assert hashlib.sha256((VENDOR / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
 
 
-def test_nothing_is_vendored_without_an_entry_and_each_folder_has_its_licence():
+def test_nothing_is_vendored_without_an_entry_and_each_folder_has_its_license():
     listed = {e["file"] for e in FILES}
     found = {p.relative_to(VENDOR).as_posix() for p in VENDOR.rglob("*") if p.is_file()}
     assert found == listed | {"manifest.json"}

@@ -169,7 +169,7 @@ def test_the_tangent_kernel_of_a_linear_net_is_known():
     torch.testing.assert_close(tangent_kernel(net, z), 9.0 * torch.eye(4, dtype=torch.float64))
 
 
-def test_the_linearised_flow_has_its_closed_form():
+def test_the_linearized_flow_has_its_closed_form():
     """A two-layer toy, f = J theta, by small Euler steps, against the formula for the error without noise."""
     g = torch.Generator().manual_seed(0)
     J, target = (

@@ -23,7 +23,7 @@ def test_downsampling_has_an_exact_adjoint_and_keeps_constants(rows, cols, facto
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 8])
 def test_the_lanczos_kernel_is_symmetric_sums_to_one_and_has_4t_taps(factor):
-    """An odd factor has a fine pixel at the coarse pixel's centre, hence one tap more (once a row was lost)."""
+    """An odd factor has a fine pixel at the coarse pixel's center, hence one tap more (once a row was lost)."""
     k = lanczos_kernel(factor)
     assert len(k) == 4 * factor + factor % 2
     assert float(k.sum()) == pytest.approx(1.0, abs=1e-14)

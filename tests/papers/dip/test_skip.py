@@ -9,7 +9,7 @@ from ctlib.papers.dip.network import SkipNet, hourglass, skip_prior
 
 
 def counted(scales, channels, skip, inputs):
-    """Weights by hand: convolutions with bias, two numbers per channel of each batch normalisation."""
+    """Weights by hand: convolutions with bias, two numbers per channel of each batch normalization."""
     conv = lambda i, o, k: i * o * k * k + o  # noqa: E731
     total = conv(channels, 1, 1)
     for s in range(scales):

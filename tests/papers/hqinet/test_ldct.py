@@ -7,8 +7,8 @@ import pytest
 import torch
 from ldct_writer import PATIENTS, volumes, write_collection, write_image_series
 
-from ctlib.data.dicom_projections import read_projections
 from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.hqinet.dicom_projections import read_projections
 from ctlib.papers.hqinet.ldct import Exam, find_exams, read_cohort, read_dose_pair
 from ctlib.papers.hqinet.ldct_split import PUBLIC_SPLIT, public_split
 

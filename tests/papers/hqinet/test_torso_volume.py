@@ -44,7 +44,7 @@ def test_texture_is_fine_soft_and_correlated_across_slices():
     assert torch.equal(x[bone_or_air], plain[bone_or_air])
     pairs = [(ratio[k], ratio[k + d], soft[k] & soft[k + d]) for k, d in ((3, 1), (3, 3))]
     near, far = (float(torch.corrcoef(torch.stack([a[m], b[m]]))[0, 1]) for a, b, m in pairs)
-    assert near == pytest.approx(4 / 6, abs=0.12)  # (1, 2, 1) over neighbours: 4/6 one slice apart, 0 from three on
+    assert near == pytest.approx(4 / 6, abs=0.12)  # (1, 2, 1) over neighbors: 4/6 one slice apart, 0 from three on
     assert abs(far) < 0.15
 
 

@@ -34,7 +34,7 @@ def test_a_fit_recovers_the_kernel_that_made_the_data():
 
 
 def test_the_fit_beats_every_other_kernel_tried():
-    """A misfit in the ratio that neither the start nor neighbours of the fit undercut."""
+    """A misfit in the ratio that neither the start nor neighbors of the fit undercut."""
     total, g = bodies(), torch.Generator().manual_seed(3)
     u = torch.linspace(0, 3, total.shape[-1], dtype=torch.float64)
     scatter = 0.03 * total**0.8 * (2 + torch.sin(u))  # not of the kernel's form

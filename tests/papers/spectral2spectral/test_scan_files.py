@@ -154,7 +154,7 @@ def test_own_angles_and_a_shifted_detector(tmp_path):
     [({"voxel_mm": None}, "voxel_mm"), ({"open_beam": [1.0] * 4}, "open_beam"), ({"open_beam": 5}, "open_beam"),
      ({"open_beam": [1.0, 1.0, 0.0, 1.0, 1.0]}, "open_beam"), ({"pitch_mm": "wide"}, "pitch_mm"),
      ({"pitch_mm": -1.0}, "pitch_mm"), ({"num_views": 12.5}, "num_views"), ({"num_views": 13}, "shape"),
-     ({"angles_rad": [0.0, 1.0]}, "angles_rad"), ({"angles_rad": "all"}, "angles_rad"), ({"colour": 1}, "colour"),
+     ({"angles_rad": [0.0, 1.0]}, "angles_rad"), ({"angles_rad": "all"}, "angles_rad"), ({"color": 1}, "color"),
      ({"source_origin_mm": 5.0}, "source_origin_mm"), ({"quantity": "photons"}, "quantity")],
 )  # fmt: skip
 def test_a_wrong_geometry_is_named(tmp_path, changes, field):

@@ -8,7 +8,7 @@ from ctlib.geometry import FanBeam, Volume
 from ctlib.nets.unet import make_unet
 from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs, half_views
 from ctlib.papers.spectral2spectral.noise2sim import box_distance, similar_slices
-from ctlib.papers.spectral2spectral.noise_level import neighbour_correlation, noise_level
+from ctlib.papers.spectral2spectral.noise_level import neighbor_correlation, noise_level
 from ctlib.papers.spectral2spectral.prior import SelfTrainedPrior, batches, bin_scale
 from ctlib.papers.spectral2spectral.subspace import MaterialSubspace, projected, within
 from ctlib.projector import Projector
@@ -155,15 +155,15 @@ def test_noise_level_of_white_noise_on_a_ramp():
     assert torch.allclose(level, torch.tensor(0.3, dtype=torch.float64), rtol=0.02)
 
 
-def test_neighbour_correlation_of_white_and_of_averaged_noise():
+def test_neighbor_correlation_of_white_and_of_averaged_noise():
     noise = torch.randn(3, 200, 200, dtype=torch.float64, generator=rng())
-    assert float(neighbour_correlation(noise).abs().max()) < 0.02
+    assert float(neighbor_correlation(noise).abs().max()) < 0.02
     averaged = (noise + noise.roll(1, -1)) / 2  # correlation 1/2 along x, 0 along y
-    assert torch.allclose(neighbour_correlation(averaged), torch.tensor(0.25, dtype=torch.float64), atol=0.02)
+    assert torch.allclose(neighbor_correlation(averaged), torch.tensor(0.25, dtype=torch.float64), atol=0.02)
     mask = torch.zeros(200, 200, dtype=torch.bool)
     mask[:, :100] = True
     half = torch.where(mask, averaged, 100 * noise)
-    assert torch.allclose(neighbour_correlation(half, mask), torch.tensor(0.25, dtype=torch.float64), atol=0.02)
+    assert torch.allclose(neighbor_correlation(half, mask), torch.tensor(0.25, dtype=torch.float64), atol=0.02)
 
 
 def test_the_subspace_projection_is_weighted_least_squares():

@@ -13,9 +13,9 @@ from ctlib import metrics
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral import losses
 from ctlib.papers.spectral2spectral.losses import (
-    neighbour_choice,
-    neighbour_terms,
-    normalised,
+    neighbor_choice,
+    neighbor_terms,
+    normalized,
     subsample,
 )
 
@@ -27,8 +27,8 @@ def rng(seed=0):
 # --- the sampler -----------------------------------------------------------------------------------------------------
 
 
-def test_the_eight_neighbour_pairs_are_equally_likely():
-    first, second = neighbour_choice((4, 1, 100, 100), rng())
+def test_the_eight_neighbor_pairs_are_equally_likely():
+    first, second = neighbor_choice((4, 1, 100, 100), rng())
     counts = np.bincount((4 * first + second).flatten().numpy(), minlength=16)
     allowed = [4 * i + j for i, j in losses.NEIGHBOURS]
     assert counts.sum() == 4 * 50 * 50
@@ -41,7 +41,7 @@ def test_the_eight_neighbour_pairs_are_equally_likely():
 @given(seed=st.integers(0, 2**20))
 @settings(max_examples=20, deadline=None)
 def test_never_the_same_pixel_and_never_the_diagonal(seed):
-    first, second = neighbour_choice((2, 3, 8, 12), rng(seed))
+    first, second = neighbor_choice((2, 3, 8, 12), rng(seed))
     row = [(t // 2, t % 2) for t in (first, second)]
     assert bool(((row[0][0] - row[1][0]).abs() + (row[0][1] - row[1][1]).abs() == 1).all())
 
@@ -50,7 +50,7 @@ def test_both_samples_come_from_their_own_cell_and_spectra_stay_whole():
     y, x = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
     place = (8 * y + x).float()
     image = torch.stack([place, 100 + place, -place])[None].repeat(2, 1, 1, 1)
-    for choice in neighbour_choice(image.shape, rng(3)):
+    for choice in neighbor_choice(image.shape, rng(3)):
         s = subsample(image, choice)
         assert s.shape == (2, 3, 3, 4)
         rows, cols = s[:, 0] // 8, s[:, 0] % 8
@@ -68,7 +68,7 @@ def test_subsample_takes_the_numbered_pixel():
 
 def test_odd_sizes_are_refused():
     with pytest.raises(ArgumentError, match="shape"):
-        neighbour_choice((1, 1, 5, 4), rng())
+        neighbor_choice((1, 1, 5, 4), rng())
 
 
 # --- Neighbor2Neighbor -----------------------------------------------------------------------------------------------
@@ -85,11 +85,11 @@ class Affine(torch.nn.Module):
         return self.a * x + self.b
 
 
-def test_the_regulariser_has_no_gradient_through_the_full_image():
+def test_the_regularizer_has_no_gradient_through_the_full_image():
     net, x = Affine(), torch.randn(1, 2, 8, 8, dtype=torch.float64, generator=rng())
-    first, second = neighbour_choice(x.shape, rng(1))
-    _, regulariser = neighbour_terms(net, x, rng(1))
-    got = torch.autograd.grad(regulariser, [net.a, net.b])
+    first, second = neighbor_choice(x.shape, rng(1))
+    _, regularizer = neighbor_terms(net, x, rng(1))
+    got = torch.autograd.grad(regularizer, [net.a, net.b])
     s1, s2 = subsample(x, first), subsample(x, second)
     fixed = (net(s1) - s2 - (subsample(net(x), first) - subsample(net(x), second)).detach()).square().mean()
     through = (net(s1) - s2 - (subsample(net(x), first) - subsample(net(x), second))).square().mean()
@@ -98,10 +98,10 @@ def test_the_regulariser_has_no_gradient_through_the_full_image():
     assert not torch.allclose(torch.stack(got), torch.stack(wrong))
 
 
-def test_a_perfect_denoiser_of_a_noiseless_image_has_no_regulariser():
+def test_a_perfect_denoiser_of_a_noiseless_image_has_no_regularizer():
     x = torch.randn(1, 2, 8, 8, generator=rng())
-    fit, regulariser = neighbour_terms(lambda t: t, x, rng(2))
-    assert float(regulariser) < 1e-12
+    fit, regularizer = neighbor_terms(lambda t: t, x, rng(2))
+    assert float(regularizer) < 1e-12
     assert float(fit) > 0.1
 
 
@@ -127,7 +127,7 @@ def test_the_corrected_identity_holds_for_independent_noise_and_misses_by_the_co
 # --- the other losses ------------------------------------------------------------------------------------------------
 
 
-def test_paired_loss_is_symmetric_and_its_minimiser_is_the_mean():
+def test_paired_loss_is_symmetric_and_its_minimizer_is_the_mean():
     net = Affine(0.0, 0.0)
     first, second = (torch.randn(1, 1, 6, 6, dtype=torch.float64, generator=rng(s)) for s in (1, 2))
     assert torch.equal(losses.paired_loss(net, first, second), losses.paired_loss(net, second, first))
@@ -150,19 +150,19 @@ def test_similar_loss_counts_the_similar_pixels_alone():
 def test_similarity_is_scikit_images_of_the_scaled_bins(ends):
     images = torch.rand(2, 3, 24, 30, dtype=torch.float64, generator=rng())
     reference = 0.5 * images[:, :1] + 0.5 * torch.rand(2, 1, 24, 30, dtype=torch.float64, generator=rng(1))
-    a, b = (normalised(t, *ends).expand_as(images).flatten(0, 1).numpy() for t in (images, reference))
+    a, b = (normalized(t, *ends).expand_as(images).flatten(0, 1).numpy() for t in (images, reference))
     options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     theirs = np.mean([skimage_ssim(p, q, **options) for p, q in zip(a, b, strict=True)])
     assert float(losses.spectral_similarity_loss(images, reference, *ends)) == pytest.approx(1 - theirs, abs=1e-6)
 
 
 def test_similarity_gradient():
-    """The limits of the scaling carry none: `normalised` is given an image whose extremes lie elsewhere."""
+    """The limits of the scaling carry none: `normalized` is given an image whose extremes lie elsewhere."""
     x = torch.rand(1, 2, 12, 11, dtype=torch.float64, generator=rng(), requires_grad=True)
     ref = torch.rand(1, 1, 12, 11, dtype=torch.float64, generator=rng(1))
     (slope,) = torch.autograd.grad(losses.spectral_similarity_loss(x, ref), x)
     ends = torch.quantile(x.detach().flatten(-2), torch.tensor([0.005, 0.995]).to(x), dim=-1)[..., None, None]
-    held = 1 - metrics.ssim((x - ends[0]) / (ends[1] - ends[0]), normalised(ref), data_range=1.0).mean()
+    held = 1 - metrics.ssim((x - ends[0]) / (ends[1] - ends[0]), normalized(ref), data_range=1.0).mean()
     torch.testing.assert_close(slope, torch.autograd.grad(held, x)[0])
     assert float(slope.abs().max()) > 1e-4
 
@@ -176,14 +176,14 @@ def test_similarity_is_blind_to_any_affine_change_of_a_bin():
     assert float(losses.spectral_similarity_loss(torch.cat([images, other], 1), reference)) > 0.1
 
 
-def test_normalised_limits_are_quantiles_without_gradient():
+def test_normalized_limits_are_quantiles_without_gradient():
     x = torch.arange(101.0, dtype=torch.float64).reshape(1, 1, 1, 101).requires_grad_()
-    y = normalised(x, 0.0, 1.0)
+    y = normalized(x, 0.0, 1.0)
     assert float(y.detach().min()) == 0.0
     assert float(y.detach().max()) == 1.0
     y.sum().backward()
     assert torch.allclose(x.grad, torch.full_like(x, 0.01))  # 1 / range, the limits held fixed
-    inner = normalised(x.detach(), 0.1, 0.9)
+    inner = normalized(x.detach(), 0.1, 0.9)
     assert float(inner[..., 10]) == pytest.approx(0.0, abs=1e-6)
     assert float(inner[..., 90]) == pytest.approx(1.0, abs=1e-6)
 
@@ -192,11 +192,11 @@ def test_the_whole_loss_is_the_sum_of_its_terms():
     net, g = Affine(), lambda: rng(4)
     x = torch.rand(1, 3, 16, 16, dtype=torch.float64, generator=rng())
     reference = torch.rand(1, 1, 16, 16, dtype=torch.float64, generator=rng(1))
-    fit, regulariser = neighbour_terms(net, x, g())
+    fit, regularizer = neighbor_terms(net, x, g())
     similarity = losses.spectral_similarity_loss(net(x), reference)
     for lam_s in (0.3, 0.0):
         whole = losses.spectral2spectral_loss(net, x, reference, g(), 2.0, lam_s)
-        torch.testing.assert_close(whole, fit + 2 * regulariser + lam_s * similarity, rtol=1e-12, atol=0)
+        torch.testing.assert_close(whole, fit + 2 * regularizer + lam_s * similarity, rtol=1e-12, atol=0)
 
 
 def test_schedules():

@@ -55,7 +55,7 @@ def test_without_coupling_a_step_is_sirt(dense, randn):
     torch.testing.assert_close(data_steps(A, y, x0, z, 0.0, 7), sirt(A, y, 7, x0=x0))
 
 
-def test_steps_tend_to_the_minimiser(dense, randn):
+def test_steps_tend_to_the_minimizer(dense, randn):
     A, y, z, lam = dense(), randn(4, 5), randn(3, 4, seed=1), 0.7
     R = sirt_scaling(A, y)[0].flatten()
     hessian = A.matrix.T @ (R[:, None] * A.matrix) + lam * torch.eye(12, dtype=torch.float64)

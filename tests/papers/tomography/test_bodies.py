@@ -50,7 +50,7 @@ def test_inserts_are_the_difference_to_the_background():
         assert float(d.sum()) * GRID.voxel_mm[0] ** 2 == pytest.approx(total, abs=0.04 * size)
 
 
-def test_each_insert_has_its_contrast_at_its_centre_and_they_do_not_touch():
+def test_each_insert_has_its_contrast_at_its_center_and_they_do_not_touch():
     for b in MANY:
         for i in b.inserts:
             cx, cy = i.center_mm

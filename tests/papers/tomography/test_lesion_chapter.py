@@ -15,7 +15,7 @@ TINY = {
 
 
 def test_the_chapter_runs_on_a_users_data(tmp_path, capsys):
-    write_collection(tmp_path, size=64, radius=24.0, centre=(31.5, 31.5))
+    write_collection(tmp_path, size=64, radius=24.0, center=(31.5, 31.5))
     values = {**TINY, "data": str(tmp_path), "checkpoints": str(tmp_path / "runs")}
     found = inprocess.run_cells(Project(), "06-generative-tomography", values, "ci")
     assert "claims of the synthetic bodies are not asked" in capsys.readouterr().out

@@ -129,7 +129,7 @@ def test_the_other_direction_grows_without_bound_in_the_number_of_rays():
     assert means["target || fit"] > 10
 
 
-def test_the_regularised_loss_is_finite_where_samples_agree_and_pushes_them_apart():
+def test_the_regularized_loss_is_finite_where_samples_agree_and_pushes_them_apart():
     y, mu, sigma = some(6)
     y1, y2 = y.clone().requires_grad_(), (y + 1e-4).requires_grad_()
     loss = two_sample_kl(y1, y2, mu, sigma)
@@ -181,7 +181,7 @@ def test_wasserstein_losses_and_their_sum_with_the_match():
     assert torch.allclose(got, two_sample_kl(y, mu, mu, sigma, estimator="unbiased") + 11)
 
 
-def test_the_critic_that_minimises_its_loss_measures_the_distance():
+def test_the_critic_that_minimizes_its_loss_measures_the_distance():
     """Two point masses a apart, D(x) = w x with |w| <= 1: the minimum is -a."""
     w = torch.linspace(-1, 1, 201)
     losses = torch.stack([critic_loss(v * torch.zeros(4), v * torch.full((4,), 0.7)) for v in w])

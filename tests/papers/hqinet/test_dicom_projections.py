@@ -8,8 +8,8 @@ import pytest
 import torch
 from projection_writer import write_views
 
-from ctlib.data.dicom_projections import read_projections
 from ctlib.errors import DataError
+from ctlib.papers.hqinet.dicom_projections import read_projections
 
 pytestmark = pytest.mark.usefixtures("silent")
 
@@ -99,7 +99,7 @@ def test_a_truncated_file_and_an_empty_folder_are_named(tmp_path):
 
 
 def test_bytes_of_the_wrong_length_are_refused(tmp_path):
-    from ctlib.data.dicom_projections import _unpacked
+    from ctlib.papers.hqinet.dicom_projections import _unpacked
 
     assert _unpacked(struct.pack("<2f", 1.5, 2.5), "FL") == (1.5, 2.5)
     with pytest.raises(struct.error):

@@ -41,10 +41,10 @@ class Projections:
     """Views of one scan in the order of their InstanceNumber.
 
     line_integrals      (V, R, U) float32 [1]
-    angle_rad, z_mm, radius_mm   (V,) float64: of the detector's focal centre, as in the files
+    angle_rad, z_mm, radius_mm   (V,) float64: of the detector's focal center, as in the files
     source_*            (V,) likewise of the source, flying focal spot included
     central_element     (column, row) of the cell on the central ray, counted from 0
-    col_width_mm, row_height_mm  of a cell at the detector, source_detector_mm from the focal centre
+    col_width_mm, row_height_mm  of a cell at the detector, source_detector_mm from the focal center
     shape               CYLINDRICAL, SPHERICAL or FLAT
     quanta              (V, U) noise-equivalent quanta of every column, or None; mu_water [1/mm] or None
     """
