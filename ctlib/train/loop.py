@@ -53,7 +53,7 @@ class Run:
 def train(
     run: Run,
     update: Callable[[int], Mapping[str, float]],
-    num_steps: int,
+    steps: int,
     path: str | Path | None = None,
     every: int = 0,
     callback: Callable[[Run], None] | None = None,
@@ -61,7 +61,7 @@ def train(
 ) -> Run:
     """Call update(step) for every step that is not done yet; with a path, continue from it and save to it.
 
-        loss_k = update(k),    k = run.step, ..., num_steps - 1
+        loss_k = update(k),    k = run.step, ..., steps - 1
 
     update    does one step of whatever is trained and gives named numbers for the history; what it does may depend
               on the step, on the run's parts and on the global random stream, which is set from (seed, step, process)
@@ -70,14 +70,14 @@ def train(
     callback  after every step and before it is saved, for curves: what it adds to the history is kept; one that has
               a state_dict is a part of the run like the others
     """
-    if num_steps < 0 or every < 0:
-        raise ArgumentError("num_steps, every", (num_steps, every), "numbers >= 0")
+    if steps < 0 or every < 0:
+        raise ArgumentError("steps, every", (steps, every), "numbers >= 0")
     if hasattr(callback, "state_dict"):
         run.parts = {**run.parts, "callback": callback}
     if path is not None and Path(path).exists():
         run.load(path, device)
     rank, device = rank_and_size()[0], torch.device(device)
-    while run.step < num_steps:
+    while run.step < steps:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(stream("step", run.seed, run.step, rank))
             report = {name: float(value) for name, value in update(run.step).items()}
@@ -88,6 +88,6 @@ def train(
         run.step += 1
         if callback is not None:
             callback(run)
-        if path is not None and (run.step == num_steps or (every and run.step % every == 0)):
+        if path is not None and (run.step == steps or (every and run.step % every == 0)):
             run.save(path)
     return run

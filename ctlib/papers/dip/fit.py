@@ -93,10 +93,10 @@ class Fit:
     last: Tensor | None = None
     restored: int = 0
 
-    def first(self, num_steps: int) -> "Fit":
-        """The trajectory as it would be, had the fit ended after num_steps (its images are not kept)."""
+    def first(self, steps: int) -> "Fit":
+        """The trajectory as it would be, had the fit ended after steps (its images are not kept)."""
         names = ("energy", "psnr_fit", "psnr_truth", "psnr_average", "variance", "held_out")
-        return Fit(**{name: getattr(self, name)[:num_steps] for name in names})
+        return Fit(**{name: getattr(self, name)[:steps] for name in names})
 
     def best(self, averaged: bool = False) -> tuple[int, float]:
         """(step, PSNR) of the best output against truth: what no rule without truth can promise."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from ctlib.errors import ArgumentError
 
 
-def stop_at_budget(num_steps: int, budget: int) -> int:
+def stop_at_budget(steps: int, budget: int) -> int:
     """The last step within a fixed budget."""
-    return min(budget, num_steps) - 1
+    return min(budget, steps) - 1
 
 
 def stop_at_discrepancy(energy: Sequence[float], sigma: float) -> int:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ctlib.errors import ArgumentError
 from ctlib.metrics import ssim
 
-NEIGHBOURS = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))  # in a 2 x 2 cell numbered 0 1 / 2 3
+NEIGHBORS = ((0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2))  # in a 2 x 2 cell numbered 0 1 / 2 3
 
 
 def neighbor_choice(shape, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def neighbor_choice(shape, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     if len(shape) != 4 or shape[2] % 2 or shape[3] % 2:
         raise ArgumentError("shape", tuple(shape), "(B, C, Y, X) with even Y and X")
     drawn = torch.randint(8, (shape[0], shape[2] // 2, shape[3] // 2), generator=generator)
-    first, second = torch.tensor(NEIGHBOURS)[drawn].unbind(-1)
+    first, second = torch.tensor(NEIGHBORS)[drawn].unbind(-1)
     return first, second
 
 

@@ -28,21 +28,21 @@ class SelfTrainedPrior:
 
     net        maps (B, E, Y, X) to itself; keeps its weights from one outer step to the next
     loss       (net, images (B, E, Y, X) scaled bin by bin, slice numbers (B,), progress in [0, 1]) -> scalar
-    num_outer  outer steps that share the training;  num_steps  of Adam in each
+    num_outer  outer steps that share the training;  steps  of Adam in each
     retrain    False: train when it is used first, with the steps of all, and never again
     decay      the learning rate is multiplied by it five times, evenly, over the whole training
     """
 
     def __init__(
-        self, net: nn.Module, loss: Callable, num_outer: int, num_steps: int, generator: torch.Generator,
+        self, net: nn.Module, loss: Callable, num_outer: int, steps: int, generator: torch.Generator,
         lr: float = 1e-3, batch: int = 4, retrain: bool = True, decay: float = 0.9,
     ):  # fmt: skip
-        if num_outer < 1 or num_steps < 0:
-            raise ArgumentError("num_outer, num_steps", (num_outer, num_steps), "at least 1 and at least 0")
+        if num_outer < 1 or steps < 0:
+            raise ArgumentError("num_outer, steps", (num_outer, steps), "at least 1 and at least 0")
         self.net, self.loss, self.generator, self.batch, self.retrain = net, loss, generator, batch, retrain
-        self.num_outer, self.num_steps, self.step, self.losses = num_outer, num_steps, 0, []
+        self.num_outer, self.steps, self.step, self.losses = num_outer, steps, 0, []
         self.optimizer = torch.optim.Adam(net.parameters(), lr)
-        every = max(1, num_outer * num_steps // 5)
+        every = max(1, num_outer * steps // 5)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, every, decay)
 
     def __call__(self, x: Tensor, outer: int) -> Tensor:
@@ -53,15 +53,15 @@ class SelfTrainedPrior:
 
     def _steps_now(self) -> int:
         if self.retrain:
-            return self.num_steps
-        return self.num_outer * self.num_steps if self.step == 0 else 0
+            return self.steps
+        return self.num_outer * self.steps if self.step == 0 else 0
 
-    def train(self, x: Tensor, num_steps: int) -> None:
+    def train(self, x: Tensor, steps: int) -> None:
         """Adam on the loss of batches of the scaled images x (Z, E, Y, X)."""
         chosen = batches(len(x), self.batch, self.generator)
-        for _ in range(num_steps):
+        for _ in range(steps):
             index = next(chosen)
-            loss = self.loss(self.net, x[index], index, self.step / (self.num_outer * self.num_steps))
+            loss = self.loss(self.net, x[index], index, self.step / (self.num_outer * self.steps))
             if not bool(torch.isfinite(loss)):
                 raise ConvergenceError(f"SelfTrainedPrior: the loss is {float(loss)} at step {self.step}")
             self.optimizer.zero_grad()

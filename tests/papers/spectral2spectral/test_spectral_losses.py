@@ -30,7 +30,7 @@ def rng(seed=0):
 def test_the_eight_neighbor_pairs_are_equally_likely():
     first, second = neighbor_choice((4, 1, 100, 100), rng())
     counts = np.bincount((4 * first + second).flatten().numpy(), minlength=16)
-    allowed = [4 * i + j for i, j in losses.NEIGHBOURS]
+    allowed = [4 * i + j for i, j in losses.NEIGHBORS]
     assert counts.sum() == 4 * 50 * 50
     assert counts[allowed].sum() == counts.sum()
     expected = counts.sum() / 8
