@@ -19,7 +19,7 @@ ROWS = 8  # rows of pixels that a thread carries through the views: their sums s
 MARGIN = REACH  # samples beyond the last one used: windows reach that far
 
 
-@njit
+@njit(inline="always")
 def _interpolate(total, row, lower, fraction, weight):
     """total += weight times the row, linear, at lower + fraction, which rise or fall along whole registers."""
     zero, whole = zeros(row, 1), zeros(lower, 1)
