@@ -77,15 +77,6 @@ def scaled(A: LinearOperator, factor: float) -> LinearOperator:
     return FunctionOperator(lambda x: factor * A(x), lambda y: factor * A.T(y), A.domain_shape, A.range_shape)
 
 
-def row_weighted(A: LinearOperator, weight: Tensor) -> LinearOperator:
-    """diag(weight) A, with its adjoint A.T diag(weight); weight has the range's shape. 1/std of the data whitens it."""
-    if tuple(weight.shape) != tuple(A.range_shape):
-        raise ArgumentError("weight", f"shape {tuple(weight.shape)}", f"the range's shape {tuple(A.range_shape)}")
-    return FunctionOperator(
-        lambda x: weight.to(x) * A(x), lambda y: A.T(weight.to(y) * y), A.domain_shape, A.range_shape
-    )
-
-
 def dot_test(
     A: LinearOperator, generator: torch.Generator, dtype=torch.float64, device="cpu", batch: tuple[int, ...] = ()
 ) -> float:

@@ -5,11 +5,6 @@ from collections.abc import Sequence
 from ctlib.errors import ArgumentError
 
 
-def stop_at_budget(steps: int, budget: int) -> int:
-    """The last step within a fixed budget."""
-    return min(budget, steps) - 1
-
-
 def stop_at_discrepancy(energy: Sequence[float], sigma: float) -> int:
     """First step with E <= sigma^2, the discrepancy principle; the last step if that is never reached.
 

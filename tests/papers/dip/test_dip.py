@@ -10,7 +10,7 @@ from ctlib.errors import ArgumentError, ConvergenceError
 from ctlib.papers.dip.fit import Fit, Guard, MovingVariance, data_energy, fit_dip, log_step, moving_average, perturbed
 from ctlib.papers.dip.network import skip_prior
 from ctlib.papers.dip.operators import Downsample, Identity, Mask, bernoulli_mask
-from ctlib.papers.dip.stopping import stop_at_budget, stop_at_discrepancy, stop_at_held_out, stop_at_variance
+from ctlib.papers.dip.stopping import stop_at_discrepancy, stop_at_held_out, stop_at_variance
 from ctlib.papers.dip.tasks import TASKS, gray_slice, impedance_targets, make_task, rescaled_targets
 from ctlib.papers.dip.theory import expected_energy, expected_error, mean_frequency, tangent_kernel
 
@@ -121,8 +121,6 @@ def test_stopping_rules_on_known_trajectories():
     energy = [1.0, 0.5, 0.2, 0.09, 0.05]
     assert stop_at_discrepancy(energy, 0.3) == 3
     assert stop_at_discrepancy(energy, 0.01) == 4
-    assert stop_at_budget(100, 30) == 29
-    assert stop_at_budget(20, 30) == 19
     bowl = [(t - 60) ** 2 for t in range(400)]
     assert stop_at_variance(bowl) == 60
     assert stop_at_held_out(bowl) == 60
