@@ -42,8 +42,13 @@ def sources(module: str) -> set[str]:
 
 def _source(name: str) -> str:
     """Source text, from whatever the module was loaded from: a folder, a zip; "" where there is none."""
-    loader = getattr(getattr(sys.modules[name], "__spec__", None), "loader", None)
-    return (loader.get_source(name) or "") if hasattr(loader, "get_source") else ""
+    spec = getattr(sys.modules[name], "__spec__", None)  # its name is the module's, where `python -m` calls it __main__
+    if not hasattr(getattr(spec, "loader", None), "get_source"):
+        return ""
+    try:
+        return spec.loader.get_source(spec.name) or ""
+    except (ImportError, OSError):
+        return ""
 
 
 @lru_cache(maxsize=256)

@@ -32,7 +32,7 @@ def _finite(name: str, value: float) -> float:
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxel grid centerd on the rotation axis.
+    """Voxel grid centered on the rotation axis.
 
     shape     (Y, X) or (Z, Y, X), counts
     voxel_mm  size of a voxel, one number or one per axis in the order of `shape`

@@ -75,6 +75,14 @@ def test_a_package_in_a_zip_is_watched_as_well(folder):
     assert run(archive) == (5.0, 0)
 
 
+def test_a_module_started_by_its_name_is_compiled_too(folder):
+    """`python -m` calls it `__main__`, which its loader does not know."""
+    (folder / "loops" / "outer.py").write_text(FILES["outer.py"] + "\nprint(twice(0.0))\n")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(LIBRARY.parent)])}
+    done = subprocess.run([sys.executable, "-m", "loops.outer"], env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("2.0\n", 0), done.stderr
+
+
 def test_sources_are_followed_through_the_library():
     import ctlib.backends.cpu.joseph_3d
     import ctlib.decompose.cpu.newton

@@ -26,6 +26,7 @@ BRITISH = re.compile(
         (
             r"(?<![a-z])(?:optim|normal|initial|regular|minim|maxim|standard|quant|linear|discret|parametr|penal)is(?=e|ing|ation)",
             "neighb" + "our", "col" + "our", "behavi" + "our", "grey" + r"(?![a-z])", "cent" + r"re(?![a-z]|-)",
+            "center" + r"d\b",
             "met" + r"re(?=s?\b)", "modell" + "ed", "labell" + "ed", "artef" + "act", "licen" + r"ce(?!d)",
         )
     ),

@@ -58,10 +58,13 @@ def check_injected(cells: list[str], values: dict[str, object]) -> None:
     places = [i for i, source in enumerate(cells) if i and source.startswith(INJECTED)]
     if not places:
         return
+    try:
+        defaults = parameters.literals(cells[places[-1] - 1], NOTEBOOK)
+    except UsageError:  # a person's own notebook: no cell of parameters stands before that comment
+        return
     given = [node.targets[0].id for node in ast.parse(cells[places[-1]]).body if isinstance(node, ast.Assign)]
-    defaults = parameters.literals(cells[places[-1] - 1], NOTEBOOK)
-    for name in given:
-        parameters.checked(NOTEBOOK, name, values[name], parameters.known(NOTEBOOK, name, defaults))
+    for name in given:  # a whole number where one with a fraction is meant becomes one, as in `run`
+        values[name] = parameters.checked(NOTEBOOK, name, values[name], parameters.known(NOTEBOOK, name, defaults))
 
 
 def preset_of(slug: str, project: Project) -> str:
@@ -77,7 +80,7 @@ def preset_of(slug: str, project: Project) -> str:
 
     variables, defaults = get_ipython().user_ns, parameters.declared(project, slug)
     missing = [name for name in defaults if name not in variables]
-    if len(missing) == len(defaults):  # not the chapter, but a notebook that looks at its claims
+    if 2 * len(missing) > len(defaults):  # not the chapter, but a notebook that looks at its claims
         return PRESETS[0]
     if missing:
         raise UsageError(f"{slug}: parameter {missing[0]} is not set; the parameters cell sets it")

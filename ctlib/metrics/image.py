@@ -85,7 +85,7 @@ def ssim(x: Tensor, ref: Tensor, *, data_range: float, mask: Tensor | None = Non
     """Mean structural similarity [1], differentiable: the mean of `ssim_map`, {cite}`wang2004`.
 
     Equals scikit-image's structural_similarity with gaussian_weights=True, sigma=1.5, use_sample_covariance=False.
-    mask  bool: windows centerd on a true pixel count (a border of 5 pixels never does)
+    mask  bool: windows centered on a true pixel count (a border of 5 pixels never does)
     """
     _check(x, ref, mask)
     local = ssim_map(x, ref, data_range=data_range)

@@ -15,7 +15,9 @@ from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 
 
-def backproject(q: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, view_weights: Tensor) -> Tensor:
+def backproject(
+    q: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, view_weights: Tensor, backend: str = "auto"
+) -> Tensor:  # fmt: skip
     """Sum over views of the projection value under each voxel, linear between cells, zero beyond the detector.
 
         b(r) = sum_v view_weights_v c_v(r) q_v(u_v(r))
@@ -23,7 +25,8 @@ def backproject(q: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, view_wei
         cone: as fan, and bilinear with the height SD z / L along the detector's rows
 
     q             (..., V, U), or (..., V, R, U) for a cone beam
-    view_weights  (V,) [rad]
+    view_weights  (V,) [rad], without gradient
+    backend       the engine, as in `Projector`
     e, d          detector axis (cos t, sin t) and direction from the axis to the source (sin t, -cos t), y up
 
     Returns (..., Y, X) or (..., Z, Y, X), in float32 or float64 as q is. Differentiable any number of times:
@@ -33,7 +36,10 @@ def backproject(q: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, view_wei
     if q.dtype not in (torch.float32, torch.float64) or tuple(q.shape[-len(shape) :]) != shape:
         needed = f"float32 or float64 (..., {', '.join(map(str, shape))})"
         raise ArgumentError("q", f"{q.dtype} {tuple(q.shape)}", needed)
-    engine = _engine(backends.resolve("auto", q.device.type), geometry)
+    if tuple(view_weights.shape) != (geometry.num_views,) or view_weights.requires_grad:
+        given = f"shape {tuple(view_weights.shape)}, requires_grad {view_weights.requires_grad}"
+        raise ArgumentError("view_weights", given, f"({geometry.num_views},) without a gradient")
+    engine = _engine(backends.resolve(backend, q.device.type), geometry)
     image = _Product.apply(q.reshape(-1, *shape), engine, view_weights, False)
     return image.reshape(*q.shape[: -len(shape)], *geometry.volume.shape)
 

@@ -24,20 +24,20 @@ def fbp(A, y: Tensor, window: str = "ram-lak") -> Tensor:
     window  low-pass on the band-limited ramp: one of `WINDOWS`
 
     Views need not be equally spaced, but no gap may exceed twice their mean spacing. The detector must cover the
-    object in every view; it need not be centerd. A cone beam is exact in the plane of the orbit alone.
+    object in every view; it need not be centered. A cone beam is exact in the plane of the orbit alone.
     """
     geometry = A.geometry
     if type(geometry) not in (ParallelBeam, FanBeam, ConeBeam):
         raise ArgumentError("A", type(geometry).__name__, "a ParallelBeam, FanBeam or ConeBeam geometry")
     require_range(A, y)
-    diverging = type(geometry) is not ParallelBeam
+    diverging, backend = type(geometry) is not ParallelBeam, getattr(A, "backend", "auto")
     period = 2 * math.pi if diverging else math.pi
     weights = view_weights(torch.as_tensor(geometry.angles, dtype=torch.float64), period)
     if not diverging:
-        return backproject(filter_sinogram(y, geometry.pitch_mm, window), geometry, weights)
+        return backproject(filter_sinogram(y, geometry.pitch_mm, window), geometry, weights, backend)
     scale = geometry.source_origin_mm / geometry.source_detector_mm  # to the detector shifted into the isocenter
     q = filter_sinogram(y * fan_cosine(geometry, y), geometry.pitch_mm * scale, window)
-    return backproject(q, geometry, weights / 2)
+    return backproject(q, geometry, weights / 2, backend)
 
 
 def fan_cosine(geometry: FanBeam | ConeBeam, like: Tensor) -> Tensor:

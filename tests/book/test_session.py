@@ -128,3 +128,14 @@ def test_a_value_changed_by_hand_in_jupyterlab_is_checked_at_the_ledger(mini):
     assert preset(n="many").endswith("01-alpha: parameter n needs a value of type int, like 16; got 'many'")
     assert preset(n=None).endswith("01-alpha: parameter n is not set; the parameters cell sets it")
     assert preset(**dict.fromkeys(variables)) == "ci"  # a notebook that looks at the claims
+
+
+def test_a_comment_called_parameters_in_a_notebook_of_one_s_own_is_no_injection():
+    session.check_injected(["", "import math", session.INJECTED + "n = 3", "import ctlib.book"], {"n": 3})
+
+
+def test_a_whole_number_becomes_one_with_a_fraction_as_in_run():
+    cells = ["", "rate = 0.5", session.INJECTED + "rate = 1", "import ctlib.book"]
+    values = {"rate": 1}
+    session.check_injected(cells, values)
+    assert type(values["rate"]) is float

@@ -213,3 +213,9 @@ def test_a_detector_must_have_a_response_and_a_name_makes_it():
         assert above(Detector.every_second(), (20, 60), (30,)).tolist() == [[0, 0.5]]
     finally:
         del Detector.every_second
+
+
+def test_a_new_kind_cannot_take_a_name_that_is_taken():
+    for taken in ("response", "silicon"):
+        with pytest.raises(ArgumentError, match="name"):
+            type("Other", (Detector,), {}, name=taken)

@@ -164,3 +164,27 @@ def test_cuda_gives_the_same_image(kind):
     for name, given_ in zip(BOTH, (q, x), strict=True):
         expected, found = getattr(cpu, name)(given_, weights), getattr(cuda, name)(given_.cuda(), weights)
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_fbp_takes_the_back_projection_of_the_projector_s_engine(monkeypatch):
+    from ctlib.backends import ENGINES
+    from ctlib.backends.reference.torch_engine import TorchEngine
+    from ctlib.backends.registry import Entry
+    from ctlib.projector import Projector
+    from ctlib.recon import fbp
+
+    class Doubled(TorchEngine):
+        def backproject(self, q, view_weights):
+            return 2 * super().backproject(q, view_weights)
+
+    monkeypatch.setitem(ENGINES, "doubled", Entry(None, (), Doubled))
+    scan = ParallelBeam(Volume((8, 8)), 5, 12, 1.0)
+    y = torch.rand(scan.sino_shape, dtype=torch.float64)
+    assert torch.allclose(fbp(Projector(scan, "doubled"), y), 2 * fbp(Projector(scan, "torch"), y))
+
+
+@pytest.mark.parametrize("weights", [torch.ones(4), torch.ones(5, requires_grad=True)])
+def test_view_weights_of_another_number_or_with_a_gradient_are_refused(weights):
+    scan = ParallelBeam(Volume((8, 8)), 5, 12, 1.0)
+    with pytest.raises(ArgumentError, match="view_weights"):
+        backproject(torch.rand(scan.sino_shape), scan, weights)

@@ -15,6 +15,7 @@ PIPELINE = (
     "book/runner/", "book/site/", "book/cli.py", "book/chapter.py", "book/lint.py", "book/parameters.py",
     "book/project.py", "book/session.py", "book/__main__.py", "book/ledger/staleness.py", "book/ledger/scoreboard.py",
 )  # fmt: skip
+COMMANDS = re.compile(r"""["']-m["'],\s*["']ctlib\.book["']""")
 LOADED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -61,7 +62,13 @@ def reached(project: Project, slug: str, reader: bool = True) -> list[Path]:
     counted = {
         n for n, file in names.items() if not file.startswith(PIPELINE) and (reader or not file.startswith("book/"))
     }
-    todo, seen = _imported(_code(project, slug), "", counted), set()
+    code = _code(project, slug)
+    if reader and COMMANDS.search(code):  # a page that runs the book's own commands shows what they print
+        counted |= {n for n in names if names[n].startswith("book/")}
+        started = {n for n in counted if names[n] == "book/cli.py"}
+    else:
+        started = set()
+    todo, seen = _imported(code, "", counted) | started, set()
     while todo:
         name = todo.pop()
         seen.add(name)

@@ -56,9 +56,9 @@ class Mask(LinearOperator):
 
 
 def lanczos_kernel(factor: int, lobes: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Lanczos low-pass for decimation, centerd on the coarse pixel: symmetric, sum 1.
+    """Lanczos low-pass for decimation, centered on the coarse pixel: symmetric, sum 1.
 
-    2 lobes factor taps for an even factor, whose coarse pixels are centerd between fine ones; one more for an odd one.
+    2 lobes factor taps for an even factor, whose coarse pixels are centered between fine ones; one more for an odd one.
 
     k(n) ~ sinc(t) sinc(t / lobes),   t = (n - (taps - 1) / 2) / factor,   |t| < lobes
     """
@@ -129,7 +129,7 @@ def box_mask(shape: tuple[int, int], size: float = 0.25) -> Tensor:
 def text_mask(shape: tuple[int, int], text: str = "DEEP IMAGE PRIOR CT", scale: int | None = None) -> Tensor:
     """Unknown pixels in the form of printed words, the overlay that inpainting removes: (Y, X) of zeros and ones.
 
-    text   words of A C D E G I L M P R T, one word a line, centerd; lines repeat down the image
+    text   words of A C D E G I L M P R T, one word a line, centered; lines repeat down the image
     scale  pixels per dot of a letter (default: the widest word fills most of the width)
     """
     words = text.upper().split()

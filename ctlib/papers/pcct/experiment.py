@@ -26,7 +26,7 @@ def f64(values) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """Detector, spectrum and units that a chapter keeps to.
 

@@ -28,6 +28,8 @@ class Detector(ABC):
     def __init_subclass__(cls, name: str | None = None, **options):
         super().__init_subclass__(**options)
         if name is not None:
+            if hasattr(Detector, name):
+                raise ArgumentError("name", repr(name), "a name that no detector has, nor an attribute of Detector")
             setattr(Detector, name, cls)
 
     @abstractmethod

@@ -17,7 +17,7 @@ LEAST = 1e-6  # [1/mm] majorant of a vacuum: flights stay finite
 
 @dataclass(frozen=True, eq=False)
 class VoxelPhantom:
-    """Materials mixed in every voxel of a grid centerd on the rotation axis; outside it is vacuum.
+    """Materials mixed in every voxel of a grid centered on the rotation axis; outside it is vacuum.
 
     volume     Volume with three axes
     materials  M names or Materials

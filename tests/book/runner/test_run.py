@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from ctlib.book.ledger import staleness
-from ctlib.book.project import Project, UsageError
+from ctlib.book.project import ROOT, Project, UsageError
 from ctlib.book.runner import run, store
 from ctlib.book.site import stage
 
@@ -235,3 +235,9 @@ def test_a_killed_kernel_is_told_in_one_line_and_leaves_nothing_half_done(mini, 
     assert done.stderr == "error: lab-beta: the kernel died (killed, or out of memory); finished runs are kept\n"
     assert list(mini.store.rglob("*.ipynb")) == []
     assert book("run", "beta", "-p", "victim", "kernel", "-p", "seed", "1").returncode == 0
+
+
+def test_a_page_that_runs_the_book_s_commands_depends_on_them():
+    files = {p.relative_to(ROOT).as_posix() for p in staleness.reached(Project(), "howto-chapter")}
+    assert {"ctlib/book/lint.py", "ctlib/book/runner/run.py"} <= files
+    assert "ctlib/book/lint.py" not in {p.as_posix() for p in staleness.reached(Project(), "howto-engine")}
