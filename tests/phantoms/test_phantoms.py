@@ -158,7 +158,7 @@ def test_bad_input_names_the_argument(argument, call):
 
 
 def test_the_fan_sees_the_same_disc_from_every_side():
-    centerd = Ellipsoids([1.0], [[0.0, 0.0]], [[5.0, 5.0]], [0.0])
+    centered = Ellipsoids([1.0], [[0.0, 0.0]], [[5.0, 5.0]], [0.0])
     fan = FanBeam(Volume((16, 16)), 6, 21, 1.0, source_origin_mm=50.0, source_detector_mm=80.0)
-    y = centerd.line_integrals(fan)
+    y = centered.line_integrals(fan)
     torch.testing.assert_close(y, y[:1].expand_as(y))
