@@ -75,6 +75,8 @@ def test_drift_does_nothing_without_bias_and_what_the_gradient_says_with_a_small
         assert small.drift_error(model, THRESHOLDS, GRID_CM, rho) == pytest.approx(
             moved.square().mean(0).sqrt().tolist(), rel=1e-3
         )
+    closed = (15.0, 33.0, 45.0, 59.0, 110.0)  # the thresholds asked for, not the setting's
+    assert max(replace(setting, bias_kev=0.0).drift_error(setting.model(closed), closed, GRID_CM)) < 1e-6
 
 
 def test_a_scan_gives_the_phantoms_paths_and_its_densities(ring):
@@ -165,6 +167,11 @@ def test_the_linear_prediction_errs_with_the_square_of_the_step(setting, model, 
     assert errors.shape == (9,)
     assert experiment.order(scale, errors) == pytest.approx(2, abs=0.1)
     assert np.array_equal(errors, experiment.departures(setting, model, at, scale, of, 0))
+    in_mass = experiment.departures(replace(setting, rho_ca=1e9), model, at, scale, of, 0)  # water alone counts
+    in_short = experiment.departures(replace(setting, rho_ca=0.155), model, at, scale, of, 0)
+    calcium = (errors**2 - in_mass**2)[-1]
+    assert calcium > 0
+    assert in_short[-1] ** 2 == pytest.approx(in_mass[-1] ** 2 + 100 * calcium, rel=1e-4)  # lengths, in cm
     name = {"counts": "counts_jacobian", "thresholds": "threshold_jacobian"}[of]
     right = getattr(experiment, name)
     monkeypatch.setattr(experiment, name, lambda *args: 1.1 * right(*args))
