@@ -346,7 +346,7 @@ def test_scatter_network_and_kernel(agree, rand):
     total = counts.double().clamp_max(0.95)
 
     def kernel(total, scatter):
-        found = fit_scatter_kernel(total, scatter, num_iters=3)
+        found = fit_scatter_kernel(total, scatter, max_iters=3)
         return found.scatter(total)
 
     agree(kernel, total, scatter.double())

@@ -28,7 +28,9 @@ class Detector(ABC):
     def __init_subclass__(cls, name: str | None = None, **options):
         super().__init_subclass__(**options)
         if name is not None:
-            if hasattr(Detector, name):
+            there = getattr(Detector, name, None)  # the same class when its cell is run again
+            again = (cls.__module__, cls.__qualname__)
+            if there is not None and (getattr(there, "__module__", ""), there.__qualname__) != again:
                 raise ArgumentError("name", repr(name), "a name that no detector has, nor an attribute of Detector")
             setattr(Detector, name, cls)
 
