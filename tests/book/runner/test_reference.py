@@ -115,3 +115,6 @@ def test_a_cell_whose_output_is_not_compared_says_why():
     ignored = [set(t) for t in tags if "nbval-ignore-output" in t]
     assert ignored
     assert all({"digits-differ-by-machine", "shows-recorded-runs"} & t for t in ignored)
+    skipped = [t for t in tags if "nbval-skip" in t]
+    assert skipped
+    assert all("explorer-drawn-by-test-cells-twice" in t for t in skipped)
