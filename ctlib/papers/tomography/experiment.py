@@ -1,4 +1,4 @@
-"""The wiring of the chapter: scans of bodies, the networks of each method, their training and their scores."""
+"""The wiring of the chapter: the networks of images of each method, their training and their scores."""
 
 from __future__ import annotations
 
@@ -12,149 +12,12 @@ from torch import Tensor, nn
 
 from ctlib import linop, metrics
 from ctlib.losses import l1_ssim_loss
-from ctlib.metrics.calibration import calibration, standardized_residuals
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.consistency import data_misfit
-from ctlib.papers.tomography.losses import distillation_loss, gaussian_nll, mean_loss
 from ctlib.papers.tomography.networks import EndToEnd, Positions, PostProcessor
-from ctlib.papers.tomography.noise_networks import MeanNet, PosteriorNet, SpreadNet
 from ctlib.papers.tomography.residual_unet import ResidualUNet
-from ctlib.papers.tomography.signal_levels import SignalLevels
+from ctlib.papers.tomography.scans import RANGE, Scans, hit, predict
 from ctlib.train import Settings, fit
-
-RANGE = 0.04  # 1/mm: gray 0 to 1 in networks, figures and metrics
-AT_ONCE = 16  # images or sinograms that a network is given, where nothing is learned
-
-
-class Scans:
-    """Images (N, Y, X) [1/mm] of three parts, "train", "val" and "test", and their readings at every signal.
-
-    project  A: images -> line integrals (N, V, U)
-    Test and validation readings are drawn once; those of the training bodies anew from the seeds of each step.
-    """
-
-    def __init__(self, project: Callable[[Tensor], Tensor], images: dict[str, Tensor], levels: SignalLevels):
-        self.project, self.images, self.levels = project, images, levels
-        self.sinograms = {part: project(x) for part, x in images.items()}
-        self.readings, self.features = {}, {}
-        for part, first_seed in (("test", 1000), ("val", 2000)):
-            self.readings[part] = self.read(project, part, first_seed)
-            self.features[part] = {s: levels.features(r, s) for s, r in self.readings[part].items()}
-
-    def read(self, project: Callable[[Tensor], Tensor], part: str, first_seed: int) -> dict[float, Tensor]:
-        """Readings (N, V, U) of a part's images in any scan, by signal."""
-        y = project(self.images[part])
-        return {s: self.levels.read(y, s, first_seed + i) for i, s in enumerate(self.levels.signals)}
-
-    def gray(self, part: str) -> Tensor:
-        """Images (N, 1, Y, X) as gray values."""
-        return self.images[part][:, None] / RANGE
-
-    def fetch_sinograms(self, indices: Tensor, seeds: list[int]) -> tuple[Tensor, Tensor]:
-        """Features (B, 3, V, U) of fresh readings of training bodies, and their line integrals (B, V, U)."""
-        y = self.sinograms["train"]
-        y = y[indices.to(y.device)]
-        return self.levels.drawn(y, seeds), y
-
-    def fetch_images(self, indices: Tensor, seeds: list[int]) -> tuple[Tensor, Tensor]:
-        """The same with the bodies' images (B, 1, Y, X), as gray values."""
-        features = self.fetch_sinograms(indices, seeds)[0]
-        return features, self.images["train"][indices.to(features.device)][:, None] / RANGE
-
-
-def hit(mu: Tensor) -> Tensor:
-    """Rays (B, V, U) that cross the body, by the estimate."""
-    return mu > 0.2
-
-
-@torch.no_grad()
-def both(nets: tuple[nn.Module, nn.Module], features: Tensor) -> tuple[Tensor, Tensor]:
-    """mu and sigma (B, V, U) by a mean and a spread network, a few sinograms at a time."""
-    parts = [(nets[0](f), nets[1](f)) for f in features.split(AT_ONCE)]
-    return tuple(torch.cat(p) for p in zip(*parts, strict=True))
-
-
-@torch.no_grad()
-def predict(net: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """What a network makes of inputs (B, ...), a few at a time."""
-    return torch.cat([net(x) for x in inputs.split(AT_ONCE)])
-
-
-@dataclass(frozen=True)
-class NoiseStudy:
-    """Networks for the posterior of the line integrals, and how they are trained.
-
-    steps        of the mean, the spread and their student;  width  first channels of each
-    settings     of every training but for steps and seed;  checkpoints  folder, or "" for none
-    """
-
-    scans: Scans
-    width: int
-    steps: Sequence[int]
-    settings: Settings
-    checkpoints: str = ""
-
-    @property
-    def device(self) -> torch.device:
-        return self.scans.sinograms["train"].device
-
-    def net(self, kind: type[nn.Module], out: int, seed: int) -> nn.Module:
-        """Residual U-Net of sinograms whose last layer is 0, so that training starts at the table."""
-
-        def make() -> nn.Module:
-            body = ResidualUNet(3, out, self.width, 1, depth=2)
-            nn.init.zeros_(body.head.weight)
-            nn.init.zeros_(body.head.bias)
-            return kind(body)
-
-        return seeded(seed, make).to(self.device)
-
-    def train(self, net: nn.Module, loss, fetch, name: str, seed: int, steps: int) -> nn.Module:
-        """Train a network of readings in place."""
-        path = Path(self.checkpoints, f"{name}-{seed}.ckpt") if self.checkpoints else None
-        settings = replace(self.settings, steps=steps, seed=seed)
-        fit(net, loss, fetch, len(self.scans.sinograms["train"]), settings, path, 50)
-        return net
-
-    def two_stages(self, seed: int) -> tuple[nn.Module, nn.Module]:
-        """(mu network, sigma network), one trained after the other, {eq}`gtr-mean` and {eq}`gtr-nll`."""
-        mean = self.net(MeanNet, 1, seed)
-        self.train(mean, mean_loss, self.scans.fetch_sinograms, "mean", seed, self.steps[0])
-
-        def with_mean(indices, seeds):
-            features, y = self.scans.fetch_sinograms(indices, seeds)
-            with torch.no_grad():
-                return features, torch.stack([y, mean(features)], 1)
-
-        loss = lambda sigma, known: gaussian_nll(known[:, 0], known[:, 1], sigma)  # noqa: E731
-        spread = self.net(SpreadNet, 1, seed + 1000)
-        return mean, self.train(spread, loss, with_mean, "spread", seed, self.steps[1])
-
-    def distilled(self, nets: tuple[nn.Module, nn.Module], seed: int) -> nn.Module:
-        """One network of two outputs (mu, sigma), taught by the pair, {eq}`gtr-distillation`."""
-        mean, spread = nets
-        student = self.net(PosteriorNet, 2, seed + 2000)
-        student.load_state_dict({k: v for k, v in mean.state_dict().items() if "head" not in k}, strict=False)
-        student.body.head.weight.data[:1] = mean.body.head.weight.data
-        student.body.head.bias.data[:1] = mean.body.head.bias.data
-
-        def taught(indices, seeds):
-            features, _ = self.scans.fetch_sinograms(indices, seeds)
-            with torch.no_grad():
-                return features, torch.stack([mean(features), spread(features)], 1)
-
-        loss = lambda out, known: distillation_loss(out.unbind(1), known.unbind(1))  # noqa: E731
-        return self.train(student, loss, taught, "student", seed, self.steps[2])
-
-    def judged(self, estimate: tuple[Tensor, Tensor], rays: Tensor) -> dict[str, float]:
-        """`calibration` of (mu, sigma) on the test bodies, on some rays (N, V, U)."""
-        return calibration(self.scans.sinograms["test"], *estimate, rays)
-
-    def rms_residual(self, nets: tuple[nn.Module, nn.Module], signal: float, rays: Tensor) -> float:
-        """Factor by which the residuals of the validation bodies exceed sigma at one signal."""
-        known = both(nets, self.scans.features["val"][signal])
-        z = standardized_residuals(self.scans.sinograms["val"], *known, rays)
-        return float(z.square().mean().sqrt())
 
 
 def average_of_views(A, spacing: float):

@@ -14,10 +14,10 @@ from ctlib import metrics
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.adversarial import GanBatch, GanSettings, fit_gan
 from ctlib.papers.tomography.critic import Critic
-from ctlib.papers.tomography.experiment import RANGE, Scans, hit
 from ctlib.papers.tomography.latent import projected_gradient, random_sphere
 from ctlib.papers.tomography.losses import data_term
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
+from ctlib.papers.tomography.scans import RANGE, Scans, hit
 from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 
 

@@ -12,14 +12,16 @@ from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography import sampling
 from ctlib.papers.tomography.adversarial import GanSettings
 from ctlib.papers.tomography.bodies import FIELD_MM, bodies
-from ctlib.papers.tomography.experiment import RANGE, Family, NoiseStudy, Scans, average_of_views, both, hit
+from ctlib.papers.tomography.experiment import Family, average_of_views
 from ctlib.papers.tomography.inserts import InsertCount
 from ctlib.papers.tomography.losses import data_term
 from ctlib.papers.tomography.networks import Sampler
 from ctlib.papers.tomography.noise_networks import MeanNet, SpreadNet
+from ctlib.papers.tomography.noise_study import NoiseStudy
 from ctlib.papers.tomography.readings import Readings
 from ctlib.papers.tomography.residual_unet import LATENT_BLOCK
 from ctlib.papers.tomography.sampling import SamplerStudy
+from ctlib.papers.tomography.scans import RANGE, Scans, both, hit
 from ctlib.papers.tomography.signal_levels import SignalLevels
 from ctlib.projector import Projector
 from ctlib.recon.fbp import filter_sinogram

@@ -12,12 +12,14 @@ from ctlib.geometry import ParallelBeam, Volume
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography import experiment
 from ctlib.papers.tomography.bodies import FIELD_MM, bodies
-from ctlib.papers.tomography.experiment import RANGE, Family, ImageStudy, NoiseStudy, Scans, average_of_views, hit
+from ctlib.papers.tomography.experiment import Family, ImageStudy, average_of_views
 from ctlib.papers.tomography.losses import distillation_loss, gaussian_nll, mean_loss
 from ctlib.papers.tomography.networks import Sampler
 from ctlib.papers.tomography.noise_networks import SMALLEST, MeanNet, PosteriorNet, SpreadNet
+from ctlib.papers.tomography.noise_study import NoiseStudy
 from ctlib.papers.tomography.readings import Readings
 from ctlib.papers.tomography.residual_unet import ResidualUNet
+from ctlib.papers.tomography.scans import AT_ONCE, RANGE, Scans, both, hit, predict
 from ctlib.papers.tomography.signal_levels import SignalLevels
 from ctlib.projector import Projector
 from ctlib.recon.fbp import filter_sinogram
@@ -105,18 +107,18 @@ def test_a_hit_is_a_line_integral_that_is_not_airs():
 
 
 def test_a_few_at_a_time_are_as_good_as_all():
-    inputs, sizes = torch.rand(2 * experiment.AT_ONCE + 3, 3, 4, 4), []
+    inputs, sizes = torch.rand(2 * AT_ONCE + 3, 3, 4, 4), []
     net = seeded(0, nn.Conv2d, 3, 1, 3)
 
     def counted(x):
         sizes.append(len(x))
         return net(x)
 
-    out = experiment.predict(counted, inputs)
+    out = predict(counted, inputs)
     torch.testing.assert_close(out, net(inputs).detach())
     assert not out.requires_grad
     assert sizes == [16, 16, 3]
-    mu, sigma = experiment.both((net, lambda f: net(f).exp()), inputs)
+    mu, sigma = both((net, lambda f: net(f).exp()), inputs)
     torch.testing.assert_close(mu, out)
     torch.testing.assert_close(sigma, out.exp())
 
@@ -135,7 +137,7 @@ def test_noise_networks_start_at_the_table(noise, scans):
 def test_the_two_stages_get_better_than_the_table(noise, scans):
     y, seen = scans.fetch_sinograms(torch.arange(6), list(range(6)))[::-1]
     mean, spread = noise.two_stages(0)
-    mu, sigma = experiment.both((mean, spread), seen)
+    mu, sigma = both((mean, spread), seen)
     table_mu, table_sigma = seen[:, 1], seen[:, 2].exp()
     assert float(mean_loss(y, mu)) < 0.8 * float(mean_loss(y, table_mu))
     assert float(gaussian_nll(y, mu, sigma)) < float(gaussian_nll(y, mu, table_sigma)) - 0.02
@@ -310,7 +312,7 @@ def test_a_training_of_images_gets_better_and_its_seed_sets_it(study, family, sc
         return kept.train(net, scans.fetch_images, "end to end", seed, steps)
 
     seen = scans.features["test"][5.0]
-    start, end = (study.quality(experiment.predict(trained(0, steps), seen)) for steps in (0, 40))
+    start, end = (study.quality(predict(trained(0, steps), seen)) for steps in (0, 40))
     assert end["RMSE"] < 0.7 * start["RMSE"]
     weights = [trained(*a).g2.unet.head.weight for a in ((0, 2), (0, 2), (1, 2), (0, None), (0, 6))]
     assert torch.equal(weights[0], weights[1])
