@@ -65,6 +65,42 @@ class FunctionOperator(LinearOperator):
         self.domain_shape, self.range_shape = tuple(domain_shape), tuple(range_shape)
 
 
+class _LinearMap(torch.autograd.Function):
+    """One product with a linear map or with its transpose; each is the derivative of the other."""
+
+    @staticmethod
+    def forward(t: Tensor, maps: tuple[Callable, Callable], transposed: bool) -> Tensor:
+        return maps[transposed](t.detach())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, ctx.maps, ctx.transposed = inputs
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _LinearMap.apply(grad, ctx.maps, not ctx.transposed), None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_):
+        return _LinearMap.apply(tangent, ctx.maps, ctx.transposed)
+
+    @staticmethod
+    def vmap(info, in_dims, t: Tensor, maps: tuple[Callable, Callable], transposed: bool):
+        return _LinearMap.apply(t.movedim(in_dims[0], 0), maps, transposed), 0
+
+
+def linear_map(x: Tensor, apply: Callable, transpose: Callable) -> Tensor:
+    """apply(x) of a linear map that autograd cannot see into, differentiable any number of times.
+
+    apply, transpose  the map and its exact transpose, both free in their leading axes; they need no gradient of their
+                      own and are called on tensors without a graph
+
+    Reverse mode, forward mode and `torch.func` (vjp, jvp, vmap, jacrev, jacfwd) all work. Every hand-written linear
+    operator of the library goes through here.
+    """
+    return _LinearMap.apply(x, (apply, transpose), False)
+
+
 def from_matrix(matrix: Tensor) -> LinearOperator:
     """Operator of a dense matrix (m, n): (..., n) -> (..., m)."""
     if matrix.ndim != 2:

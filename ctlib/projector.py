@@ -1,11 +1,11 @@
 """The X-ray transform as a differentiable linear operator on torch tensors."""
 
-import torch
+from functools import partial
+
 from torch import Tensor
 
-from ctlib import backends
-from ctlib.errors import ArgumentError
-from ctlib.linop import LinearOperator
+from ctlib import backends, contract
+from ctlib.linop import LinearOperator, linear_map
 
 
 class Projector(LinearOperator):
@@ -44,10 +44,12 @@ class Projector(LinearOperator):
         return self._engines[name]
 
     def _apply(self, x: Tensor) -> Tensor:
-        return _Product.apply(_checked("x", x, self.domain_shape), self, False)
+        x = contract.tensor("x", x, self.domain_shape)
+        return linear_map(x, partial(self._product, adjoint=False), partial(self._product, adjoint=True))
 
     def _apply_adjoint(self, y: Tensor) -> Tensor:
-        return _Product.apply(_checked("y", y, self.range_shape), self, True)
+        y = contract.tensor("y", y, self.range_shape)
+        return linear_map(y, partial(self._product, adjoint=True), partial(self._product, adjoint=False))
 
     def _product(self, t: Tensor, adjoint: bool) -> Tensor:
         given, wanted = (self.domain_shape, self.range_shape)[:: -1 if adjoint else 1]
@@ -72,26 +74,3 @@ class Projector(LinearOperator):
 
     def __repr__(self) -> str:
         return f"Projector({self.geometry}, backend={self.backend!r}, rays_per_bin={self.rays_per_bin})"
-
-
-class _Product(torch.autograd.Function):
-    """One product with A or A.T; its derivative is the other one, so derivatives of any order exist."""
-
-    @staticmethod
-    def forward(ctx, t: Tensor, operator: Projector, adjoint: bool) -> Tensor:
-        ctx.operator, ctx.adjoint = operator, adjoint
-        return operator._product(t.detach(), adjoint)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return _Product.apply(grad, ctx.operator, not ctx.adjoint), None, None
-
-
-def _checked(name: str, t: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if not isinstance(t, Tensor):
-        raise ArgumentError(name, type(t).__name__, "a torch tensor")
-    if tuple(t.shape[-len(shape) :]) != shape:
-        raise ArgumentError(name, f"shape {tuple(t.shape)}", f"(..., {', '.join(map(str, shape))})")
-    if t.dtype not in (torch.float32, torch.float64):
-        raise ArgumentError(name, str(t.dtype), "float32 or float64")
-    return t

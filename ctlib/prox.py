@@ -1,11 +1,13 @@
 """Proximal maps: prox_g(v) = argmin_x 1/2 |x - v|^2 + g(x). Total variation, shrinkages, box; all batched."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ctlib.errors import ArgumentError
+from ctlib.linop import linear_map
 
 GRADIENT_NORM_SQUARED = 4.0
 """|D|^2 <= 4 for forward differences of step 1 per image axis, so 8 in two dimensions, {cite}`chambolle2004`."""
@@ -17,12 +19,24 @@ def gradient(x: Tensor, ndim: int = 2, out: Tensor | None = None) -> Tensor:
     (..., Y, X) -> (..., 2, Y, X) with the components along (y, x); ndim=3: (..., Z, Y, X) -> (..., 3, Z, Y, X).
     Written to `out` where no gradient is needed.
     """
-    return _Gradient.apply(x, ndim) if out is None else _differences(x, ndim, out.zero_())
+    if out is not None:
+        return _differences(x, ndim, out.zero_())
+    return linear_map(x, partial(_new_differences, ndim=ndim), partial(_new_adjoint, ndim=ndim))
 
 
 def gradient_adjoint(d: Tensor, ndim: int = 2, out: Tensor | None = None) -> Tensor:
     """Exact transpose of `gradient` (minus the divergence): (..., 2, Y, X) -> (..., Y, X), or ndim=3."""
-    return _GradientAdjoint.apply(d, ndim) if out is None else _differences_adjoint(d, ndim, out.zero_())
+    if out is not None:
+        return _differences_adjoint(d, ndim, out.zero_())
+    return linear_map(d, partial(_new_adjoint, ndim=ndim), partial(_new_differences, ndim=ndim))
+
+
+def _new_differences(x: Tensor, ndim: int) -> Tensor:
+    return _differences(x, ndim, x.new_zeros(*x.shape[:-ndim], ndim, *x.shape[-ndim:]))
+
+
+def _new_adjoint(d: Tensor, ndim: int) -> Tensor:
+    return _differences_adjoint(d, ndim, d.new_zeros(*d.shape[: -ndim - 1], *d.shape[-ndim:]))
 
 
 def _differences(x: Tensor, ndim: int, d: Tensor) -> Tensor:
@@ -39,32 +53,6 @@ def _differences_adjoint(d: Tensor, ndim: int, x: Tensor) -> Tensor:
         x.narrow(k, 1, n).add_(inner)
         x.narrow(k, 0, n).sub_(inner)
     return x
-
-
-class _Gradient(torch.autograd.Function):
-    """Differences of a new tensor; the derivative is the transpose."""
-
-    @staticmethod
-    def forward(ctx, x, ndim):
-        ctx.ndim = ndim
-        return _differences(x, ndim, x.new_zeros(*x.shape[:-ndim], ndim, *x.shape[-ndim:]))
-
-    @staticmethod
-    def backward(ctx, grad):
-        return _GradientAdjoint.apply(grad, ctx.ndim), None
-
-
-class _GradientAdjoint(torch.autograd.Function):
-    """The transpose, and its derivative."""
-
-    @staticmethod
-    def forward(ctx, d, ndim):
-        ctx.ndim = ndim
-        return _differences_adjoint(d, ndim, d.new_zeros(*d.shape[: -ndim - 1], *d.shape[-ndim:]))
-
-    @staticmethod
-    def backward(ctx, grad):
-        return _Gradient.apply(grad, ctx.ndim), None
 
 
 def total_variation(x: Tensor, ndim: int = 2) -> Tensor:

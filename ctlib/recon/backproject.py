@@ -5,14 +5,14 @@ gradient, which needs no graph through the views. The engines behind the project
 in torch is `backends.reference.backprojection`.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
-import torch
 from torch import Tensor
 
-from ctlib import backends
+from ctlib import backends, contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
+from ctlib.linop import linear_map
 
 
 def backproject(
@@ -33,29 +33,20 @@ def backproject(
     {cite}`kak2001`, sections 3.3 to 3.6.
     """
     shape = geometry.sino_shape
-    if q.dtype not in (torch.float32, torch.float64) or tuple(q.shape[-len(shape) :]) != shape:
-        needed = f"float32 or float64 (..., {', '.join(map(str, shape))})"
-        raise ArgumentError("q", f"{q.dtype} {tuple(q.shape)}", needed)
+    q = contract.tensor("q", q, shape)
     if tuple(view_weights.shape) != (geometry.num_views,) or view_weights.requires_grad:
         given = f"shape {tuple(view_weights.shape)}, requires_grad {view_weights.requires_grad}"
         raise ArgumentError("view_weights", given, f"({geometry.num_views},) without a gradient")
     engine = _engine(backends.resolve(backend, q.device.type), geometry)
-    image = _Product.apply(q.reshape(-1, *shape), engine, view_weights, False)
-    return image.reshape(*q.shape[: -len(shape)], *geometry.volume.shape)
+    product = partial(_product, engine=engine, view_weights=view_weights, shapes=(shape, geometry.volume.shape))
+    return linear_map(q, partial(product, transposed=False), partial(product, transposed=True))
 
 
 _engine = lru_cache(maxsize=8)(backends.engine)  # an engine keeps its tables from call to call
 
 
-class _Product(torch.autograd.Function):
-    """Back-projection of (B, V, [R,] U) to (B, [Z,] Y, X), or its transpose; the derivative is the other one."""
-
-    @staticmethod
-    def forward(ctx, t: Tensor, engine: backends.Engine, view_weights: Tensor, transposed: bool) -> Tensor:
-        ctx.product = engine, view_weights, transposed
-        return (engine.backproject_adjoint if transposed else engine.backproject)(t.detach(), view_weights)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        engine, view_weights, transposed = ctx.product
-        return _Product.apply(grad, engine, view_weights, not transposed), None, None, None
+def _product(t: Tensor, engine: backends.Engine, view_weights: Tensor, shapes, transposed: bool) -> Tensor:
+    """Back-projection of (..., V, [R,] U) to (..., [Z,] Y, X), or its transpose, in one call of the engine."""
+    given, wanted = shapes[::-1] if transposed else shapes
+    product = engine.backproject_adjoint if transposed else engine.backproject
+    return product(t.reshape(-1, *given), view_weights).reshape(*t.shape[: t.ndim - len(given)], *wanted)

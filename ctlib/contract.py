@@ -1,0 +1,149 @@
+"""The input contract: what every public function accepts, checked in one place with one kind of message.
+
+Tensors are float32 or float64 with any strides and any leading axes; a function that says so promotes integers and
+half precision. Numbers may be Python's, NumPy's or tensors of one element; booleans, text, complex and NaN are no
+numbers. Everything else is an `ArgumentError` that names the argument, before any work is done.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctlib.errors import ArgumentError
+
+REAL = {"float32", "float64"}
+PROMOTED = {
+    **dict.fromkeys(("bool", "uint8", "int8", "int16", "uint16", "float16", "bfloat16"), "float32"),
+    **dict.fromkeys(("int32", "uint32", "int64", "uint64"), "float64"),
+}
+"""What a promoting function computes in: float32 where that holds every value exactly, else float64."""
+COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+
+def tensor(name: str, value: object, shape: Sequence[int | str | None] = (), *, promote: bool = False) -> Tensor:
+    """The value as a real tensor, unchanged if it is float32 or float64.
+
+    shape    its trailing axes, leading ones are free: a length, or a name or None for any length
+    promote  take integers, booleans and half precision too, in the dtype of `PROMOTED`
+    """
+    if not isinstance(value, Tensor):
+        raise ArgumentError(name, _kind(value), "a torch tensor (torch.as_tensor makes one)")
+    if value.layout != torch.strided:
+        raise ArgumentError(name, f"a tensor of layout {value.layout}", "a dense tensor (t.to_dense())")
+    if _plain(value.dtype) not in REAL:
+        if not promote or _plain(value.dtype) not in PROMOTED:
+            raise ArgumentError(
+                name, f"{_plain(value.dtype)} {tuple(value.shape)}", f"float32 or float64 {_axes(shape)}"
+            )
+        value = value.to(getattr(torch, PROMOTED[_plain(value.dtype)]))
+    return trailing(name, value, shape)
+
+
+def trailing(name: str, value: Tensor, shape: Sequence[int | str | None]) -> Tensor:
+    """The tensor, if its last axes are these."""
+    own = tuple(value.shape[value.ndim - len(shape) :]) if value.ndim >= len(shape) else None
+    if own is None or any(isinstance(n, int) and n != m for n, m in zip(shape, own, strict=True)):
+        raise ArgumentError(name, f"shape {tuple(value.shape)}", _axes(shape))
+    return value
+
+
+def alike(name: str, value: Tensor, other_name: str, other: Tensor) -> Tensor:
+    """The tensor, if it has the dtype of another one and lies on its device."""
+    if value.dtype != other.dtype or value.device != other.device:
+        given = f"{_plain(value.dtype)} on {value.device}"
+        raise ArgumentError(
+            name, given, f"the dtype and device of {other_name}: {_plain(other.dtype)} on {other.device}"
+        )
+    return value
+
+
+def spreads(name: str, value: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor, if it broadcasts to this shape without enlarging it."""
+    own = (1,) * (len(shape) - value.ndim) + tuple(value.shape)
+    if len(own) != len(shape) or any(a not in (1, b) for a, b in zip(own, shape, strict=True)):
+        raise ArgumentError(name, f"shape {tuple(value.shape)}", f"one that spreads over {tuple(shape)}")
+    return value
+
+
+def mask(name: str, value: object, shape: Sequence[int | str | None]) -> Tensor:
+    """The value, if it is a boolean tensor with these trailing axes."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool:
+        given = f"{_plain(value.dtype)} {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
+        raise ArgumentError(name, given, f"a bool tensor {_axes(shape)}")
+    return trailing(name, value, shape)
+
+
+def number(name: str, value: object, *, above=None, at_least=None, below=None, at_most=None, finite=True) -> float:
+    """The value as a float, if it is one real number within these bounds."""
+    found = _scalar(value)
+    bounds = [(b, sign) for b, sign in ((above, ">"), (at_least, ">="), (below, "<"), (at_most, "<=")) if b is not None]
+    usable = found is not None and not math.isnan(found) and not (finite and math.isinf(found))
+    if not usable or not all(COMPARISONS[sign](found, bound) for bound, sign in bounds):
+        said = " and ".join(f"{sign} {bound:g}" for bound, sign in bounds)
+        given = _kind(value) if found is None else repr(found)
+        raise ArgumentError(name, given, " ".join(["a", *["finite"] * finite, "number", said]).rstrip())
+    return found
+
+
+def count(name: str, value: object, at_least: int = 0, at_most: int | None = None) -> int:
+    """The value as an int, if it is one whole number from `at_least` (to `at_most`)."""
+    found = int(value) if _whole(value) else None
+    if found is None or found < at_least or (at_most is not None and found > at_most):
+        upper = "" if at_most is None else f" and <= {at_most}"
+        raise ArgumentError(
+            name, repr(found) if found is not None else _kind(value), f"a whole number >= {at_least}{upper}"
+        )
+    return found
+
+
+def choice(name: str, value: object, known: Sequence[str]) -> str:
+    """The value, if it is one of these names."""
+    if not isinstance(value, str) or value not in known:
+        raise ArgumentError(name, repr(value) if isinstance(value, str) else _kind(value), f"one of {', '.join(known)}")
+    return value
+
+
+def _scalar(value: object) -> float | None:
+    """One real number as a float; None for everything else."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or value is None:
+        return None
+    if isinstance(value, Tensor):
+        plain = value.ndim == 0 and value.dtype != torch.bool and not value.is_complex()
+        return float(value.detach()) if plain else None
+    if isinstance(value, np.ndarray) and (value.ndim or value.dtype.kind not in "iuf"):
+        return None
+    if isinstance(value, (complex, np.complexfloating)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _whole(value: object) -> bool:
+    """Whether the value is one whole number, of Python, NumPy or torch, and no boolean."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and _plain(value.dtype).removeprefix("u").startswith("int")
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.ndim == 0 and value.dtype.kind in "iu"
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    """What was given, short enough for one line."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"{type(value).__name__} {_plain(value.dtype)} {tuple(value.shape)}"
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 40 else type(value).__name__
+
+
+def _plain(dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _axes(shape: Sequence[int | str | None]) -> str:
+    return f"(..., {', '.join('any' if n is None else str(n) for n in shape)})" if len(shape) else "of any shape"
