@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RTK := .venv-rtk
+MUTATE := .venv-mutate
 INTERPRETER := _build/triton
 TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
 
-.PHONY: help book test test-triton test-rtk platforms lab bench clean
+.PHONY: help book test test-triton test-rtk mutate platforms lab bench clean
 
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
@@ -45,6 +46,14 @@ $(RTK)/.installed: requirements.txt pyproject.toml
 	@echo "Setting up $(RTK): RTK with ITK, torch and pytest, about a minute and 2.7 GB"
 	@$(PYTHON) -m venv $(RTK)
 	@$(RTK)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[rtk]' pytest xraylib
+	@touch $@
+
+mutate: $(MUTATE)/.installed ## plant small faults in FILE=... and count those its tests find; SAMPLE=10 SEED=0 TESTS=...
+	$(MUTATE)/bin/python tools/mutate.py $(FILE) $(TESTS) --sample $(or $(SAMPLE),10) --seed $(or $(SEED),0) --python $(abspath $(BIN)/python)
+
+$(MUTATE)/.installed: $(STAMP)
+	@$(PYTHON) -m venv $(MUTATE)
+	@$(MUTATE)/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
 	@touch $@
 
 platforms: $(STAMP) ## resolve the lock for Linux, macOS and Windows from the registry's wheels; needs the network
