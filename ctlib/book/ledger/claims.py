@@ -107,12 +107,13 @@ class Ledger:
         if self.claims is None:
             print(f"{len(self.records)} claims recorded; verdicts need PyYAML")
             return
-        problems, elsewhere = [], set().union(*(run["claims"] for run in read_runs(self.slug, self.book).values()))
+        problems, runs = [], read_runs(self.slug, self.book)
         for claim in self.claims.values():
             verdict = self.verdict(claim.id)
             why = f" ({claim.not_testable})" if claim.not_testable else ""
             state = verdict if claim.not_testable else "recorded"
-            if verdict == NOT_MEASURED and self.preset not in claim.only and claim.id in elsewhere:
+            elsewhere = any(claim.id in run["claims"] for preset, run in runs.items() if preset in claim.only)
+            if verdict == NOT_MEASURED and self.preset not in claim.only and elsewhere:
                 state = f"at {', '.join(claim.only)}"
             elif verdict == NOT_MEASURED:
                 state = NOT_MEASURED

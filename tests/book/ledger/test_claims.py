@@ -195,18 +195,36 @@ def test_a_claim_without_measurement_raises(ledger):
         ledger.verify()
 
 
-@pytest.mark.parametrize(("recorded", "raises"), [({"gap": {}}, False), ({}, True)])
-def test_a_claim_of_larger_presets_must_be_recorded_at_one(tmp_path, monkeypatch, capsys, recorded, raises):
-    monkeypatch.setenv("CTLIB_PRESET", "ci")
-    monkeypatch.setattr(claims, "read_runs", lambda slug, book: {"laptop": {"claims": recorded}})
-    written(tmp_path, GOOD.replace("  expect:", "  only: [laptop, paper]\n  expect:"))
+EXPECTED = {5.0: "holds", 0.5: "holds", -3.0: "FAILS"}  # reproduced, direction only, not reproduced
+
+
+@pytest.mark.parametrize("only", [None, ["ci"], ["laptop"], ["laptop", "paper"], ["ci", "laptop"]])
+@pytest.mark.parametrize("recorded_at", [(), ("laptop",), ("paper",), ("ci",), ("laptop", "paper")])
+@pytest.mark.parametrize("preset", ["ci", "laptop", "custom"])
+@pytest.mark.parametrize("value", [None, *EXPECTED])
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_rules_of_verify(tmp_path, monkeypatch, capsys, only, recorded_at, preset, value, asked):
+    """Every case of: which presets measure a claim, where it is recorded, what runs now, what was measured."""
+    monkeypatch.setenv("CTLIB_PRESET", preset)
+    monkeypatch.setattr(claims, "read_runs", lambda slug, book: {p: {"claims": {"gap": {}}} for p in recorded_at})
+    text = GOOD if asked else GOOD.replace("  expect: [reproduced, direction only]\n", "")
+    written(tmp_path, text if only is None else text.replace("  reason:", f"  only: [{', '.join(only)}]\n  reason:"))
     ledger = claims.Ledger("00-demo", tmp_path)
-    if raises:
-        with pytest.raises(claims.ClaimFailed, match="gap: not measured"):
+    if value is not None:
+        ledger.check("gap", value)
+    measuring = only or ["ci", "laptop", "paper"]
+    if value is not None:
+        state = EXPECTED[value] if asked else "recorded"
+    elif preset not in measuring and set(recorded_at) & set(measuring):
+        state = f"at {', '.join(measuring)}"
+    else:
+        state = "not measured"
+    if preset == "ci" and state in ("FAILS", "not measured"):
+        with pytest.raises(claims.ClaimFailed, match=r"00-demo: gap: (not measured|not reproduced, expected)"):
             ledger.verify()
     else:
         ledger.verify()
-    assert ("at laptop, paper  gap:" in capsys.readouterr().out) is not raises
+    assert next(line for line in capsys.readouterr().out.splitlines() if " gap: " in line).startswith(f"{state} ")
 
 
 def test_table_shows_paper_value_spread_criterion_and_reason(ledger):
