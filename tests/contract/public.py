@@ -3,14 +3,16 @@
 Examples live in `tests/contract/examples/<room>.py`, one dictionary of valid calls a file:
 
     EXAMPLES = {
-        "ctlib.units.hu_from_mu": lambda: dict(mu=rand(3, 4)),                       # module.function -> keyword arguments
-        "ctlib.physics.spectrum.Spectrum": lambda: dict(edges_kev=..., weights=...),       # a constructor
-        "ctlib.physics.spectrum.Spectrum.rebinned": lambda: dict(call=spectrum().rebinned, bin_kev=2.0),  # a bound method
-        "ctlib.projector.Projector.__call__": lambda: dict(call=A, x=rand(4, 4)),     # what a subclass's product is tried by
-        "ctlib.projector.Projector.T": lambda: dict(call=A.T, x=rand(8, 5)),          # `call` may be any callable
+        # a function: its keyword arguments
+        "ctlib.units.hu_from_mu": lambda: dict(mu=rand(3, 4)),
+        # a constructor, a bound method, and the products of an operator (`call` may be any callable)
+        "ctlib.physics.spectrum.Spectrum": lambda: dict(edges_kev=..., weights=...),
+        "ctlib.physics.spectrum.Spectrum.rebinned": lambda: dict(call=spectrum().rebinned, bin_kev=2.0),
+        "ctlib.projector.Projector.__call__": lambda: dict(call=A, x=rand(4, 4)),
+        "ctlib.projector.Projector.T": lambda: dict(call=A.T, y=rand(3, 5)),
     }
-    SKIP = {"ctlib.x.inner.*": "why nothing here is walked"}                      # a name, or all names below a prefix
-    ALLOW = {"ctlib.x.function": {"nan": "why a NaN rightly vanishes"}}           # a mutation's name, or `argument: name`
+    SKIP = {"ctlib.x.inner.*": "why nothing here is walked"}   # a name, or all names below a prefix
+    ALLOW = {"ctlib.x.function": {"nan": "why a NaN rightly vanishes"}}   # a mutation, or "argument: mutation"
 
 Every example makes its arguments anew, takes milliseconds, is float64 where a tensor is a real one, gives the arguments
 that are to be tried (also optional ones), and passes tensors of different values for different arguments. A method

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "devices"))
-import mutations  # noqa: E402
-import oracle  # noqa: E402
-import public  # noqa: E402
-from stand_in import stand_in  # noqa: E402
+import mutations
+import oracle
+import public
+from stand_in import stand_in
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
@@ -25,7 +25,7 @@ WALKED = sorted(public.collected("EXAMPLES"))
 
 def annotation(call, name) -> str:
     parameters = inspect.signature(call).parameters
-    found = parameters[name] if name in parameters else None
+    found = parameters.get(name)
     return "" if found is None or found.annotation is found.empty else str(found.annotation)
 
 
@@ -126,7 +126,7 @@ def test_tensors_on_two_devices(name):
     """One argument on another device than the others: one error, or the number of the plain call."""
     if torch.cuda.is_available():
         pytest.skip("the stand-in device is for machines without a GPU")
-    call, kwargs = public.example(name)
+    _, kwargs = public.example(name)
     tensors = [n for n, v in kwargs.items() if isinstance(v, torch.Tensor)]
     with stand_in() as device:
         for argument in tensors if len(tensors) > 1 else ():
