@@ -8,6 +8,7 @@ numbers. Everything else is an `ArgumentError` that names the argument, before a
 import math
 import operator
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -69,6 +70,53 @@ def spreads(name: str, value: Tensor, shape: Sequence[int]) -> Tensor:
     return value
 
 
+def together(shape: Sequence[int | str | None] = (), *, promote: bool = False, **values: object) -> list[Tensor]:
+    """Tensors of one dtype on one device, with the same trailing axes; their leading ones spread over each other.
+
+    promote  as in `tensor`; then all come in the widest of their dtypes
+    """
+    found = {name: tensor(name, value, shape, promote=promote) for name, value in values.items()}
+    if promote:
+        widest = reduce(torch.promote_types, (t.dtype for t in found.values()))
+        found = {name: t.to(widest) for name, t in found.items()}
+    (first, like), *others = found.items()
+    sizes = like.shape[like.ndim - len(shape) :]
+    for name, t in others:
+        alike(name, t, first, like)
+        if t.shape[t.ndim - len(shape) :] != sizes:
+            raise ArgumentError(name, f"shape {tuple(t.shape)}", f"the sizes of {first}, {_axes(sizes)}")
+    try:
+        torch.broadcast_shapes(*(t.shape[: t.ndim - len(shape)] for t in found.values()))
+    except RuntimeError:
+        given = f"shapes {', '.join(str(tuple(t.shape)) for t in found.values())}"
+        raise ArgumentError(", ".join(found), given, "leading axes that spread over each other") from None
+    return list(found.values())
+
+
+def factor(name: str, value: object, like_name: str, like: Tensor, *, above=None, at_least=None) -> float | Tensor:
+    """A number within these bounds, or a tensor of such that spreads over another one and has its dtype."""
+    if not isinstance(value, Tensor) or (value.ndim == 0 and (value.dtype, value.device) != (like.dtype, like.device)):
+        return number(name, value, above=above, at_least=at_least)
+    value = spreads(name, alike(name, tensor(name, value), like_name, like), like.shape)
+    for bound, sign in ((above, ">"), (at_least, ">=")):
+        if bound is not None and somewhere(~COMPARISONS[sign](value, bound)):
+            raise ArgumentError(name, "a tensor with other values", f"numbers {sign} {bound:g}")
+    return value
+
+
+def somewhere(condition: Tensor) -> bool:
+    """Whether a condition holds anywhere; False where `torch.func.vmap` keeps the values to itself."""
+    return not torch._C._functorch.is_batchedtensor(condition) and bool(condition.any())
+
+
+def shape(name: str, value: object, ndim: int | None = None) -> tuple[int, ...]:
+    """The value as a tuple of lengths >= 1, one for each of ndim axes."""
+    axes = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and np.ndim(value) == 1
+    if not axes or (ndim is not None and len(value) != ndim):
+        raise ArgumentError(name, _kind(value), "a length for each axis" if ndim is None else f"{ndim} lengths")
+    return tuple(count(name, n, 1) for n in value)
+
+
 def mask(name: str, value: object, shape: Sequence[int | str | None]) -> Tensor:
     """The value, if it is a boolean tensor with these trailing axes."""
     if not isinstance(value, Tensor) or value.dtype != torch.bool:
@@ -78,7 +126,9 @@ def mask(name: str, value: object, shape: Sequence[int | str | None]) -> Tensor:
 
 
 def number(name: str, value: object, *, above=None, at_least=None, below=None, at_most=None, finite=True) -> float:
-    """The value as a float, if it is one real number within these bounds."""
+    """The value as a float, if it is one real number within these bounds; no gradient could flow to it."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ArgumentError(name, "a tensor that asks for its gradient", "a number: none flows to it (t.detach())")
     found = _scalar(value)
     bounds = [(b, sign) for b, sign in ((above, ">"), (at_least, ">="), (below, "<"), (at_most, "<=")) if b is not None]
     usable = found is not None and not math.isnan(found) and not (finite and math.isinf(found))

@@ -9,25 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
-
-
-def _positive(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
-        raise ArgumentError(name, repr(value), "a finite number > 0")
-    return float(value)
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(name, repr(value), "a whole number >= 1")
-    return int(value)
-
-
-def _finite(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise ArgumentError(name, repr(value), "a finite number")
-    return float(value)
 
 
 @dataclass(frozen=True)
@@ -42,14 +25,14 @@ class Volume:
     voxel_mm: float | tuple[float, ...] = 1.0
 
     def __post_init__(self):
-        shape = tuple(_count("shape", n) for n in np.atleast_1d(np.asarray(self.shape, dtype=object)))
+        shape = contract.shape("shape", self.shape)
         if len(shape) not in (2, 3):
-            raise ArgumentError("shape", self.shape, "(Y, X) or (Z, Y, X)")
+            raise ArgumentError("shape", shape, "(Y, X) or (Z, Y, X)")
         sizes = self.voxel_mm if isinstance(self.voxel_mm, (tuple, list)) else (self.voxel_mm,) * len(shape)
         if len(sizes) != len(shape):
             raise ArgumentError("voxel_mm", self.voxel_mm, f"one number, or {len(shape)} in the order of shape")
         object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "voxel_mm", tuple(_positive("voxel_mm", s) for s in sizes))
+        object.__setattr__(self, "voxel_mm", tuple(contract.number("voxel_mm", s, above=0) for s in sizes))
 
     @property
     def ndim(self) -> int:
@@ -67,6 +50,8 @@ class Volume:
 
     def axis(self, i: int) -> np.ndarray:
         """Coordinates of the voxel centers along axis i [mm]; the y axis descends, for row 0 is the top."""
+        if not -self.ndim <= contract.count("i", i, -self.ndim) < self.ndim:
+            raise ArgumentError("i", i, f"an axis of the {self.ndim}")
         centers = (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.voxel_mm[i]
         return -centers if i % self.ndim == self.ndim - 2 else centers
 
@@ -74,7 +59,9 @@ class Volume:
 def _angles(given: object, num_views: int, span: float) -> tuple[float, ...]:
     if given is None:
         return tuple(float(v) for v in np.arange(num_views) * (span / num_views))
-    angles = tuple(_finite("angles", float(v)) for v in given)
+    if isinstance(given, str) or not hasattr(given, "__iter__") or getattr(given, "ndim", 1) != 1:
+        raise ArgumentError("angles", type(given).__name__, f"num_views = {num_views} numbers [rad]")
+    angles = tuple(contract.number("angles", v) for v in given)
     if len(angles) != num_views:
         raise ArgumentError("angles", f"{len(angles)} angles", f"num_views = {num_views} of them")
     return angles
@@ -96,9 +83,9 @@ class _Scan:
         if not isinstance(self.volume, Volume) or self.volume.ndim != self.NDIM:
             raise ArgumentError("volume", self.volume, f"a Volume with {self.NDIM} axes")
         for name in ("num_views", "num_cols"):
-            object.__setattr__(self, name, _count(name, getattr(self, name)))
-        object.__setattr__(self, "pitch_mm", _positive("pitch_mm", self.pitch_mm))
-        object.__setattr__(self, "detector_offset_mm", _finite("detector_offset_mm", self.detector_offset_mm))
+            object.__setattr__(self, name, contract.count(name, getattr(self, name), 1))
+        object.__setattr__(self, "pitch_mm", contract.number("pitch_mm", self.pitch_mm, above=0))
+        object.__setattr__(self, "detector_offset_mm", contract.number("detector_offset_mm", self.detector_offset_mm))
         object.__setattr__(self, "angles", _angles(self.angles, self.num_views, self.SPAN))
 
     @property
@@ -111,13 +98,13 @@ class _Scan:
 
     def finer(self, rays_per_bin: int) -> "_Scan":
         """The same scan with every bin cut into this many narrower ones along each axis of the detector."""
-        k = _count("rays_per_bin", rays_per_bin)
+        k = contract.count("rays_per_bin", rays_per_bin, 1)
         rows = {"num_rows": self.num_rows * k, "row_pitch_mm": self.row_pitch_mm / k} if self.NDIM == 3 else {}
         return replace(self, num_cols=self.num_cols * k, pitch_mm=self.pitch_mm / k, **rows)
 
     def columns(self, rays_per_bin: int = 1) -> np.ndarray:
         """Detector coordinate of the ray(s) of each column [mm]: (U,) or (U * rays_per_bin,)."""
-        k = np.arange(self.num_cols * rays_per_bin)
+        k = np.arange(self.num_cols * contract.count("rays_per_bin", rays_per_bin, 1))
         return ((k + 0.5) / rays_per_bin - self.num_cols / 2) * self.pitch_mm + self.detector_offset_mm
 
 
@@ -163,7 +150,7 @@ class FanBeam(_Scan):
     def __post_init__(self):
         self._validate()
         for name in ("source_origin_mm", "source_detector_mm"):
-            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+            object.__setattr__(self, name, contract.number(name, getattr(self, name), above=0))
         _check_source(self.volume, self.source_origin_mm)
 
     def rays(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -196,11 +183,11 @@ class ConeBeam(_Scan):
 
     def __post_init__(self):
         self._validate()
-        object.__setattr__(self, "num_rows", _count("num_rows", self.num_rows))
+        object.__setattr__(self, "num_rows", contract.count("num_rows", self.num_rows, 1))
         pitch = self.pitch_mm if self.row_pitch_mm is None else self.row_pitch_mm
-        object.__setattr__(self, "row_pitch_mm", _positive("row_pitch_mm", pitch))
+        object.__setattr__(self, "row_pitch_mm", contract.number("row_pitch_mm", pitch, above=0))
         for name in ("source_origin_mm", "source_detector_mm"):
-            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+            object.__setattr__(self, name, contract.number(name, getattr(self, name), above=0))
         _check_source(self.volume, self.source_origin_mm)
 
     @property
@@ -209,7 +196,7 @@ class ConeBeam(_Scan):
 
     def rows(self, rays_per_bin: int = 1) -> np.ndarray:
         """Height of the ray(s) of each detector row [mm]: (R * rays_per_bin,)."""
-        k = np.arange(self.num_rows * rays_per_bin)
+        k = np.arange(self.num_rows * contract.count("rays_per_bin", rays_per_bin, 1))
         return ((k + 0.5) / rays_per_bin - self.num_rows / 2) * self.row_pitch_mm
 
     def columns_in_plane(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@ Lengths are mm, energies keV, attenuation 1/mm, densities g/cm3 everywhere in ct
 
 from torch import Tensor
 
+from ctlib import contract
+
 MU_WATER = 0.02059
 """Linear attenuation of liquid water (1.000 g/cm3) at 60 keV [1/mm]: mu/rho = 0.2059 cm2/g, {cite}`hubbell2004`."""
 
@@ -14,11 +16,12 @@ def hu_from_mu(mu: Tensor, mu_water: float = MU_WATER) -> Tensor:
 
         HU = 1000 (mu - mu_water) / mu_water
 
-    mu, mu_water  in the same unit, by default 1/mm at 60 keV
+    mu, mu_water  in the same unit, by default 1/mm at 60 keV; integers and half precision are promoted
     """
-    return 1000.0 * (mu - mu_water) / mu_water
+    mu_water = contract.number("mu_water", mu_water, above=0)
+    return 1000.0 * (contract.tensor("mu", mu, promote=True) - mu_water) / mu_water
 
 
 def mu_from_hu(hu: Tensor, mu_water: float = MU_WATER) -> Tensor:
     """Linear attenuation [unit of mu_water] of a CT number: the inverse of `hu_from_mu`."""
-    return mu_water * (1.0 + hu / 1000.0)
+    return contract.number("mu_water", mu_water, above=0) * (1.0 + contract.tensor("hu", hu, promote=True) / 1000.0)
