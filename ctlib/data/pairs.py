@@ -83,7 +83,8 @@ def split_patients(
 ) -> dict[str, tuple[str, ...]]:
     """{part: patients}: disjoint, complete, drawn from the sorted ids with a seed, each stratum by itself.
 
-    shares   {part: fraction}, summing to 1; a part's count is rounded down and the first part takes the rest
+    shares   {part: fraction}, summing to 1; a part's count is rounded down and the first part takes the rest; a part
+             that would be empty gets one of the largest's
     stratum  what must be shared out evenly: by default the first letter, the anatomy in LDCT-and-Projection-data
     """
     if len(set(ids)) != len(ids):
@@ -100,6 +101,10 @@ def split_patients(
             parts[part] += order[:count]
             order = order[count:]
         parts[first] += order
+    for part in others:
+        largest = max(parts.values(), key=len)
+        if shares[part] and not parts[part] and len(largest) > 1:
+            parts[part].append(largest.pop(int(rng.integers(len(largest)))))
     return {part: tuple(sorted(names)) for part, names in parts.items()}
 
 

@@ -107,3 +107,12 @@ def test_bad_input_is_named(patient):
         with pytest.raises(ArgumentError) as caught:
             call()
         assert caught.value.argument == argument
+
+
+@given(st.lists(st.sampled_from("CLNX"), min_size=3, max_size=30), st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_no_part_is_empty_from_three_patients_on(kinds, seed):
+    ids = [f"{kind}{k:03d}" for k, kind in enumerate(kinds)]
+    parts = split_patients(ids, {"train": 0.6, "val": 0.15, "test": 0.25}, seed)
+    assert min(map(len, parts.values())) >= 1
+    assert sorted(i for names in parts.values() for i in names) == sorted(ids)

@@ -25,10 +25,10 @@ def write_views(folder, count=6, syntax="explicit", transposed=True, breaks=None
     folder.mkdir(parents=True, exist_ok=True)
     stored = np.random.default_rng(5).integers(0, 60000, (count, *DETECTOR)).astype(np.uint16)
     for k in range(count):
-        broken = dict((breaks or {}).get(k, {}))
-        public = {name: broken.pop(name) for name in list(broken) if name not in TAGS}
+        values = {**changes, **(breaks or {}).get(k, {})}
+        public = {name: values.pop(name) for name in list(values) if name not in TAGS}
         write_view(folder / f"{count - k:03d}.dcm", stored[k].T if transposed else stored[k], k, syntax,
-                   fields_of(k, **{**changes, **broken}), public)  # fmt: skip
+                   fields_of(k, **values), public)  # fmt: skip
     return stored
 
 

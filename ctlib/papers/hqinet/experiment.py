@@ -11,19 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from ctlib.data.pairs import DosePair, Stacks, require_disjoint, split_patients, stacks
-from ctlib.errors import ArgumentError
 from ctlib.losses import l1_ssim_loss
 from ctlib.nets.unet import UNet, make_unet
 from ctlib.papers.hqinet.cohort import DoseScanner, gray_of
 from ctlib.papers.hqinet.comparison import mean_psnr
-from ctlib.papers.hqinet.ldct import find_exams, read_cohort
-from ctlib.papers.hqinet.ldct_split import public_split
+from ctlib.papers.hqinet.ldct import Cohort, find_cohort, read_cohort
+from ctlib.papers.hqinet.ldct_split import SHARES, divide
 from ctlib.physics.counts import line_integrals_from_counts, transmission_counts
 from ctlib.recon.fbp import fbp
 from ctlib.train import Run, Settings, fit
 from ctlib.units import mu_from_hu
 
-SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}
 TUNING_SEED = 100  # of trainings that choose a learning rate; used nowhere else
 
 
@@ -40,14 +38,18 @@ def synthetic_cohort(
     return {p: [patient(int(i[1:]), dose=dose_of[i], name=i) for i in names] for p, names in parts.items()}
 
 
-def recorded_cohort(folder: str | Path, n: int, num_slices: int) -> dict[str, list[DosePair]]:
-    """Exams of LDCT-and-Projection-data at n x n pixels, by its public split where the patients at hand allow it."""
-    exams = [e.patient for e in find_exams(folder) if e.full and e.low]
-    try:
-        parts = public_split(exams)
-    except ArgumentError:
-        parts = split_patients(exams, SHARES, 0)
-    return {p: list(read_cohort(folder, names, size=n, num_slices=num_slices)) for p, names in parts.items()}
+def recorded_cohort(
+    source: Cohort | str | Path, n: int, num_slices: int, least: int = 3, seed: int = 0
+) -> dict[str, list[DosePair]]:  # fmt: skip
+    """Exams of a folder, or of what `find_cohort` found there, at n x n pixels: {part: runs of patients}, as `divide`.
+
+    num_slices, least  adjacent slices taken of a patient, and the fewest in a run: twice the margin of `stacks`, plus 1
+    """
+    cohort = source if isinstance(source, Cohort) else find_cohort(source)
+    parts = divide(cohort, least, seed)[0]
+    return {
+        p: list(read_cohort(cohort, names, size=n, num_slices=num_slices, least=least)) for p, names in parts.items()
+    }
 
 
 def sample_sets(

@@ -1,152 +1,153 @@
-"""LDCT-and-Projection-data: patients at two doses from a folder in the collection's layout, {cite}`moen2021`."""
+"""The images of patients at two doses, as gray values of an HU window; only the files that are asked for are read."""
 
 from __future__ import annotations
 
-import csv
-import os
-import re
+import itertools
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from ctlib.data.dicom import DicomSeries, read_ct_series
+from ctlib import contract
+from ctlib.data.dicom import read_ct_slice
 from ctlib.data.images import window
 from ctlib.data.pairs import DosePair
 from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.hqinet.ldct_cohort import Cohort, Exam, SlicePair, find_cohort, find_exams
 
-PATIENT = re.compile(r"[CLN]\d{3}")  # chest, abdomen (liver), head (neuro)
-SERIES = {
-    "full dose images": "full",
-    "low dose images": "low",
-    "full dose projections": "full_projections",
-    "low dose projections": "low_projections",
-}
-POSITION_MM = 0.05  # by which slices of the two doses may be apart
+__all__ = ["Cohort", "Exam", "Patches", "find_cohort", "find_exams", "read_cohort", "read_dose_pair", "read_runs"]
 
 
-@dataclass(frozen=True)
-class Exam:
-    """One patient's folders; None for what is not there. Half of the collection has no low-dose images."""
-
-    patient: str
-    full: Path | None = None
-    low: Path | None = None
-    full_projections: Path | None = None
-    low_projections: Path | None = None
-
-
-def find_exams(root: str | Path) -> tuple[Exam, ...]:
-    """Exams below the collection's folder, or below the folder that holds it, sorted by patient.
-
-    <root>/<patient>/<study>/<n.000000-Low Dose Images-xxxxx>/*.dcm, upper and lower case alike; or whatever folders
-    <root>/metadata.csv names. DataError where a patient has two series of one kind, or nothing is found.
-    """
-    root = Path(root)
-    if not os.path.isdir(root):
-        raise DataError(root, "folder", "does not exist")
-    inner = root / "LDCT-and-Projection-data"
-    root = inner if inner.is_dir() else root
-    found: dict[str, dict[str, Path]] = {}
-    for patient, kind, folder in _listed(root) if (root / "metadata.csv").is_file() else _walked(root):
-        exam = found.setdefault(patient, {})
-        if kind in exam:
-            raise DataError(folder, "series", f"patient {patient} has two of this kind: {exam[kind].name} is another")
-        exam[kind] = folder
-    if not found:
-        raise DataError(root, "folder", "holds no exam: needs <C, L or N and three digits>/<study>/<series>/*.dcm")
-    return tuple(Exam(patient, **found[patient]) for patient in sorted(found))
-
-
-def _kind(description: str) -> str | None:
-    """Which series a description or a folder `1.000000-Low Dose Images-12345` means."""
-    text = " ".join(description.lower().replace("_", " ").split())
-    return next((kind for name, kind in SERIES.items() if name in text), None)
-
-
-def _walked(root: Path):
-    for patient in sorted(p for p in root.iterdir() if p.is_dir() and PATIENT.fullmatch(p.name)):
-        for folder in sorted(f for f in patient.glob("*/*") if f.is_dir()):
-            if kind := _kind(folder.name):
-                yield patient.name, kind, folder
-
-
-def _listed(root: Path):
-    path = root / "metadata.csv"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "CSV", f"cannot be read ({error})") from None
-    for row in rows:
-        for field in ("Subject ID", "Series Description", "File Location"):
-            if not row.get(field):
-                raise DataError(path, field, "missing in a row")
-        kind, folder = _kind(row["Series Description"]), _below(path, root, row["File Location"])
-        if kind and PATIENT.fullmatch(row["Subject ID"]) and folder is not None:
-            yield row["Subject ID"], kind, folder
-
-
-def _below(path: Path, root: Path, location: str) -> Path | None:
-    """The folder a row names, relative to the collection or to the folder above it; None if it was not downloaded."""
-    parts = Path(location.replace("\\", "/")).parts
-    if ".." in parts or Path(*parts).is_absolute():
-        raise DataError(path, "File Location", f"{location!r} leads out of the collection")
-    return next((base.joinpath(*parts) for base in (root, root.parent) if base.joinpath(*parts).is_dir()), None)
-
-
-def read_dose_pair(
-    exam: Exam,
-    window_hu: tuple[float, float] = (-1000.0, 1000.0),
-    size: int | None = None,
-    num_slices: int | None = None,
-) -> DosePair:
-    """Both image series of an exam, matched slice by slice by position, as gray values of an HU window.
+def read_runs(
+    exam: Exam, window_hu: tuple[float, float] = (-1000.0, 1000.0), size: int | None = None,
+    num_slices: int | None = None, least: int = 1,
+) -> tuple[DosePair, ...]:  # fmt: skip
+    """Both doses of an exam as gray values of an HU window, a `DosePair` for each run of adjacent slices.
 
     size        side of the square cut from the middle of every slice; None: whole slices
-    num_slices  adjacent slices from the middle; None: all
+    num_slices  at most so many slices, from the middle of the longest runs; None: all
+    least       shorter runs are left out: three slices make one sample of three
 
-    DataError for a missing series or slice, unequal counts, sizes or positions, another modality or patient.
+    A file that cannot be read ends the run that it lies in, with a warning. DataError where the exam has no such run.
     """
-    for name in ("full", "low"):
-        if getattr(exam, name) is None:
-            raise DataError(exam.patient, f"{name} dose images", "are not there (half of the collection has none)")
-    full, low = read_ct_series(exam.full), read_ct_series(exam.low)
-    _require_match(exam, full, low)
-    middle = _middle(exam, full, size, num_slices)
-    low_gray, full_gray = (window(s.volume[middle], *window_hu).contiguous() for s in (low, full))
-    return DosePair(exam.patient, low_gray, full_gray)
+    low, high = (contract.number("window_hu", v) for v in window_hu)
+    least = contract.count("least", least, 1)
+    if exam.problem or not exam.runs:
+        raise DataError(exam.patient, "doses", exam.problem or "no slices")
+    shape = exam.full.grid[0]
+    size = None if size is None else contract.count("size", size, 1, min(shape))
+    left = sum(map(len, exam.runs)) if num_slices is None else contract.count("num_slices", num_slices, least)
+    corner = None if size is None else tuple((n - size) // 2 for n in shape)
+    pairs = []
+    for run in sorted(exam.runs, key=len, reverse=True):
+        take = min(left, len(run))
+        if take < least:
+            break
+        start = (len(run) - take) // 2
+        for slices in _readable(run[start : start + take]):
+            if len(slices) >= least:
+                cut = [torch.stack(v) for v in zip(*slices, strict=True)]
+                low_gray, full_gray = (window(_cut(v, corner, size), low, high) for v in cut)
+                pairs.append(DosePair(exam.patient, low_gray.contiguous(), full_gray.contiguous()))
+                left -= len(slices)
+    if not pairs:
+        raise DataError(exam.patient, "slices", f"no {least} adjacent ones at both doses can be read")
+    return tuple(pairs)
 
 
-def _require_match(exam: Exam, full: DicomSeries, low: DicomSeries) -> None:
-    if low.patient_id != full.patient_id:
-        raise DataError(exam.low, "PatientID", f"is {low.patient_id!r}, {full.patient_id!r} at full dose")
-    if low.volume.shape != full.volume.shape:
-        raise DataError(exam.low, "slices", f"{tuple(low.volume.shape)}, {tuple(full.volume.shape)} at full dose")
-    if not np.allclose(low.spacing_mm, full.spacing_mm, rtol=1e-3):
-        raise DataError(exam.low, "spacing", f"is {low.spacing_mm} mm, {full.spacing_mm} mm at full dose")
-    apart = np.abs(np.subtract(low.positions_mm, full.positions_mm))
-    if apart.max() > POSITION_MM:
-        k = int(apart.argmax())
-        raise DataError(exam.low, "ImagePositionPatient", f"slice {k} is {apart[k]:.3g} mm from that at full dose")
+def _readable(run: Sequence[SlicePair]) -> list[list[tuple[Tensor, Tensor]]]:
+    """(low, full) in HU of every slice, in a list of its own behind each that cannot be read."""
+    parts: list[list[tuple[Tensor, Tensor]]] = [[]]
+    for pair in run:
+        try:
+            parts[-1].append(read_pair(pair))
+        except DataError as error:
+            warnings.warn(f"slice skipped: {error}", stacklevel=3)
+            parts.append([])
+    return parts
 
 
-def _middle(exam: Exam, series: DicomSeries, size: int | None, num_slices: int | None) -> tuple[slice, slice, slice]:
-    wanted = [n if w is None else w for n, w in zip(series.volume.shape, (num_slices, size, size), strict=True)]
-    for w, n in zip(wanted, series.volume.shape, strict=True):
-        if not 1 <= w <= n:
-            raise ArgumentError("size, num_slices", (size, num_slices), f"at most {tuple(series.volume.shape)}")
-    return tuple(slice((n - w) // 2, (n - w) // 2 + w) for w, n in zip(wanted, series.volume.shape, strict=True))
+def read_pair(pair: SlicePair) -> tuple[Tensor, Tensor]:
+    """(low, full), each (Y, X) in HU."""
+    low, full = (read_ct_slice(p).image for p in (pair.low, pair.full))
+    if low.shape != full.shape:
+        raise DataError(pair.low, "Rows, Columns", f"{tuple(low.shape)}, {tuple(full.shape)} at full dose")
+    return low, full
 
 
-def read_cohort(root: str | Path, patients: Sequence[str] | None = None, **options) -> tuple[DosePair, ...]:
-    """`read_dose_pair` of every exam that has both image series, or of those named; options as there."""
-    exams = {e.patient: e for e in find_exams(root)}
+def _cut(x: Tensor, corner: tuple[int, int] | None, size: int | None) -> Tensor:
+    return x if corner is None else x[..., corner[0] : corner[0] + size, corner[1] : corner[1] + size]
+
+
+def read_dose_pair(exam: Exam, **options) -> DosePair:
+    """The first of `read_runs`, from the exam's longest run; options as there."""
+    return read_runs(exam, **options)[0]
+
+
+def read_cohort(source: Cohort | str | Path, patients: Sequence[str] | None = None, **options) -> tuple[DosePair, ...]:
+    """`read_runs` of every exam that has both doses, or of the patients named; options as there.
+
+    source  a folder, or what `find_cohort` found in it
+    A patient's exams share `num_slices`. An exam that cannot be read is left out, with a warning.
+    """
+    cohort = source if isinstance(source, Cohort) else find_cohort(source)
+    exams = {p: list(of) for p, of in itertools.groupby(cohort.exams, lambda e: e.patient)}
     if patients is None:
-        patients = [p for p, e in exams.items() if e.full and e.low]
+        patients = [p for p, of in exams.items() if of[0].runs]
     if unknown := [p for p in patients if p not in exams]:
-        raise DataError(root, "patients", f"{', '.join(unknown)} not found")
-    if not patients:
-        raise DataError(root, "patients", "none has images at both doses")
-    return tuple(read_dose_pair(exams[p], **options) for p in patients)
+        raise DataError(cohort.root, "patients", f"{', '.join(unknown)} not found")
+    if broken := next((exams[p][0] for p in patients if not exams[p][0].runs), None):
+        raise DataError(broken.patient, "doses", broken.problem)
+    pairs, num, least = [], options.pop("num_slices", None), contract.count("least", options.get("least", 1), 1)
+    for p in patients:
+        share = num and max(least, contract.count("num_slices", num, least) // len(exams[p]))
+        for exam in exams[p]:
+            try:
+                pairs += read_runs(exam, num_slices=share, **options)
+            except DataError as error:
+                warnings.warn(f"exam skipped: {error}", stacklevel=2)
+    if not pairs:
+        raise DataError(cohort.root, "patients", "none has images at both doses that can be read\n" + cohort.describe())
+    return tuple(pairs)
+
+
+class Patches:
+    """Samples of adjacent low-dose slices cut to a patch, read from the files when they are asked for.
+
+    exams       as `find_cohort` gives them; every inner slice of every run is one sample
+    size        side of a patch, whose place is drawn anew from each sample's seed
+    num_slices  adjacent slices of an input, odd
+
+    patches(indices, seeds) is the `fetch` of `ctlib.train.fit`: inputs (B, num_slices, size, size), full dose
+    (B, 1, size, size); len(patches) their number.
+    """
+
+    def __init__(
+        self, exams: Sequence[Exam], size: int, num_slices: int = 3, window_hu: tuple[float, float] = (-1000.0, 1000.0)
+    ):
+        self.half = contract.count("num_slices", num_slices, 1) // 2
+        if num_slices % 2 == 0:
+            raise ArgumentError("num_slices", num_slices, "an odd number")
+        runs = [(e, r) for e in exams for r in e.runs]
+        self.samples = [(r, k) for _, r in runs for k in range(self.half, len(r) - self.half)]
+        if not self.samples:
+            raise ArgumentError("exams", f"{len(runs)} runs", f"a run of at least {num_slices} slices at both doses")
+        self.size = contract.count("size", size, 1, min(min(e.full.grid[0]) for e, _ in runs))
+        self.window = tuple(contract.number("window_hu", v) for v in window_hu)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __call__(self, indices: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+        drawn = [self._patch(*self.samples[int(i)], seed) for i, seed in zip(indices, seeds, strict=True)]
+        return tuple(torch.stack(v) for v in zip(*drawn, strict=True))
+
+    def _patch(self, run: Sequence[SlicePair], k: int, seed: int) -> tuple[Tensor, Tensor]:
+        full = read_ct_slice(run[k].full).image
+        lows = [read_ct_slice(p.low).image for p in run[k - self.half : k + self.half + 1]]
+        generator = torch.Generator().manual_seed(seed)
+        corner = [int(torch.randint(n - self.size + 1, (), generator=generator)) for n in full.shape]
+        inputs, target = (window(_cut(x, corner, self.size), *self.window) for x in (torch.stack(lows), full[None]))
+        return inputs, target

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from ctlib import contract
+from ctlib.data.pairs import split_patients
 from ctlib.errors import ArgumentError
+from ctlib.papers.hqinet.ldct_cohort import Cohort, find_cohort
+
+SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}
 
 # C chest, L abdomen, N head: 35, 10 and 5 patients each for training, validation and test
 PUBLIC_SPLIT = {
@@ -35,3 +41,34 @@ def public_split(ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if empty:
         raise ArgumentError("ids", sorted(present)[:8], f"patients of the public split in every part; none in {empty}")
     return parts
+
+
+def divide(cohort: Cohort, least: int = 3, seed: int = 0) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Patients of "train", "val" and "test", none of them empty, and a line that says how they were divided.
+
+    The public split where it has patients in every part; else `SHARES` of the patients of each region, drawn with the
+    seed. ArgumentError where fewer than three patients have a run of `least` adjacent slices at both doses.
+    """
+    least, seed = contract.count("least", least, 1), contract.count("seed", seed)
+    region = {e.patient: e.region for e in cohort.pairs if max(map(len, e.runs)) >= least}
+    if len(region) < len(SHARES):
+        needed = (
+            f"at least {len(SHARES)}, to train, to choose and to test with, of {least} adjacent slices at both doses"
+        )
+        raise ArgumentError("patients", f"{len(region)} in {cohort.root}", f"{needed}\n{cohort.describe()}")
+    try:
+        parts, how = public_split(region), "public"
+    except ArgumentError:
+        parts, how = split_patients(list(region), SHARES, seed, region.get), f"drawn by patient and region, seed {seed}"
+    unused = len(region) - sum(map(len, parts.values()))
+    left_out = f"; {unused} patients not in it are left out" if unused else ""
+    return parts, f"split ({how}): " + ", ".join(f"{p} {len(names)}" for p, names in parts.items()) + left_out
+
+
+def describe_cohort(source: Cohort | str | Path, least: int = 3, seed: int = 0) -> str:
+    """What a folder holds and how it would be divided, as text: a dry run that reads headers alone, no pixels."""
+    cohort = source if isinstance(source, Cohort) else find_cohort(source)
+    try:
+        return f"{cohort.describe()}\n{divide(cohort, least, seed)[1]}"
+    except ArgumentError as error:
+        return f"{cohort.describe()}\nno split: {str(error).splitlines()[0]}"

@@ -1,6 +1,6 @@
-"""The chapter on HQINet runs on a folder in the layout of LDCT-and-Projection-data."""
+"""The chapter on HQINet runs on a folder as people have it, with gaps and few patients, and says what it found."""
 
-from ldct_writer import write_collection
+from ldct_writer import write_awkward
 
 from ctlib.book.project import Project
 from ctlib.book.runner import inprocess
@@ -9,11 +9,20 @@ TINY = {"n": 32, "slices": 4, "steps": 2, "batch": 2, "seeds": [0, 1], "stem": 4
 
 
 def test_the_chapter_runs_on_a_users_data(tmp_path, capsys):
-    base = write_collection(tmp_path, size=32)
-    values = {**TINY, "aspp": 4, "low": 2, "decoder": 4, "data": str(base), "checkpoints": str(tmp_path)}
+    write_awkward(tmp_path / "downloads")
+    values = {
+        **TINY,
+        "aspp": 4,
+        "low": 2,
+        "decoder": 4,
+        "data": str(tmp_path / "downloads"),
+        "checkpoints": str(tmp_path),
+    }
     found = inprocess.run_cells(Project(), "04-hqinet", values, "ci")
     said = capsys.readouterr().out
-    assert "train: 3 patients, 6 slices; val: 1 patients, 2 slices; test: 2 patients, 4 slices" in said
+    assert "5 pairs, 0 incomplete; 42 slices at both doses in 7 runs; 1 localizers" in said
+    assert "1-009.dcm: DICOM: cannot be read" in said
+    assert "train: 3 patients, 6 slices; val: 1 patients, 2 slices; test: 1 patients, 2 slices" in said
     assert len(found.claims["hqi-psnr-gain"]["values"]) == 2
     assert not [name for name in found.claims if "truth" in name or name == "hqi-slices"]
     assert found.figures.keys() >= {"result", "curves", "intervals", "methods"}
