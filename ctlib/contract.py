@@ -111,8 +111,8 @@ def somewhere(condition: Tensor) -> bool:
 
 def shape(name: str, value: object, ndim: int | None = None) -> tuple[int, ...]:
     """The value as a tuple of lengths >= 1, one for each of ndim axes."""
-    axes = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and np.ndim(value) == 1
-    if not axes or (ndim is not None and len(value) != ndim):
+    listed = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and getattr(value, "ndim", 1) == 1
+    if not listed or (ndim is not None and len(value) != ndim):
         raise ArgumentError(name, _kind(value), "a length for each axis" if ndim is None else f"{ndim} lengths")
     return tuple(count(name, n, 1) for n in value)
 

@@ -104,8 +104,9 @@ class _Scan:
 
     def columns(self, rays_per_bin: int = 1) -> np.ndarray:
         """Detector coordinate of the ray(s) of each column [mm]: (U,) or (U * rays_per_bin,)."""
-        k = np.arange(self.num_cols * contract.count("rays_per_bin", rays_per_bin, 1))
-        return ((k + 0.5) / rays_per_bin - self.num_cols / 2) * self.pitch_mm + self.detector_offset_mm
+        num = contract.count("rays_per_bin", rays_per_bin, 1)
+        k = np.arange(self.num_cols * num)
+        return ((k + 0.5) / num - self.num_cols / 2) * self.pitch_mm + self.detector_offset_mm
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,9 @@ class ConeBeam(_Scan):
 
     def rows(self, rays_per_bin: int = 1) -> np.ndarray:
         """Height of the ray(s) of each detector row [mm]: (R * rays_per_bin,)."""
-        k = np.arange(self.num_rows * contract.count("rays_per_bin", rays_per_bin, 1))
-        return ((k + 0.5) / rays_per_bin - self.num_rows / 2) * self.row_pitch_mm
+        num = contract.count("rays_per_bin", rays_per_bin, 1)
+        k = np.arange(self.num_rows * num)
+        return ((k + 0.5) / num - self.num_rows / 2) * self.row_pitch_mm
 
     def columns_in_plane(self, rays_per_bin: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """(source points, source to cell) of the detector columns in (y, x) [mm], float64 (V, U, 2)."""

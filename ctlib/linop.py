@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
 
 
 class LinearOperator:
     """y = A(x) with the exact adjoint A.T; leading axes are free. Subclasses give the shapes and the two products.
 
-    domain_shape, range_shape  trailing shape of x and of y
+    domain_shape, range_shape  trailing shape of x and of y, which are float32 or float64
     """
 
     domain_shape: tuple[int, ...]
@@ -26,7 +28,7 @@ class LinearOperator:
         raise TypeError(f"{type(self).__name__} defines no adjoint product")
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._apply(x)
+        return self._apply(contract.tensor("x", x, self.domain_shape))
 
     @property
     def T(self) -> LinearOperator:
@@ -43,6 +45,9 @@ class _Adjoint(LinearOperator):
         self.base = base
         self.domain_shape, self.range_shape = base.range_shape, base.domain_shape
 
+    def __call__(self, y: Tensor) -> Tensor:
+        return self.base._apply_adjoint(contract.tensor("y", y, self.domain_shape))
+
     def _apply(self, x: Tensor) -> Tensor:
         return self.base._apply_adjoint(x)
 
@@ -58,11 +63,27 @@ class _Adjoint(LinearOperator):
 
 
 class FunctionOperator(LinearOperator):
-    """Operator from two functions; that they are adjoint to each other is the caller's promise (see `dot_test`)."""
+    """Operator from two functions; that they are adjoint to each other is the caller's promise (see `dot_test`).
+
+    Values of another shape than promised are refused.
+    """
 
     def __init__(self, apply: Callable, adjoint: Callable, domain_shape: tuple[int, ...], range_shape: tuple[int, ...]):
-        self._apply, self._apply_adjoint = apply, adjoint
-        self.domain_shape, self.range_shape = tuple(domain_shape), tuple(range_shape)
+        self.functions = {"apply": apply, "adjoint": adjoint}
+        self.domain_shape = contract.shape("domain_shape", domain_shape)
+        self.range_shape = contract.shape("range_shape", range_shape)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self._value("apply", x, self.domain_shape, self.range_shape)
+
+    def _apply_adjoint(self, y: Tensor) -> Tensor:
+        return self._value("adjoint", y, self.range_shape, self.domain_shape)
+
+    def _value(self, name: str, t: Tensor, given: tuple[int, ...], promised: tuple[int, ...]) -> Tensor:
+        value, shape = self.functions[name](t), (*t.shape[: t.ndim - len(given)], *promised)
+        if value.shape != shape:
+            raise ArgumentError(name, f"a function with values of shape {tuple(value.shape)}", f"the shape {shape}")
+        return value
 
 
 class _LinearMap(torch.autograd.Function):
@@ -98,18 +119,25 @@ def linear_map(x: Tensor, apply: Callable, transpose: Callable) -> Tensor:
     Reverse mode, forward mode and `torch.func` (vjp, jvp, vmap, jacrev, jacfwd) all work. Every hand-written linear
     operator of the library goes through here.
     """
-    return _LinearMap.apply(x, (apply, transpose), False)
+    return _LinearMap.apply(contract.tensor("x", x), (apply, transpose), False)
 
 
 def from_matrix(matrix: Tensor) -> LinearOperator:
-    """Operator of a dense matrix (m, n): (..., n) -> (..., m)."""
-    if matrix.ndim != 2:
+    """Operator of a dense matrix (m, n): (..., n) -> (..., m), in the matrix's dtype and on its device."""
+    if contract.tensor("matrix", matrix, ("m", "n")).ndim != 2 or not matrix.numel():
         raise ArgumentError("matrix", f"shape {tuple(matrix.shape)}", "(m, n)")
-    return FunctionOperator(lambda x: x @ matrix.T, lambda y: y @ matrix, matrix.shape[1:], matrix.shape[:1])
+
+    def product(name: str, t: Tensor, by: Tensor) -> Tensor:
+        return contract.alike(name, t, "matrix", matrix) @ by
+
+    return FunctionOperator(
+        lambda x: product("x", x, matrix.T), lambda y: product("y", y, matrix), matrix.shape[1:], matrix.shape[:1]
+    )
 
 
 def scaled(A: LinearOperator, factor: float) -> LinearOperator:
     """factor A, with its adjoint factor A.T: a change of unit."""
+    factor = contract.number("factor", factor)
     return FunctionOperator(lambda x: factor * A(x), lambda y: factor * A.T(y), A.domain_shape, A.range_shape)
 
 
@@ -117,6 +145,7 @@ def dot_test(
     A: LinearOperator, generator: torch.Generator, dtype=torch.float64, device="cpu", batch: tuple[int, ...] = ()
 ) -> float:
     """Mismatch of the adjoint on random signs, |<A x, y> - <x, A.T y>| / (|A x| |y|); 0 for an exact pair."""
+    batch = contract.shape("batch", batch)
     x = torch.randn(*batch, *A.domain_shape, generator=generator, dtype=torch.float64).to(device, dtype)
     y = torch.randn(*batch, *A.range_shape, generator=generator, dtype=torch.float64).to(device, dtype)
     Ax, Aty = A(x).double(), A.T(y).double()
@@ -129,7 +158,13 @@ def power_norm(A: LinearOperator, num_iters: int = 100, tolerance: float = 1e-7)
     """Largest singular value of A by power iteration on A.T A from a fixed random start, in float64.
 
     v <- A.T A v / |A.T A v|,    |A|^2 = lim <v, A.T A v>
+
+    ConvergenceError where that is no finite number >= 0: a product is not finite, or A.T is not the adjoint.
     """
+    num_iters, tolerance = (
+        contract.count("num_iters", num_iters, 1),
+        contract.number("tolerance", tolerance, at_least=0),
+    )
     generator = torch.Generator().manual_seed(0)
     v = torch.rand(tuple(A.domain_shape), generator=generator, dtype=torch.float64) + 0.1
     value = 0.0
@@ -139,6 +174,8 @@ def power_norm(A: LinearOperator, num_iters: int = 100, tolerance: float = 1e-7)
         if size == 0.0:
             return 0.0
         previous, value = value, float((v * w).sum() / (v * v).sum())
+        if not 0 <= value < math.inf:
+            raise ConvergenceError(f"power_norm: <v, A.T A v> = {value:g}, but it must be a finite number >= 0")
         v = w / size
         if abs(value - previous) <= tolerance * value:
             break
@@ -148,14 +185,16 @@ def power_norm(A: LinearOperator, num_iters: int = 100, tolerance: float = 1e-7)
 def conjugate_gradient(apply: Callable, b: Tensor, num_iters: int = 100, tolerance: float = 1e-10) -> Tensor:
     """Solve H x = b for a symmetric positive definite H given by x -> H x; stops at |r| <= tolerance |b|.
 
-    {cite}`hestenes1952`. ConvergenceError where H turns out not to be positive definite.
+    {cite}`hestenes1952`. ConvergenceError where H turns out not to be positive definite, or a value is not finite.
     """
+    b, num_iters = contract.tensor("b", b), contract.count("num_iters", num_iters)
+    tolerance = contract.number("tolerance", tolerance, at_least=0, at_most=1)
     x, r = torch.zeros_like(b), b.clone()
     p, rr, goal = r, float((r * r).sum()), tolerance**2 * float((b * b).sum())
     for _ in range(num_iters):
         if rr <= goal:
             break
-        Hp = apply(p)
+        Hp = contract.trailing("apply", apply(p), p.shape)
         curvature = float((p * Hp).sum())
         if not curvature > 0:
             raise ConvergenceError(f"conjugate_gradient: <p, H p> = {curvature:g}, but H must be positive definite")

@@ -5,6 +5,7 @@ from functools import partial
 from torch import Tensor
 
 from ctlib import backends, contract
+from ctlib.errors import ArgumentError
 from ctlib.linop import LinearOperator, linear_map
 
 
@@ -25,7 +26,10 @@ class Projector(LinearOperator):
 
     def __init__(self, geometry, backend: str = "auto", rays_per_bin: int = 1):
         backends.require(backend)
-        self._fine, self.rays_per_bin = geometry.finer(rays_per_bin), rays_per_bin
+        if not hasattr(geometry, "finer"):
+            raise ArgumentError("geometry", type(geometry).__name__, "ParallelBeam, FanBeam or ConeBeam")
+        self.rays_per_bin = contract.count("rays_per_bin", rays_per_bin, 1)
+        self._fine = geometry.finer(self.rays_per_bin)
         self.geometry, self.volume, self.backend = geometry, geometry.volume, backend
         self.domain_shape, self.range_shape = geometry.volume.shape, geometry.sino_shape
         self._engines = {}
@@ -44,11 +48,9 @@ class Projector(LinearOperator):
         return self._engines[name]
 
     def _apply(self, x: Tensor) -> Tensor:
-        x = contract.tensor("x", x, self.domain_shape)
         return linear_map(x, partial(self._product, adjoint=False), partial(self._product, adjoint=True))
 
     def _apply_adjoint(self, y: Tensor) -> Tensor:
-        y = contract.tensor("y", y, self.range_shape)
         return linear_map(y, partial(self._product, adjoint=True), partial(self._product, adjoint=False))
 
     def _product(self, t: Tensor, adjoint: bool) -> Tensor:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 
@@ -78,8 +79,7 @@ def _devices(name: str) -> tuple[str, ...]:
 
 def require(name: str) -> None:
     """Raise unless this is the name of an engine, or `auto`."""
-    if name not in ("auto", *ENGINES):
-        raise ArgumentError("backend", repr(name), f"'auto' or one of {', '.join(ENGINES)}")
+    contract.choice("backend", name, ("auto", *ENGINES))
 
 
 def resolve(name: str, device_type: str) -> str:
@@ -96,7 +96,7 @@ def resolve(name: str, device_type: str) -> str:
 
 def engine(name: str, geometry: ParallelBeam | FanBeam | ConeBeam) -> Engine:
     """A new engine of this name for a geometry; its tables are made when they are first needed."""
-    loader = ENGINES[name].loader
+    loader = ENGINES[contract.choice("backend", name, tuple(ENGINES))].loader
     if not isinstance(loader, str):
         return loader(geometry)
     module, _, maker = loader.partition(":")

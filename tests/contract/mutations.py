@@ -39,6 +39,8 @@ def of(value: object, whole: bool, optional: bool, at: int = 0) -> Iterator[Muta
         yield from of_tensor(value, optional, at)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield from of_number(value, whole, optional)
+    elif isinstance(value, tuple) and value and all(type(v) in (int, float) for v in value):
+        yield from of_tuple(value)
 
 
 def of_tensor(x: Tensor, optional: bool, at: int) -> Iterator[Mutation]:
@@ -88,7 +90,7 @@ def layouts(x: Tensor) -> Iterator[Mutation]:
         yield Mutation("expanded", first, "equal", first.contiguous())
     yield Mutation("offset", torch.cat([x.new_zeros(1), x.reshape(-1)])[1:].view(x.shape), "equal")
     if x.is_floating_point():
-        yield Mutation("requires_grad", x.clone().requires_grad_(), "equal")
+        yield Mutation("requires_grad", x.clone().requires_grad_(), "same")
 
 
 def shapes(x: Tensor) -> Iterator[Mutation]:
@@ -120,3 +122,18 @@ def of_number(x: float, whole: bool, optional: bool) -> Iterator[Mutation]:
     yield Mutation("True", True, "refused")
     if not whole:
         yield Mutation("huge", 1e300, "typed")
+
+
+def of_tuple(x: tuple) -> Iterator[Mutation]:
+    """Of some numbers: one of them spoilt, other numbers of them, other containers."""
+    for name, bad in (("text", "3"), ("complex", 1j), ("nan", math.nan), ("None", None), ("pair", (x[0], x[0]))):
+        yield Mutation(f"{name} in it", (*x[:-1], bad), "refused")
+    for bad in (-1, 0, math.inf):
+        yield Mutation(f"{bad} in it", (*x[:-1], bad), "typed")
+    guises = [np.asarray(v)[()] for v in x], tuple(torch.tensor(v) for v in x)
+    yield from (Mutation(f"{type(g[0]).__name__}s", g, "same", tolerance=1e-6) for g in guises)
+    yield Mutation("numpy", np.asarray(x), "same")
+    yield Mutation("one number", x[0], "typed")
+    yield Mutation("text", "3" * len(x), "refused")
+    yield Mutation("none", (), "typed")
+    yield Mutation("one more", (*x, x[-1]), "typed")

@@ -34,7 +34,7 @@ def timed():
 
 def outcome(call, kwargs):
     """The result, or the typed error; anything else that is raised fails."""
-    kept = {name: value.detach().clone() for name, value in kwargs.items() if isinstance(value, Tensor)}
+    kept = {n: value.detach().clone() for n, value in kwargs.items() if isinstance(value, Tensor) and n != "out"}
     try:
         with timed():
             result = call(**kwargs)
@@ -110,8 +110,9 @@ def judge(call, kwargs, changed: dict, clean) -> None:
     result = outcome(call, kwargs | {name: m.value for name, m in changed.items()})
     fates = {m.fate for m in changed.values()}
     if isinstance(result, CtlibError):
-        if not names(result, changed):
-            raise Foreign(f"the error names no {' or '.join(changed)}: {result}")
+        culprits = kwargs if any(isinstance(kwargs[name], Tensor) for name in changed) else changed
+        if not names(result, culprits):  # where tensors do not fit together, either may be named
+            raise Foreign(f"the error names no {' or '.join(culprits)}: {result}")
         if fates == {"equal"}:
             expected = clean({n: m.plain for n, m in changed.items() if m.plain is not None})
             if not isinstance(expected, CtlibError):

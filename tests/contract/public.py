@@ -120,5 +120,7 @@ def resolve(name: str):
 def example(name: str):
     """The callable and its keyword arguments, freshly made."""
     kwargs = collected("EXAMPLES")[name]()
-    call = kwargs.pop("call") if inspect.isclass(resolve(name.rpartition(".")[0])) else resolve(name)
+    call = resolve(name)
+    if inspect.isclass(resolve(name.rpartition(".")[0])) or "call" not in inspect.signature(call).parameters:
+        call = kwargs.pop("call", call)
     return call, kwargs
