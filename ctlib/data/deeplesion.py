@@ -106,7 +106,7 @@ def split_slices(
 
 def read_slice(path: str | Path) -> Tensor:
     """HU (Y, X) float32 of one 16-bit PNG: stored value - 32768, padding below -1000 raised to -1000."""
-    return load_slice(path, hu_offset=HU_OFFSET).image
+    return load_slice(path, unit=f"HU+{HU_OFFSET}").image
 
 
 def body_crop(hu: Tensor, threshold_hu: float = THRESHOLD_HU) -> Tensor | None:

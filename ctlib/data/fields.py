@@ -55,4 +55,4 @@ def text(path: Path, data, name: str) -> str:
 
 def short(error: Exception) -> str:
     """Type and message of a foreign error on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
