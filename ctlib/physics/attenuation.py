@@ -7,19 +7,22 @@ up to 17 % for aluminium and silicon, its CS_Energy by a third for air at 20 keV
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, MissingDependency
+from ctlib.physics.arrays import numbers
 
 NIST = {
     "water": "Water, Liquid", "air": "Air, Dry (near sea level)", "cortical bone": "Bone, Cortical (ICRP)",
     "soft tissue": "Tissue, Soft (ICRP)", "adipose": "Adipose Tissue (ICRP)",
 }  # fmt: skip
 ELEMENTS = {
-    "carbon": "C", "aluminium": "Al", "silicon": "Si", "calcium": "Ca", "iron": "Fe", "copper": "Cu", "tin": "Sn",
-    "iodine": "I", "barium": "Ba", "gadolinium": "Gd", "tungsten": "W", "gold": "Au",
+    "carbon": "C", "aluminum": "Al", "aluminium": "Al", "silicon": "Si", "calcium": "Ca", "iron": "Fe",
+    "copper": "Cu", "tin": "Sn", "iodine": "I", "barium": "Ba", "gadolinium": "Gd", "tungsten": "W", "gold": "Au",
 }  # fmt: skip
 PROCESSES = {"total": "CS_Total", "photo": "CS_Photo", "compton": "CS_Compt", "rayleigh": "CS_Rayl"}
 ELECTRON_KEV = 510.99895
@@ -48,11 +51,15 @@ class Material:
     density: float
 
     def __post_init__(self):
-        fractions = [w for _, w in self.mass_fractions]
-        if not fractions or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-3:
+        try:
+            pairs = [(symbol, w) for symbol, w in self.mass_fractions]
+        except (TypeError, ValueError) as error:
+            raise ArgumentError("mass_fractions", repr(self.mass_fractions), "pairs (symbol, number >= 0)") from error
+        pairs = tuple((_symbol(s), contract.number("mass_fractions", w, at_least=0)) for s, w in pairs)
+        if not pairs or not abs(sum(w for _, w in pairs) - 1) <= 1e-3:
             raise ArgumentError("mass_fractions", self.mass_fractions, "numbers >= 0 that sum to 1")
-        if not self.density > 0:
-            raise ArgumentError("density", self.density, "a positive number [g/cm3]")
+        object.__setattr__(self, "mass_fractions", pairs)
+        object.__setattr__(self, "density", contract.number("density", self.density, above=0))
 
     @classmethod
     def named(cls, name: str | Material) -> Material:
@@ -60,7 +67,7 @@ class Material:
         if isinstance(name, Material):
             return name
         tables = xray_tables()
-        if name in NIST:
+        if isinstance(name, str) and name in NIST:
             c = tables.GetCompoundDataNISTByName(NIST[name])
             symbols = [tables.AtomicNumberToSymbol(z) for z in c["Elements"]]
             return cls(name, tuple(zip(symbols, c["massFractions"], strict=True)), c["density"])
@@ -70,45 +77,61 @@ class Material:
     def mixture(cls, name: str, parts: dict[str | Material, float], density: float) -> Material:
         """Materials mixed by mass: {"water": 0.99, "iodine": 0.01}, fractions summing to 1."""
         total: dict[str, float] = {}
+        if not isinstance(parts, dict):
+            raise ArgumentError("parts", type(parts).__name__, '{material: share of the mass}, such as {"water": 1.0}')
         for part, share in parts.items():
+            share = contract.number("parts", share, at_least=0)
             for symbol, w in cls.named(part).mass_fractions:
                 total[symbol] = total.get(symbol, 0.0) + share * w
         return cls(name, tuple(sorted(total.items())), density)
 
 
 def _symbol(name: str) -> str:
-    symbol = ELEMENTS.get(name, name)
-    if not (isinstance(symbol, str) and symbol.isalpha() and len(symbol) <= 2):
-        raise ArgumentError("material", repr(name), f"an element's symbol or one of {', '.join([*NIST, *ELEMENTS])}")
+    symbol = ELEMENTS.get(name, name) if isinstance(name, str) else ""
+    if not (symbol.isalpha() and len(symbol) <= 2):
+        raise _unknown(name)
     return symbol
+
+
+def _unknown(name) -> ArgumentError:
+    """What may have been meant: a name that differs by case or a few letters."""
+    known = {known.lower(): known for known in [*NIST, *ELEMENTS, *ELEMENTS.values()]}
+    said = name.lower().strip() if isinstance(name, str) else ""
+    inside = [k for k in known if len(said) > 2 and said in k]
+    close = inside or get_close_matches(said, known, 1, 0.6)
+    meant = f"; did you mean {known[close[0]]!r}?" if close else ""
+    return ArgumentError(
+        "material", repr(name), f"an element's symbol or one of {', '.join([*NIST, *ELEMENTS])}{meant}"
+    )
 
 
 def _atomic_number(symbol: str) -> int:
     try:
         return xray_tables().SymbolToAtomicNumber(symbol)
     except ValueError as error:
-        raise ArgumentError("material", repr(symbol), "the symbol of an element") from error
+        raise _unknown(symbol) from error
 
 
 def mass_attenuation(material: str | Material, energies_kev, process: str = "total") -> Tensor:
-    """Mass attenuation [cm2/g], float64, at energies [keV] of any shape; mixtures by mass fraction.
+    """Mass attenuation [cm2/g], float64, at energies [keV] of any array and shape; mixtures by mass fraction.
 
     process  "total", "photo" (photoelectric), "compton" (incoherent) or "rayleigh" (coherent)
 
     An energy on an absorption edge counts as below it.
     """
-    if process not in PROCESSES:
-        raise ArgumentError("process", repr(process), f"one of {', '.join(PROCESSES)}")
+    contract.choice("process", process, tuple(PROCESSES))
     tables, parts = xray_tables(), Material.named(material).mass_fractions
-    energies = torch.as_tensor(energies_kev, dtype=torch.float64)
+    energies = numbers("energies_kev", energies_kev, above=0)
+    if energies.requires_grad:
+        raise ArgumentError("energies_kev", "a tensor that requires a gradient", "energies.detach(): tables have none")
     section = getattr(tables, PROCESSES[process])
-    numbers = [(_atomic_number(symbol), w) for symbol, w in parts]
+    atoms = [(_atomic_number(symbol), w) for symbol, w in parts]
     try:
-        values = [sum(w * section(z, e) for z, w in numbers) for e in energies.flatten().tolist()]
+        values = [sum(w * section(z, e) for z, w in atoms) for e in energies.flatten().tolist()]
     except ValueError as error:
         given = f"{energies.min():g} to {energies.max():g}"
         raise ArgumentError("energies_kev", given, f"energies [keV] inside the tables: {error}") from error
-    return torch.tensor(values, dtype=torch.float64).reshape(energies.shape)
+    return torch.tensor(values, dtype=torch.float64, device=energies.device).reshape(energies.shape)
 
 
 def linear_attenuation(material: str | Material, energies_kev, process: str = "total") -> Tensor:
@@ -120,6 +143,7 @@ def linear_attenuation(material: str | Material, energies_kev, process: str = "t
 def k_edges(material: str | Material, low_kev: float, high_kev: float) -> tuple[float, ...]:
     """K-edge energies [keV] of a material's elements strictly between two energies."""
     tables = xray_tables()
+    low_kev, high_kev = contract.number("low_kev", low_kev), contract.number("high_kev", high_kev)
     symbols = [symbol for symbol, w in Material.named(material).mass_fractions if w > 0]
     edges = {tables.EdgeEnergy(_atomic_number(symbol), tables.K_SHELL) for symbol in symbols}
     return tuple(sorted(e for e in edges if low_kev < e < high_kev))

@@ -25,12 +25,7 @@ ROWS = ("water-proj", "ca-proj", "spr", "water", "ca", "vmi")
 
 def bin_response(model: SpectralModel) -> Callable[[Tensor], Tensor]:
     """Counts per photon (E, K) of every bin of a model at K energies [keV], as `simulate_scatter` asks for it."""
-
-    def response(energies: Tensor) -> Tensor:
-        above = model.detector.response(energies, torch.full_like(energies, 1e-3)).above(model.thresholds_kev)
-        return above[:-1] - above[1:]
-
-    return response
+    return model.counts_per_photon
 
 
 def single_against_quadrature(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
+from ctlib.physics.arrays import numbers
 
 
 class Response(Protocol):
@@ -38,6 +41,10 @@ class Detector(ABC):
     def response(self, energies_kev: Tensor, widths_kev: Tensor) -> Response:
         """The response to photons of energies (N,) in bins of these widths, float64; differentiable in parameters."""
 
+    def for_parts(self, parent: Tensor, num: int) -> Detector:
+        """The detector for parts of `num` energy bins, cut from the bins parent (N,); itself, but for tables."""
+        return self
+
     @property
     def requires_grad(self) -> bool:
         """Whether any parameter is a tensor that wants a gradient."""
@@ -54,12 +61,22 @@ class Detector(ABC):
 
 
 def _value(p):
+    if isinstance(p, np.ndarray):
+        return p.shape, *p.ravel().tolist()
     if not isinstance(p, Tensor):
         return p
     return p.item() if p.ndim == 0 else (tuple(p.shape), *p.flatten().tolist())
 
 
-def require_rule(rule: str, known: tuple[str, ...]) -> None:
-    """Raise unless there is an edge rule of this name."""
-    if rule not in known:
-        raise ArgumentError("edge_rule", repr(rule), f"one of {', '.join(known)}")
+def as_bins(energies_kev, widths_kev) -> tuple[Tensor, Tensor]:
+    """Energies and widths (N,) of bins as float64 tensors; an ArgumentError where they are none."""
+    energies, widths = numbers("energies_kev", energies_kev, above=0), numbers("widths_kev", widths_kev, above=0)
+    if energies.ndim != 1 or widths.shape not in (energies.shape, (1,)):
+        shapes = tuple(energies.shape), tuple(widths.shape)
+        raise ArgumentError("energies_kev, widths_kev", shapes, "(N,) both")
+    return energies.double(), widths.to(energies.device).double()
+
+
+def as_thresholds(thresholds_kev, like: Tensor) -> Tensor:
+    """Thresholds (..., D) as a response computes with them: float64, on its device."""
+    return contract.tensor("thresholds_kev", thresholds_kev, (None,)).to(like)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ctlib.physics.detectors.detector import Detector, require_rule
+from ctlib import contract
+from ctlib.physics.detectors.detector import Detector, as_bins, as_thresholds
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +19,10 @@ class IdealDetector(Detector, name="ideal"):
     edge_rule: str = "share"
 
     def __post_init__(self):
-        require_rule(self.edge_rule, ("share", "center"))
+        contract.choice("edge_rule", self.edge_rule, ("share", "center"))
 
     def response(self, energies_kev: Tensor, widths_kev: Tensor) -> "IdealResponse":
-        return IdealResponse(energies_kev, widths_kev, self.edge_rule)
+        return IdealResponse(*as_bins(energies_kev, widths_kev), self.edge_rule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,5 +35,6 @@ class IdealResponse:
 
     def above(self, thresholds_kev: Tensor) -> Tensor:
         """The part of each bin above a threshold; with "center" the whole bin or nothing."""
-        distance = (self.energies_kev - thresholds_kev[..., None]) / self.widths_kev
+        thresholds = as_thresholds(thresholds_kev, self.energies_kev)
+        distance = (self.energies_kev - thresholds[..., None]) / self.widths_kev
         return (distance > 0).to(distance) if self.edge_rule == "center" else (distance + 0.5).clamp(0, 1)
