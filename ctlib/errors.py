@@ -30,3 +30,11 @@ class MissingDependency(CtlibError, ImportError):
 
 class ConvergenceError(CtlibError, RuntimeError):
     """An iteration diverged or produced a non-finite value."""
+
+
+class IncompleteScanWarning(UserWarning):
+    """Some lines through the object were never measured: names how many, and the gaps in the angles."""
+
+
+class TruncationWarning(UserWarning):
+    """The object reaches beyond the detector: names the side."""

@@ -5,39 +5,49 @@ import math
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
-from ctlib.recon._common import require_range
 from ctlib.recon.backproject import backproject
+from ctlib.recon.completeness import scan_of, tell
+from ctlib.recon.redundancy import scan_weights, view_weights
+from ctlib.recon.truncation import continued
 
+__all__ = ["fan_cosine", "fbp", "filter_sinogram", "ramp_kernel", "view_weights", "window_response"]
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
 
-def fbp(A, y: Tensor, window: str = "ram-lak") -> Tensor:
+def fbp(A, y: Tensor, window: str = "ram-lak", truncation: str = "warn", incomplete: str = "refuse") -> Tensor:
     """Filtered back-projection [1/mm], {cite}`kak2001` chapter 3: line integrals (..., V, U) -> (..., Y, X).
 
         parallel: x(r) = sum_v w_v (h * y_v)(u),               w_v: the share of pi that view v stands for
         fan:      x(r) = sum_v w_v/2 (SO/L)^2 (h * (y_v cos g))(u SO/SD),  over 2 pi, g the angle in the fan
         cone:     as fan, each detector row filtered by itself, {cite}`feldkamp1984`: (..., V, R, U) -> (..., Z, Y, X)
 
-    A       anything with `.geometry`: ParallelBeam over pi or more, FanBeam or ConeBeam over 2 pi (flat detector)
-    window  low-pass on the band-limited ramp: one of `WINDOWS`
+    A           anything with `.geometry`: ParallelBeam, FanBeam or ConeBeam (flat detector)
+    window      low-pass on the band-limited ramp: one of `WINDOWS`
+    truncation  for an object that reaches beyond the detector: "warn" (`TruncationWarning`), "extrapolate" its rows as
+                those of a disc (not linear in y), or "ignore"
+    incomplete  for views that miss more than a twelfth of the lines through some column: "refuse" (ArgumentError) or
+                "warn"; up to a twelfth an `IncompleteScanWarning` names the gaps, and views beside them stand in
 
-    Views need not be equally spaced, but no gap may exceed twice their mean spacing. The detector must cover the
-    object in every view; it need not be centered. A cone beam is exact in the plane of the orbit alone.
+    Views may lie anywhere: short scans, several turns, unequal steps, gaps; so may the detector, as long as it covers
+    the axis. Lines that are measured twice are weighted by `scan_weights`. A cone beam is exact in the plane of the
+    orbit alone.
     """
-    geometry = A.geometry
-    if type(geometry) not in (ParallelBeam, FanBeam, ConeBeam):
-        raise ArgumentError("A", type(geometry).__name__, "a ParallelBeam, FanBeam or ConeBeam geometry")
-    require_range(A, y)
-    diverging, backend = type(geometry) is not ParallelBeam, getattr(A, "backend", "auto")
-    period = 2 * math.pi if diverging else math.pi
-    weights = view_weights(torch.as_tensor(geometry.angles, dtype=torch.float64), period)
-    if not diverging:
-        return backproject(filter_sinogram(y, geometry.pitch_mm, window), geometry, weights, backend)
-    scale = geometry.source_origin_mm / geometry.source_detector_mm  # to the detector shifted into the isocenter
-    q = filter_sinogram(y * fan_cosine(geometry, y), geometry.pitch_mm * scale, window)
-    return backproject(q, geometry, weights / 2, backend)
+    geometry, backend = scan_of(A), getattr(A, "backend", "auto")
+    y = contract.tensor("y", y, geometry.sino_shape)
+    contract.choice("window", window, WINDOWS)
+    ends = tell(geometry, y, truncation, incomplete)
+    if truncation == "extrapolate":
+        y, geometry = continued(y, geometry, ends)
+    weights, pitch_mm = scan_weights(geometry), geometry.pitch_mm
+    if weights.rays is not None:
+        y = y * (weights.rays if y.ndim < 3 or type(geometry) is not ConeBeam else weights.rays[:, None]).to(y)
+    if type(geometry) is not ParallelBeam:
+        y = y * fan_cosine(geometry, y)
+        pitch_mm *= geometry.source_origin_mm / geometry.source_detector_mm  # of the detector moved into the isocenter
+    return backproject(filter_sinogram(y, pitch_mm, window), geometry, weights.views, backend)
 
 
 def fan_cosine(geometry: FanBeam | ConeBeam, like: Tensor) -> Tensor:
@@ -83,18 +93,3 @@ def filter_sinogram(y: Tensor, pitch_mm: float, window: str = "ram-lak") -> Tens
     response = response * window_response(window, torch.linspace(0, 1, num + 1, dtype=torch.float64))
     q = torch.fft.irfft(torch.fft.rfft(y, n=2 * num) * response.to(y), n=2 * num)
     return q[..., : y.shape[-1]]
-
-
-def view_weights(angles: Tensor, period: float) -> Tensor:
-    """Share of the period each view stands for [rad], half the distance between its neighbors: (V,), sum = period.
-
-    Equally spaced views get period / V; several turns, interlaced or golden-angle views are handled.
-    Raises ArgumentError where a gap exceeds twice the mean spacing of distinct views: the range is too short.
-    """
-    phase, order = torch.sort(angles % period)
-    gaps = torch.diff(phase, append=phase[:1] + period)  # gap after each view, around the circle
-    gaps = torch.where(gaps < 1e-9, torch.zeros_like(gaps), gaps)
-    distinct = int((gaps > 0).sum())
-    if float(gaps.max()) > 2 * period / distinct * (1 + 1e-9):
-        raise ArgumentError("angles", f"a gap of {float(gaps.max()):.4g} rad", f"views spread over {period:.4g} rad")
-    return torch.empty_like(gaps).scatter_(0, order, (gaps + gaps.roll(1)) / 2)
