@@ -3,7 +3,7 @@
 import numpy as np
 from dicom_writer import write_ct
 
-from ctlib.papers.hqinet.dicom_projections import TAGS
+from ctlib.papers.hqinet.ct_pd_fields import TAGS
 
 DETECTOR = (3, 5)  # rows, columns
 
@@ -52,3 +52,17 @@ def write_view(path, pixels, view, syntax, private, public):
                 tag, kind, _ = TAGS[name]
                 data.add_new(tag, kind, list(value) if isinstance(value, tuple) else value)
         data.save_as(path)
+
+
+def write_frames(folder, files=2, frames=3, syntax="explicit", **changes):
+    """Several views a file, whose own fields then hold a number a frame; returns the stored values (V, R, U)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = np.random.default_rng(6).integers(0, 60000, (files * frames, *DETECTOR)).astype(np.uint16)
+    for k in range(files):
+        each = [fields_of(v, **changes) for v in range(k * frames, (k + 1) * frames)]
+        own = {n: tuple(e[n] for e in each) for n in ("angle_rad", "z_mm", "shift_angle_rad") if each[0][n] is not None}
+        own["quanta"] = tuple(q for e in each for q in e["quanta"])
+        pixels = stored[k * frames : (k + 1) * frames]
+        public = {"NumberOfFrames": frames, "PixelData": np.ascontiguousarray(pixels.transpose(0, 2, 1)).tobytes()}
+        write_view(folder / f"{files - k}", pixels[0].T, k, syntax, {**each[0], **own}, public)
+    return stored

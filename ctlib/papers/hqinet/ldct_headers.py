@@ -73,7 +73,7 @@ def find_series(root: str | Path) -> Found:
         raise DataError(root, "folder", "does not exist" if not os.path.exists(root) else "is a file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of what is checked here
-        for files in _folders(root, skipped):
+        for files in dicom_folders(root, skipped):
             for path in files:
                 try:
                     header = _header(path)
@@ -98,8 +98,8 @@ def find_series(root: str | Path) -> Found:
     return Found(tuple(series), tuple(skipped), aside)
 
 
-def _folders(root: Path, skipped: list) -> Iterator[list[Path]]:
-    """The DICOM files of every folder, links followed once."""
+def dicom_folders(root: Path, skipped: list[DataError]) -> Iterator[list[Path]]:
+    """The DICOM files of every folder, links followed once; folders that cannot be read are added to `skipped`."""
     seen = set()
 
     def told(error: OSError) -> None:
@@ -180,10 +180,11 @@ def _require_whole(path: Path, data, shape: tuple[int, ...], left: int) -> None:
     """Files cut off in transfer have fewer bytes left than tag and length (8 bytes) and pixels need."""
     needed = shape[0] * shape[1] * fields.count(path, data, "BitsAllocated") // 8
     try:
-        compressed = data.file_meta.TransferSyntaxUID.is_compressed
+        syntax = data.file_meta.TransferSyntaxUID
+        known = not (syntax.is_compressed or syntax.is_deflated)
     except Exception as error:
         raise DataError(path, "TransferSyntaxUID", f"cannot be read ({fields.short(error)})") from None
-    if not compressed and left < 8 + needed:
+    if known and left < 8 + needed:
         raise DataError(path, "PixelData", f"is cut off: {max(0, left - 8)} bytes, needs {needed}")
 
 
