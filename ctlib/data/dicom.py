@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -179,6 +180,6 @@ def _runs(items: list, tolerance: float) -> tuple[tuple[tuple[int, int], ...], f
         return tuple((k, k + 1) for k in range(len(slices))), thickness
     common = float(np.sort(near)[(len(near) - 1) // 2])  # the lower median: a gap makes a step longer
     regular = np.abs(steps - common) <= max(tolerance * common, ROUNDING_MM)
-    shifted = [_shift_mm(a, b) > 0.5 * min(a.spacing_mm) for a, b in zip(slices, slices[1:], strict=False)]
+    shifted = [_shift_mm(a, b) > 0.5 * min(a.spacing_mm) for a, b in itertools.pairwise(slices)]
     starts = [0, *(k + 1 for k, (ok, moved) in enumerate(zip(regular, shifted, strict=True)) if moved or not ok)]
     return tuple(zip(starts, [*starts[1:], len(slices)], strict=True)), round(float(steps[regular].mean()), 6)

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ctlib.data import fields
 from ctlib.data.dicom_header import SliceHeader, looks_like_dicom, open_dicom, read_header
 from ctlib.errors import DataError
@@ -65,20 +67,28 @@ def find_ct_series(folder: str | Path) -> FolderContents:
                 header = read_header(path, data)
                 if header.turn is None:
                     raise DataError(path, PLACE, "missing: the slice has no place")
-                groups[_key(header)].append(header)
+                own = groups[_names(header)]
+                group = next((g for g in own if _alike(g[0], header)), None)
+                group.append(header) if group else own.append([header])
             except DataError as error:
                 of = f"of modality {modality}" if modality else "without modality"
                 kind = of if error.field == "Modality" else KINDS.get(error.field, f"unreadable ({error.field})")
                 aside.append((kind, error))
-    series = [tuple(sorted(g, key=lambda h: (h.position_mm, h.path.name))) for g in groups.values()]
+    series = [tuple(sorted(g, key=lambda h: (h.position_mm, h.path.name))) for own in groups.values() for g in own]
     return FolderContents(tuple(sorted(series, key=lambda s: (-len(s), s[0].path.name))), tuple(aside))
 
 
-def _key(h: SliceHeader) -> tuple:
-    directions = tuple(int(round(100 * v)) for v in h.turn.directions.ravel())
-    spacing = tuple(round(s, 3) for s in h.spacing_mm)
-    turned = (h.turn.axes, h.turn.signs)
-    return h.patient_id, h.series, h.shape, spacing, directions, turned, h.kernel, round(h.thickness_mm or 0, 2)
+def _names(h: SliceHeader) -> tuple:
+    return h.patient_id, h.series, h.shape, h.turn.axes, h.turn.signs, h.kernel
+
+
+def _alike(a: SliceHeader, b: SliceHeader) -> bool:
+    """Same grid, within what headers round."""
+    return (
+        np.allclose(a.spacing_mm, b.spacing_mm, rtol=1e-3)
+        and np.allclose(a.turn.directions, b.turn.directions, atol=5e-3)
+        and abs((a.thickness_mm or 0) - (b.thickness_mm or 0)) < 0.05
+    )
 
 
 def dicom_files(folder: Path) -> list[Path]:

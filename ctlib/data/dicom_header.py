@@ -67,7 +67,7 @@ def without_preamble(head: bytes) -> bool:
     element, length = head[2:4], int.from_bytes(head[4:8], "little")
     if len(head) < 132 or head[:2] not in (b"\x02\0", b"\x08\0") or element[1] > 0x11:
         return False
-    return head[4:6].isalpha() and head[4:6].isupper() or length <= 64
+    return (head[4:6].isalpha() and head[4:6].isupper()) or length <= 64
 
 
 def open_dicom(path: Path, pixels: bool = True):

@@ -1,4 +1,4 @@
-"""One axial slice of a NIfTI volume, turned by its affine; NIfTI names no modality, so an MR has to be told by signs."""
+"""One axial slice of a NIfTI volume, turned by its affine. NIfTI names no modality: an MR is told by signs."""
 
 from __future__ import annotations
 

@@ -58,11 +58,6 @@ def test_signed_values_and_padding(tmp_path):
     assert read_ct_slice(path, clip_padding=False).image.tolist() == [[-2048, -1500, -1000, -999, 0, 3000]]
 
 
-def test_position_is_measured_along_the_normal_of_a_sagittal_slice(tmp_path):
-    place = {"ImageOrientationPatient": list("010001"), "ImagePositionPatient": ["7", "1", "2"]}
-    assert outcome(write_ct(tmp_path / "a.dcm", STORED, **place)).position_mm == 7
-
-
 def test_a_slice_without_place_or_names_is_still_an_image(tmp_path):
     empty = dict.fromkeys(("ImagePositionPatient", "SOPInstanceUID", "PatientID", "SliceThickness"))
     s = outcome(write_ct(tmp_path / "a.dcm", STORED, **empty))
@@ -71,7 +66,7 @@ def test_a_slice_without_place_or_names_is_still_an_image(tmp_path):
 
 BROKEN = {
     "Modality": ["MR", None, ""],
-    "PhotometricInterpretation": ["MONOCHROME1", "RGB", None],
+    "PhotometricInterpretation": ["RGB", "PALETTE COLOR", None],
     "RescaleType": ["MGML", "Z_EFF"],  # iodine and effective-atomic-number maps are no HU
     "SamplesPerPixel": [3],
     "NumberOfFrames": ["2", "0"],
@@ -81,6 +76,7 @@ BROKEN = {
     "BitsAllocated": [8, 32, 12, None],
     "BitsStored": [0, 17, None],
     "PixelRepresentation": [None, 7],
+    "HighBit": [14],
     "RescaleSlope": [None, "", "0", "-1", "1e9", "1e308"],
     "RescaleIntercept": [None, "1e6"],
     "PixelSpacing": [None, ["0", "1"], ["1", "-1"], ["1"], ["1", "1", "1"]],
@@ -119,7 +115,7 @@ def test_every_file_that_pydicom_ships(path, hurry):
     hurry(20)
     result = outcome(path)
     reads = path.name in {"CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm"}
-    reads |= path.parent.name in {"CT2", "CT2N", "CT5N"}
+    reads |= path.parent.name in {"CT2", "CT5N"}  # CT2N holds two localizers
     assert isinstance(result, DataError) != reads, result
 
 
