@@ -11,6 +11,8 @@ from pathlib import Path
 from ctlib.book.project import PRESETS, ROOT, BookError, Project, UsageError, check_preset
 from ctlib.errors import CtlibError
 
+WITH_PARAMETERS = ("run", "sweep", "record")
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, with one line for a mistake."""
@@ -39,16 +41,8 @@ def parser() -> argparse.ArgumentParser:
     def preset(p, default="ci"):
         p.add_argument("--preset", default=default, metavar="|".join(PRESETS), help=f"default: {default}")
 
-    def given(p):
-        p.add_argument(
-            "-p",
-            nargs=2,
-            action="append",
-            default=[],
-            metavar=("NAME", "VALUE"),
-            dest="given",
-            help="a parameter of the chapter; may be repeated",
-        )
+    def given(p):  # read by `pairs` before argparse sees the command line
+        p.add_argument("-p", metavar="NAME=VALUE", dest="given", help="a parameter of the chapter; may be repeated")
 
     p = command("build", "run every chapter and render the book")
     preset(p)
@@ -90,8 +84,39 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def pairs(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The words of a command line without `-p NAME=VALUE` and `-p NAME VALUE`, and these pairs.
+
+    argparse takes a value such as -1e-3 for an option.
+    """
+    rest, found, words = [], [], list(words)
+    while words:
+        word = words.pop(0)
+        if word.startswith("--") or not word.startswith("-p"):
+            rest.append(word)
+            continue
+        name = word[2:] or (words.pop(0) if words and not words[0].startswith("--") else "")
+        name, equals, value = name.partition("=")
+        if not equals:
+            if not name or not words or words[0] == "-p" or words[0].startswith("--"):
+                raise UsageError(f"argument -p: {name or 'nothing'} without a value; needs NAME=VALUE or NAME VALUE")
+            value = words.pop(0)
+        found.append((name.strip(), value))
+    return rest, found
+
+
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    words, given = list(sys.argv[1:] if argv is None else argv), []
+    if words[:1] and words[0] in WITH_PARAMETERS:
+        try:
+            words, given = pairs(words)
+        except UsageError as error:
+            print(f"error: {error} (see `python -m ctlib.book {words[0]} --help`)", file=sys.stderr)
+            return 2
+        if {"-h", "--help"} & set(words):
+            _print_parameters(words)
+    args = parser().parse_args(words)
+    args.given = given
     project = Project(Path(args.root).resolve())
     try:
         return globals()[f"_{args.command}"](project, args) or 0
@@ -102,6 +127,22 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; finished runs are kept", file=sys.stderr)
         return 130
+
+
+def _print_parameters(words: list[str]) -> None:
+    """The parameters of the chapter that a call for help names, above what argparse says of the command."""
+    root = words[words.index("--root") + 1] if "--root" in words[:-1] else ROOT
+    project = Project(Path(root).resolve())
+    for word in words[1:]:
+        try:
+            slug = project.slug(word)
+        except UsageError:
+            continue
+        from ctlib.book import declarations, parameters
+
+        print(f"parameters of {slug}, each with default, meaning and what it may be:\n")
+        print(declarations.table(parameters.declarations_of(project, slug)), end="\n\n")
+        return
 
 
 def _complain(args, error: Exception, code: int) -> int:
@@ -129,6 +170,7 @@ def _run(project: Project, args) -> None:
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     values = parameters.resolve(project, slug, preset, parameters.parse_given(project, slug, args.given))
+    parameters.make_folders(project, slug, values)
     kernel_preset = parameters.kernel_preset(project, slug, preset, values)
     if args.json:
         path = execute(project, slug, values, kernel_preset, _tell)
@@ -156,6 +198,8 @@ def _sweep(project: Project, args) -> int:
     fixed = parameters.parse_given(project, slug, args.given)
     if both := grid.keys() & fixed.keys():
         raise UsageError(f"{min(both)} is given by both --grid and -p")
+    for folders in ({**fixed, name: value} for name, values in grid.items() for value in values):
+        parameters.make_folders(project, slug, folders)
     summary = sweep(project, slug, grid, fixed, preset, args.scheduler, args.workers, out)
     for row in summary["failed"]:
         print(f"failed: {row['parameters']}: {row['error']}", file=sys.stderr)
@@ -170,6 +214,7 @@ def _record(project: Project, args) -> None:
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     files = parameters.parse_given(project, slug, args.given)
+    parameters.make_folders(project, slug, files)
     if args.in_process:
         path = record(project, slug, preset, in_process=True, files=files)
     else:

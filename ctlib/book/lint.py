@@ -1,4 +1,4 @@
-"""The chapters' code cells as code: formatted and checked by ruff as one notebook, and every name bound in one cell."""
+"""The chapters' code cells as code: formatted and checked by ruff as one notebook, every name bound in one cell."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ctlib.book import parameters
 from ctlib.book.chapter import CodeCell, canonical, code_cells, plain_python
 from ctlib.book.project import Project, UsageError
 
@@ -77,8 +78,15 @@ def problems(project: Project, slug: str) -> list[Problem]:
     cells = code_cells(project.source(slug))
     found = [*_broken_rules(project, slug, cells)]
     if not any(p.rule == "SYNTAX" for p in found):
-        found += [*_names_bound_again(cells), *_unformatted(project, slug)]
+        found += [*_names_bound_again(cells), *_unformatted(project, slug), *_declared_wrongly(project, slug, cells)]
     return sorted(found)
+
+
+def _declared_wrongly(project: Project, slug: str, cells: list[CodeCell]) -> Iterator[Problem]:
+    """Parameters without a range, with a rule that cannot be read, or with a default that breaks it."""
+    for cell in (c for c in cells if "parameters" in c.tags):
+        for line, text in parameters.problems(project, slug):
+            yield Problem(cell.line + line - 1, "PARAMETER", text)
 
 
 def _unformatted(project: Project, slug: str) -> Iterator[Problem]:

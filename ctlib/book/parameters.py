@@ -2,111 +2,55 @@
 
 from __future__ import annotations
 
-import ast
-import math
-import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from ctlib.book import declarations
 from ctlib.book.chapter import code_cells
+from ctlib.book.declarations import Parameter
+from ctlib.book.paths import FILE_LIKE
 from ctlib.book.project import PRESETS, Project, UsageError, check_preset
 
-FILE_LIKE = re.compile(r"[/\\]|\.[A-Za-z]\w{0,5}(\.gz)?$")  # a folder in it, or a suffix at its end
 
-
-def declared(project: Project, slug: str) -> dict[str, object]:
-    """Name and default of every parameter: the literal assignments of the one cell tagged `parameters`."""
+def declarations_of(project: Project, slug: str) -> dict[str, Parameter]:
+    """The parameters of a chapter by name: the lines of the one cell tagged `parameters`."""
     cells = [c for c in code_cells(project.source(slug)) if "parameters" in c.tags]
     if len(cells) != 1:
         raise UsageError(f"{slug}: needs exactly one cell tagged `parameters`, has {len(cells)}")
-    return literals(cells[0].source, slug)
-
-
-def literals(source: str, slug: str) -> dict[str, object]:
-    """Name and value of every assignment of a parameters cell; UsageError for anything else in it."""
-    try:
-        body = ast.parse(source).body
-    except SyntaxError as error:
-        raise UsageError(f"{slug}: line {error.lineno} of the parameters cell: {error.msg}") from None
-    out = {}
-    for node in body:
-        if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
-            raise UsageError(f"{slug}: line {node.lineno} of the parameters cell is not `name = literal`")
+    found = declarations.parameters(cells[0].source, slug)
+    for p in found.values():
         try:
-            out[node.targets[0].id] = ast.literal_eval(node.value)
-        except ValueError:
-            raise UsageError(f"{slug}: parameter {node.targets[0].id} is not a literal") from None
-    return out
+            p.clauses  # noqa: B018
+        except ValueError as error:
+            raise UsageError(f"{slug}: parameter {p.name}: {error}") from None
+    return found
 
 
-def checked(slug: str, name: str, value: object, default: object) -> object:
-    """The value in the default's type, or a UsageError that says what is needed."""
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
-        kinds = {type(d) for d in default}
-        if len(kinds) == 1 or kinds == {int, float}:
-            like = next((d for d in default if isinstance(d, float)), default[0])
-            value = [checked(slug, f"{name}[{i}]", v, like) for i, v in enumerate(value)]
-        return list(value)
-    if default is not None and type(value) is not type(default):
-        needed = type(default).__name__
-        raise UsageError(f"{slug}: parameter {name} needs a value of type {needed}, like {default!r}; got {value!r}")
-    finite = not isinstance(default, float) or math.isfinite(default)
-    if finite and isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{slug}: parameter {name} needs a finite number; got {value!r}")
-    return value
+def declared(project: Project, slug: str) -> dict[str, object]:
+    """Name and default of every parameter."""
+    return {name: p.default for name, p in declarations_of(project, slug).items()}
 
 
-def known(slug: str, name: str, defaults: dict) -> object:
-    """The default of a parameter; UsageError when the chapter does not declare the name."""
+def known(slug: str, name: str, found: dict) -> Parameter:
+    """The parameter of this name; UsageError when the chapter does not declare it."""
     if not str(name).isidentifier():
         raise UsageError(f"parameter name {name!r} is not an identifier")
-    if name not in defaults:
-        raise UsageError(f"{slug}: no parameter {name!r}; it has: {', '.join(defaults)}")
-    return defaults[name]
+    if name not in found:
+        raise UsageError(f"{slug}: no parameter {name!r}; it has: {', '.join(found)}")
+    return found[name]
 
 
 def parse(project: Project, slug: str, name: str, text: str) -> object:
-    """A command-line text as a value of the parameter's type: YAML, or the text itself where a text is wanted."""
-    default = known(slug, name, declared(project, slug))
-    if isinstance(default, str):
-        return text if text == default else _file(project, slug, name, text)
-    import yaml
-
-    try:
-        value = _numbers(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise UsageError(f"{slug}: parameter {name}: {text!r} is not a value") from None
-    if isinstance(value, str) and default is None:
-        value = _file(project, slug, name, value)
-    return checked(slug, name, value, default)
+    """A command-line text as a value of the parameter: as its rule allows, paths in full."""
+    found = declarations_of(project, slug)
+    p = known(slug, name, found)
+    value = declarations.typed(p, declarations.read(p, text, slug, [Path.cwd(), project.book]), slug)
+    if needed := p.broken(value, {}, across=False):
+        raise declarations.refusal(slug, p, value, needed)
+    return value
 
 
-def _numbers(value: object) -> object:
-    """YAML 1.1 reads 1e-3 as a text; people mean the number."""
-    if isinstance(value, list):
-        return [_numbers(v) for v in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
-def _file(project: Project, slug: str, name: str, text: str) -> str:
-    """A text that names a file as its full path: the notebook runs in another folder than the command."""
-    if not FILE_LIKE.search(text):
-        return text
-    for folder in (Path.cwd(), project.book):
-        if (folder / text).exists():
-            return str((folder / text).resolve())
-    if ":" in text:  # `scheme:name`, which the chapter resolves
-        return text
-    raise UsageError(f"{slug}: parameter {name}: no such file: {text}")
-
-
-def parse_given(project: Project, slug: str, pairs: list[tuple[str, str]]) -> dict[str, object]:
+def parse_given(project: Project, slug: str, pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
     """Command-line pairs as values; a name twice is refused."""
     out = {}
     for name, text in pairs:
@@ -114,6 +58,20 @@ def parse_given(project: Project, slug: str, pairs: list[tuple[str, str]]) -> di
             raise UsageError(f"parameter {name} is given twice")
         out[name] = parse(project, slug, name, text)
     return out
+
+
+def inputs(project: Project, slug: str, values: dict) -> dict[str, Path]:
+    """{parameter: file or folder} of what a run with these values reads besides its code."""
+    found = declarations_of(project, slug)
+    named = {name: values.get(name, p.default) for name, p in found.items() if "to read" in p.path}
+    words = {name for name, p in found.items() if p.path.startswith("word")}
+    isnt = {n for n, v in named.items() if not v or (n in words and not FILE_LIKE.search(v))}
+    return {name: project.book / value for name, value in named.items() if name not in isnt}
+
+
+def make_folders(project: Project, slug: str, values: dict) -> None:
+    """Make the folders that a run with these values writes into."""
+    declarations.make_folders(declarations_of(project, slug), values, slug)
 
 
 def presets(project: Project, slug: str) -> dict[str, dict]:
@@ -143,17 +101,37 @@ def preset_values(project: Project, slug: str, preset: str) -> dict[str, object]
 
 def resolve(project: Project, slug: str, preset: str = "ci", given: dict | None = None) -> dict[str, object]:
     """Parameters that differ from the chapter's defaults, checked: preset first, then what was given."""
-    defaults = declared(project, slug)
-    values = {**preset_values(project, slug, preset), **(given or {})}
-    return differing(slug, values, defaults)
+    return differing(slug, {**preset_values(project, slug, preset), **(given or {})}, declarations_of(project, slug))
 
 
-def differing(slug: str, values: dict, defaults: dict) -> dict[str, object]:
-    """The values, checked, that are not the chapter's defaults."""
-    values = {n: checked(slug, n, v, known(slug, n, defaults)) for n, v in values.items()}
-    return {n: v for n, v in sorted(values.items()) if v != checked(slug, n, defaults[n], defaults[n])}
+def differing(slug: str, values: dict, found: dict[str, Parameter]) -> dict[str, object]:
+    """The values, checked by themselves and beside each other, that are not the chapter's defaults."""
+    for name in values:
+        known(slug, name, found)
+    values = declarations.checked(found, values, slug)
+    return {n: v for n, v in sorted(values.items()) if v != found[n].typed(found[n].default)}
 
 
 def kernel_preset(project: Project, slug: str, preset: str, values: dict) -> str:
     """What the ledger is told: `custom`, where expectations do not raise, unless the values are the preset's own."""
     return preset if values == resolve(project, slug, preset) else "custom"
+
+
+def problems(project: Project, slug: str) -> list[tuple[int, str]]:
+    """(line of the cell, text) of every declaration that is not in order."""
+    cell = next(c for c in code_cells(project.source(slug)) if "parameters" in c.tags)
+    found = declarations.parameters(cell.source, slug)
+    told = [(p.line, text) for p in found.values() if (text := p.problem())]
+    if told:
+        return told
+    names = {name for p in found.values() for c in p.clauses for name in c.names} - found.keys()
+    if names:
+        return [(1, f"a rule names {min(names)}, which is no parameter")]
+    for p in found.values():
+        try:
+            declarations.checked(found, {p.name: p.default}, slug)
+        except UsageError as error:
+            return [(p.line, f"a default breaks its own rule: {error}")]
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            return [(p.line, f"parameter {p.name}: its rule cannot be asked of {p.default!r}: {error}")]
+    return []

@@ -1,6 +1,6 @@
 """Where a chapter runs in a kernel that another program started: papermill alone, or a person in JupyterLab.
 
-Such a run is held to what `python -m ctlib.book run` does: one thread, and no parameter the chapter does not declare.
+Such a run is held to what `python -m ctlib.book run` does: one thread, and parameters as the chapter declares them.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from pathlib import Path
 
-from ctlib.book import parameters
+from ctlib.book import declarations, parameters
 from ctlib.book.page.output import in_kernel
 from ctlib.book.project import PRESETS, Project, UsageError
 
@@ -25,7 +26,12 @@ def begin() -> None:
 
         shell = get_ipython()
         use_one_thread()
-        check_injected(shell.user_ns.get("In", []), shell.user_ns)
+        cells = shell.user_ns.get("In", [])
+        if not check_injected(cells, shell.user_ns):
+            for source in cells:
+                shell.user_ns.update(edited(source))
+        if not any(getattr(f, "__name__", "") == checked_cell.__name__ for f in shell.input_transformers_post):
+            shell.input_transformers_post.append(checked_cell)
 
 
 def use_one_thread() -> None:
@@ -49,22 +55,76 @@ def use_one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def check_injected(cells: list[str], values: dict[str, object]) -> None:
-    """UsageError for a name that papermill injected and the parameters cell does not declare, or of another type.
+def check_injected(cells: list[str], values: dict[str, object]) -> bool:
+    """Whether papermill injected values; UsageError for those that the parameters cell does not allow.
 
     cells   sources in order of execution: the injected one follows the parameters cell
-    values  the kernel's variables
+    values  the kernel's variables; texts that mean a value, and paths from where papermill was started, become it
     """
     places = [i for i, source in enumerate(cells) if i and source.startswith(INJECTED)]
     if not places:
-        return
+        return False
     try:
-        defaults = parameters.literals(cells[places[-1] - 1], NOTEBOOK)
+        found = declarations.parameters(cells[places[-1] - 1], NOTEBOOK)
     except UsageError:  # a person's own notebook: no cell of parameters stands before that comment
-        return
+        return False
     given = [node.targets[0].id for node in ast.parse(cells[places[-1]]).body if isinstance(node, ast.Assign)]
-    for name in given:  # a whole number where one with a fraction is meant becomes one, as in `run`
-        values[name] = parameters.checked(NOTEBOOK, name, values[name], parameters.known(NOTEBOOK, name, defaults))
+    given = {name: values[name] for name in given}
+    folders = [launched_from(), Path.cwd()]
+    values.update(_meant(found, given, folders))
+    return True
+
+
+def edited(source: str) -> dict[str, object]:
+    """What a parameters cell that a person edited means differently from what it says: full paths, above all.
+
+    A cell counts as one if every line of it is a parameter and one has a rule; of other cells {}.
+    """
+    try:
+        found = declarations.parameters(source, NOTEBOOK)
+        ruled = any(p.clauses for p in found.values())
+    except (UsageError, ValueError):
+        return {}
+    if not ruled:
+        return {}
+    values = {name: p.default for name, p in found.items()}
+    meant = _meant(found, values, [Path.cwd()])
+    return {name: value for name, value in meant.items() if value != values[name]}
+
+
+def checked_cell(lines: list[str]) -> list[str]:
+    """The lines of a cell before it runs: a parameters cell that says what it may not is refused."""
+    return [*lines, *(f"\n{name} = {value!r}\n" for name, value in edited("".join(lines)).items())]
+
+
+def _meant(found: dict, given: dict[str, object], folders: list[Path]) -> dict[str, object]:
+    """The values that were given, checked, paths in full; folders to write into are made."""
+    out = {}
+    for name, value in given.items():
+        p = parameters.known(NOTEBOOK, name, found)
+        text = isinstance(value, str) and not (p.path and not value)
+        out[name] = declarations.read(p, value, NOTEBOOK, folders) if text else value
+    out = declarations.checked(found, out, NOTEBOOK)
+    declarations.make_folders(found, out, NOTEBOOK)
+    return out
+
+
+def launched_from() -> Path:
+    """The folder in which papermill was started; it works in that of its option --cwd.
+
+    Papermill has gone there itself, so it is looked for where the notebook of its command line lies.
+    """
+    import psutil  # ipykernel needs it too
+
+    try:
+        parent = psutil.Process(os.getppid())
+        words, here = parent.cmdline(), Path.cwd()
+        places = [os.environ.get("PWD", ""), *here.parents, parent.parent().cwd()]
+    except (psutil.Error, AttributeError, OSError):
+        return Path.cwd()
+    notebook = next((w for w in words if w.endswith(".ipynb")), None)
+    at = (Path(p) for p in places if p and notebook and Path(p, notebook).is_file())
+    return next(at, Path(os.environ.get("PWD") or here))
 
 
 def preset_of(slug: str, project: Project) -> str:
@@ -78,12 +138,12 @@ def preset_of(slug: str, project: Project) -> str:
         return PRESETS[0]
     from IPython import get_ipython
 
-    variables, defaults = get_ipython().user_ns, parameters.declared(project, slug)
-    missing = [name for name in defaults if name not in variables]
-    if 2 * len(missing) > len(defaults):  # not the chapter, but a notebook that looks at its claims
+    variables, found = get_ipython().user_ns, parameters.declarations_of(project, slug)
+    missing = [name for name in found if name not in variables]
+    if 2 * len(missing) > len(found):  # not the chapter, but a notebook that looks at its claims
         return PRESETS[0]
     if missing:
         raise UsageError(f"{slug}: parameter {missing[0]} is not set; the parameters cell sets it")
-    values = parameters.differing(slug, {name: variables[name] for name in defaults}, defaults)
-    found = [p for p in parameters.presets(project, slug) if values == parameters.resolve(project, slug, p)]
-    return found[0] if found else "custom"
+    values = parameters.differing(slug, {name: variables[name] for name in found}, found)
+    same = [p for p in parameters.presets(project, slug) if values == parameters.resolve(project, slug, p)]
+    return same[0] if same else "custom"

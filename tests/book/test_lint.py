@@ -88,7 +88,7 @@ def test_cells_are_formatted_and_what_only_notebooks_hold_survives(mini):
 
 def test_the_table_of_parameters_keeps_its_columns(mini):
     text = formatted(mini, "01-alpha")
-    assert 'name = "plain"    # of the input: a word or a file\nflag = False      # whether to' in text
+    assert 'name = "plain"    # of the input | word or file to read\nflag = False      # whether to' in text
 
 
 def test_formatting_leaves_the_text_between_the_cells(mini):

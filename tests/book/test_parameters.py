@@ -1,7 +1,7 @@
 """Parameters: typed by their defaults, normalized against them, and nothing else let through."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ctlib.book import parameters
@@ -30,7 +30,24 @@ def test_declared_reads_the_literals_of_the_tagged_cell(mini):
         ("name", "null", "null"),
         ("name", "pydicom:CT_small.dcm", "pydicom:CT_small.dcm"),
         ("flag", "yes", True),
+        ("flag", "OFF", False),
+        ("n", "010", 10),
+        ("n", "1_000", 1000),
+        ("n", "1e3", 1000),
+        ("n", "+7", 7),
+        ("n", " 7 \t", 7),
+        ("n", "'7'", 7),
+        ("n", "64.0", 64),
+        ("rate", "-1e-3", -0.001),
+        ("rate", "\u22120.5", -0.5),
+        ("rate", ".5", 0.5),
+        ("rate", "5.", 5.0),
+        ("rate", "010", 10.0),
         ("sizes", "[3, 4, 5]", [3, 4, 5]),
+        ("sizes", "3,4,5", [3, 4, 5]),
+        ("sizes", "(3, 4,)", [3, 4]),
+        ("sizes", "3", [3]),
+        ("sizes", "010, 1e2", [10, 100]),
         ("sizes", "[]", []),
     ],
 )
@@ -70,7 +87,12 @@ def test_no_name_but_a_declared_one_is_let_through(mini, name):
 
 @SETTINGS
 @given(value=st.one_of(st.none(), st.text(), st.booleans(), st.floats(), st.lists(st.integers(), max_size=2)))
+@example(value=0.0)
+@example(value=5e17)
 def test_a_count_takes_whole_numbers_only(mini, value):
+    if isinstance(value, float) and value.is_integer() and 1 <= value <= 4096:  # papermill reads 1e3 as 1000.0
+        assert parameters.resolve(mini, "01-alpha", "ci", {"n": value}).get("n", 16) == int(value)
+        return
     with pytest.raises(UsageError):
         parameters.resolve(mini, "01-alpha", "ci", {"n": value})
 
@@ -97,7 +119,7 @@ def test_any_text_for_a_number_is_a_finite_number_or_one_typed_error(mini, text)
 )
 def test_a_parameters_cell_holds_literals_only(mini, cell, says):
     path = mini.source("01-alpha")
-    path.write_text(path.read_text().replace("n = 16            # pixels", cell))
+    path.write_text(path.read_text().replace("n = 16            # pixels | 1 to 4096", cell))
     with pytest.raises(UsageError, match=says):
         parameters.declared(mini, "01-alpha")
 

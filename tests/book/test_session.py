@@ -37,11 +37,13 @@ def test_values_that_the_chapter_declares_pass():
 
 WRONG = {
     "m = 8": "this notebook: no parameter 'm'; it has: n, name, sizes",
-    "n = 8.5": "parameter n needs a value of type int, like 16; got 8.5",
-    'n = "many"': "parameter n needs a value of type int",
-    "n = True": "parameter n needs a value of type int",
-    'sizes = "[3]"': "parameter sizes needs a value of type list",
-    'sizes = [float("nan")]': r"parameter sizes\[0\] needs a value of type int",
+    "n = 8.5": "parameter n: got 8.5, needs a whole number, like 16",
+    'n = "many"': "parameter n: got 'many', needs a whole number",
+    "n = True": "parameter n: got True, needs a whole number",
+    "n = None": "parameter n: got None, needs a whole number",
+    'sizes = "[3"': "parameter sizes: got '.3', needs a list of whole numbers",
+    "sizes = 3": "parameter sizes: got 3, needs a list",
+    'sizes = [float("nan")]': r"parameter sizes: got .nan., needs a list of whole numbers",
 }
 
 
@@ -99,7 +101,9 @@ def test_a_person_s_own_numbers_of_threads_stay(papermill):
     ("words", "says"),
     [
         (("-p", "m", "3"), "no parameter 'm'; it has: n, rate"),
-        (("-p", "n", "3.5"), "parameter n needs a value of type int"),
+        (("-p", "n", "3.5"), "parameter n: got 3.5, needs a whole number, 1 to 4096"),
+        (("-p", "n", "0"), "parameter n: got 0, needs a whole number, 1 to 4096"),
+        (("-p", "name", "no.dcm"), "needs a word or file to read: no such file or folder: "),
     ],
 )
 def test_plain_papermill_refuses_what_run_refuses(papermill, words, says):
@@ -125,7 +129,7 @@ def test_a_value_changed_by_hand_in_jupyterlab_is_checked_at_the_ledger(mini):
         return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
     assert [preset(), preset(n=32), preset(n=32, rate=1.0)] == ["ci", "laptop", "custom"]
-    assert preset(n="many").endswith("01-alpha: parameter n needs a value of type int, like 16; got 'many'")
+    assert preset(n="many").endswith("01-alpha: parameter n: got 'many', needs a whole number, 1 to 4096")
     assert preset(n=None).endswith("01-alpha: parameter n is not set; the parameters cell sets it")
     assert preset(**dict.fromkeys(variables)) == "ci"  # a notebook that looks at the claims
 

@@ -27,11 +27,11 @@ $a = b$
 ```{code-cell} ipython3
 :tags: [parameters]
 
-n = 16            # pixels
-rate = 0.5        # 1/s
-name = "plain"    # of the input: a word or a file
+n = 16            # pixels | 1 to 4096
+rate = 0.5        # 1/s | any
+name = "plain"    # of the input | word or file to read
 flag = False      # whether to
-sizes = [1, 2]    # pixels
+sizes = [1, 2]    # pixels | 0 to 4096, may be empty
 ```
 
 ```{code-cell} ipython3
@@ -88,9 +88,9 @@ BETA = (
 ```{code-cell} ipython3
 :tags: [parameters]
 
-seed = 0       # of nothing
-wait = 0.0     # s
-victim = ""    # "kernel" or "worker": who gets killed in the first run of seed 1
+seed = 0       # of nothing | any
+wait = 0.0     # s | >= 0
+victim = ""    # who gets killed in the first run of seed 1 | one of "", kernel, worker
 ```
 
 ```{code-cell} ipython3
