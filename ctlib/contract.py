@@ -8,7 +8,9 @@ numbers. Everything else is an `ArgumentError` that names the argument, before a
 import math
 import operator
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -84,13 +86,16 @@ def together(shape: Sequence[int | str | None] = (), *, promote: bool = False, *
     for name, t in others:
         alike(name, t, first, like)
         if t.shape[t.ndim - len(shape) :] != sizes:
-            raise ArgumentError(name, f"shape {tuple(t.shape)}", f"the sizes of {first}, {_axes(sizes)}")
-    try:
-        torch.broadcast_shapes(*(t.shape[: t.ndim - len(shape)] for t in found.values()))
-    except RuntimeError:
+            raise ArgumentError(first, f"shape {tuple(like.shape)}", f"the sizes of {name}: {tuple(t.shape)}")
+    if not fit(*(t.shape for t in found.values())):
         given = f"shapes {', '.join(str(tuple(t.shape)) for t in found.values())}"
-        raise ArgumentError(", ".join(found), given, "leading axes that spread over each other") from None
+        raise ArgumentError(", ".join(found), given, "leading axes that spread over each other")
     return list(found.values())
+
+
+def fit(*shapes: Sequence[int]) -> bool:
+    """Whether the shapes spread over each other."""
+    return all(len({n for n in axis if n != 1}) < 2 for axis in zip_longest(*(s[::-1] for s in shapes), fillvalue=1))
 
 
 def factor(name: str, value: object, like_name: str, like: Tensor, *, above=None, at_least=None) -> float | Tensor:
@@ -109,19 +114,36 @@ def somewhere(condition: Tensor) -> bool:
     return not torch._C._functorch.is_batchedtensor(condition) and bool(condition.any())
 
 
+def full_precision(like: Tensor) -> AbstractContextManager:
+    """Where autocast does not turn what is computed on the tensor's device into half precision."""
+    kind = like.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()
+
+
 def shape(name: str, value: object, ndim: int | None = None) -> tuple[int, ...]:
     """The value as a tuple of lengths >= 1, one for each of ndim axes."""
-    listed = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and getattr(value, "ndim", 1) == 1
-    if not listed or (ndim is not None and len(value) != ndim):
-        raise ArgumentError(name, _kind(value), "a length for each axis" if ndim is None else f"{ndim} lengths")
-    return tuple(count(name, n, 1) for n in value)
+    return tuple(count(name, n, 1) for n in _listed(name, value, ndim, "lengths"))
+
+
+def numbers(name: str, value: object, num: int | None = None, **bounds) -> tuple[float, ...]:
+    """The value as a tuple of floats, if it lists numbers within bounds as in `number`, and so many of them."""
+    return tuple(number(name, v, **bounds) for v in _listed(name, value, num, "numbers"))
+
+
+def _listed(name: str, value: object, num: int | None, kind: str) -> Sequence:
+    """The value, if it is a list or an array of one axis, of a stated length."""
+    listed = isinstance(value, (Sequence, np.ndarray, Tensor)) and not isinstance(value, (str, bytes))
+    if not listed or getattr(value, "ndim", 1) != 1 or (num is not None and len(value) != num):
+        raise ArgumentError(name, _kind(value), f"{'' if num is None else f'{num} '}{kind} in a list or tuple")
+    return value
 
 
 def mask(name: str, value: object, shape: Sequence[int | str | None]) -> Tensor:
     """The value, if it is a boolean tensor with these trailing axes."""
-    if not isinstance(value, Tensor) or value.dtype != torch.bool:
+    if not isinstance(value, Tensor) or value.dtype != torch.bool or value.layout != torch.strided:
         given = f"{_plain(value.dtype)} {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
-        raise ArgumentError(name, given, f"a bool tensor {_axes(shape)}")
+        raise ArgumentError(name, given, f"a dense bool tensor {_axes(shape)}")
     return trailing(name, value, shape)
 
 

@@ -28,11 +28,12 @@ class Volume:
         shape = contract.shape("shape", self.shape)
         if len(shape) not in (2, 3):
             raise ArgumentError("shape", shape, "(Y, X) or (Z, Y, X)")
-        sizes = self.voxel_mm if isinstance(self.voxel_mm, (tuple, list)) else (self.voxel_mm,) * len(shape)
+        several = isinstance(self.voxel_mm, (tuple, list)) or getattr(self.voxel_mm, "ndim", 0) > 0
+        sizes = contract.numbers("voxel_mm", self.voxel_mm if several else (self.voxel_mm,) * len(shape), above=0)
         if len(sizes) != len(shape):
-            raise ArgumentError("voxel_mm", self.voxel_mm, f"one number, or {len(shape)} in the order of shape")
+            raise ArgumentError("voxel_mm", sizes, f"one number, or {len(shape)} in the order of shape {shape}")
         object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "voxel_mm", tuple(contract.number("voxel_mm", s, above=0) for s in sizes))
+        object.__setattr__(self, "voxel_mm", sizes)
 
     @property
     def ndim(self) -> int:
@@ -59,9 +60,7 @@ class Volume:
 def _angles(given: object, num_views: int, span: float) -> tuple[float, ...]:
     if given is None:
         return tuple(float(v) for v in np.arange(num_views) * (span / num_views))
-    if isinstance(given, str) or not hasattr(given, "__iter__") or getattr(given, "ndim", 1) != 1:
-        raise ArgumentError("angles", type(given).__name__, f"num_views = {num_views} numbers [rad]")
-    angles = tuple(contract.number("angles", v) for v in given)
+    angles = contract.numbers("angles", given)
     if len(angles) != num_views:
         raise ArgumentError("angles", f"{len(angles)} angles", f"num_views = {num_views} of them")
     return angles

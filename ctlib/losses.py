@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.metrics import ssim_map
 
@@ -13,13 +14,16 @@ def l1_ssim_loss(
 
         L = alpha mean|x - r| + beta (1 - mean SSIM(x, r))
 
-    estimate, reference  x, r of equal shape (..., Y, X), any unit
+    estimate, reference  x, r of equal shape (..., Y, X), any unit; half precision, as of a network under autocast,
+                         integers and two dtypes are promoted
     alpha, beta          >= 0, not both 0; a term of weight 0 is not computed
     data_range           of SSIM, `metrics.ssim_map`
     """
+    estimate, reference = contract.together(("Y", "X"), promote=True, estimate=estimate, reference=reference)
     if estimate.shape != reference.shape:
         raise ArgumentError("estimate", tuple(estimate.shape), f"the shape of the reference, {tuple(reference.shape)}")
-    if min(alpha, beta) < 0 or alpha + beta == 0:
+    alpha, beta = contract.number("alpha", alpha, at_least=0), contract.number("beta", beta, at_least=0)
+    if alpha + beta == 0:
         raise ArgumentError("alpha, beta", (alpha, beta), "numbers >= 0, not both 0")
     loss = alpha * (estimate - reference).abs().mean() if alpha else 0.0
     return loss + beta * (1 - ssim_map(estimate, reference, data_range=data_range).mean()) if beta else loss

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
@@ -17,10 +18,10 @@ def paired_interval(
     The two ends of the middle `level` of the resampled means. With three seeds it says little about other seeds:
     it is meant to stop small differences from being read as effects.
     """
+    difference = contract.tensor("difference", difference, ("seeds", "patients"), promote=True)
+    level, draws = contract.number("level", level, above=0, below=1), contract.count("draws", draws, 1)
     if difference.ndim != 2 or 0 in difference.shape or not bool(torch.isfinite(difference).all()):
         raise ArgumentError("difference", tuple(difference.shape), "finite numbers (seeds, patients)")
-    if not 0 < level < 1 or draws < 1:
-        raise ArgumentError("level, draws", (level, draws), "a fraction in (0, 1) and a number >= 1")
     seeds, patients = difference.shape
     d = difference.double()
     i = torch.randint(seeds, (draws, seeds, 1), generator=generator)
