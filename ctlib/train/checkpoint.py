@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from ctlib.errors import DataError
+from ctlib.errors import ArgumentError, DataError
+from ctlib.files import why, write_whole
 
 MAGIC = b"ctlib checkpoint 1 "
 HEAD = len(MAGIC) + 64 + 1  # magic, SHA-256 of what follows as hexadecimal digits, newline
@@ -18,18 +19,27 @@ HEAD = len(MAGIC) + 64 + 1  # magic, SHA-256 of what follows as hexadecimal digi
 def save_checkpoint(path: str | Path, state: dict) -> None:
     """Write a dictionary of tensors, numbers, texts, lists and dictionaries; an older file stays until it is whole.
 
-    The bytes reach the disk before the name does, so a process or machine that dies leaves the old file or the new.
+    Numbers of NumPy become Python's. ArgumentError for what `load_checkpoint` would not read; `Unwritable` when the
+    system refuses.
     """
-    path, stream = Path(path), io.BytesIO()
-    torch.save(state, stream)
+    stream = io.BytesIO()
+    torch.save(plain(state), stream)
     payload = stream.getvalue()
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    _sync_folder(path.parent)
+    try:
+        torch.load(io.BytesIO(payload), map_location="meta", weights_only=True)
+    except Exception as error:  # as below
+        told = str(error).splitlines()[0]
+        raise ArgumentError("state", told, "tensors, numbers, texts, lists and dictionaries alone") from None
+    write_whole(path, MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+
+
+def plain(value: object) -> object:
+    """The same with Python's numbers in place of NumPy's, in dictionaries, lists and tuples."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {plain(k): plain(v) for k, v in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict:
@@ -38,7 +48,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(path, "file", f"cannot be read ({error.strerror})") from None
+        raise DataError(path, "file", f"cannot be read ({why(error)})") from None
     if len(data) < HEAD or not data.startswith(MAGIC):
         raise DataError(path, "header", "is not that of a checkpoint")
     if hashlib.sha256(data[HEAD:]).hexdigest().encode() != data[len(MAGIC) : HEAD - 1]:
@@ -47,17 +57,3 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         return torch.load(io.BytesIO(data[HEAD:]), map_location=device, weights_only=True)
     except Exception as error:  # the unpickler raises what it likes for code that is not weights
         raise DataError(path, "contents", f"are not plain data ({type(error).__name__})") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last, where folders can be synced."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from ctlib.errors import ArgumentError, ConvergenceError, DataError
+from ctlib.contract import count
+from ctlib.errors import ConvergenceError, DataError
+from ctlib.files import Unwritable, check_writable
 from ctlib.train.checkpoint import load_checkpoint, save_checkpoint
 from ctlib.train.distributed import rank_and_size
+from ctlib.train.identity import differing, of_parts
 from ctlib.train.sampling import stream
+
+FORMAT = 2  # of what a checkpoint says about its training
+OTHERWISE = "give another path, or delete this file"
+
+
+def _told(name: str, stored: dict, own: dict) -> str:
+    """How an ingredient differs, where that can be said in few words."""
+    for key in name.split("."):
+        stored, own = (d.get(key) if isinstance(d, dict) else None for d in (stored, own))
+    if all(isinstance(v, (int, float, str)) and len(str(v)) < 20 for v in (stored, own)):
+        return f"is {stored!r}, this training has {own!r}"
+    return "is that of another training"
 
 
 @dataclass
@@ -19,7 +35,8 @@ class Run:
     """A training under way.
 
     parts    what steps change, by name: networks, optimizers, scalers; anything with state_dict and load_state_dict
-    about    what must be the same when it goes on: settings, as numbers and texts
+    about    what must be the same when it goes on: settings, data, loss, as numbers, texts and sketches; the parts as
+             they are before the first step are added, `of_parts`
     seed     of the random numbers that a step draws from the global stream (dropout, torch.randn)
     step     steps done; history: what each step reported, by name
     """
@@ -29,22 +46,28 @@ class Run:
     seed: int = 0
     step: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
+    identity: dict[str, object] = field(default_factory=dict, init=False, repr=False)
+
+    def identify(self) -> dict[str, object]:
+        """What a checkpoint of this training says of it; taken before the first step."""
+        if not self.identity:
+            known = {} if "architecture" in self.about else of_parts(self.parts)
+            self.identity = {"seed": self.seed, "parts": list(self.parts), **self.about, **known}
+        return self.identity
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint (the first process alone)."""
         if rank_and_size()[0] == 0:
-            states = {name: part.state_dict() for name, part in self.parts.items()}
-            state = {"step": self.step, "history": self.history, "about": dict(self.about), "seed": self.seed}
-            save_checkpoint(path, {**state, "parts": states})
+            state = {"step": self.step, "history": self.history, "about": self.identify(), "format": FORMAT}
+            save_checkpoint(path, {**state, "parts": {name: part.state_dict() for name, part in self.parts.items()}})
 
     def load(self, path: str | Path, device: str | torch.device = "cpu") -> None:
-        """Continue from a checkpoint; DataError when it is damaged or of another training."""
+        """Continue from a checkpoint; DataError when it is damaged or of another training, and says in what."""
         state = load_checkpoint(path, device)
-        for name, value in (("seed", self.seed), ("about", dict(self.about)), ("parts", list(self.parts))):
-            stored = state.get(name)
-            stored = list(stored) if name == "parts" and stored is not None else stored
-            if stored != value:
-                raise DataError(path, name, f"is {stored!r}, this training has {value!r}")
+        if state.get("format") != FORMAT:
+            raise DataError(path, "about", f"is of an older version: says too little to go on from; {OTHERWISE}")
+        if rank_and_size()[0] == 0 and (name := differing(state["about"], self.identify())):
+            raise DataError(path, name, f"{_told(name, state['about'], self.identify())}; {OTHERWISE}")
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
         self.step, self.history = state["step"], state["history"]
@@ -66,16 +89,17 @@ def train(
     update    does one step of whatever is trained and gives named numbers for the history; what it does may depend
               on the step, on the run's parts and on the global random stream, which is set from (seed, step, process)
               before it and put back after it. Then a training that was killed goes on bit by bit as if it was not.
+    path      of the checkpoint; its folder is made. One that cannot be written at the start raises `Unwritable`, later
+              it is warned of, and the next one is tried
     every     steps between checkpoints; one is always written at the end
     callback  after every step and before it is saved, for curves: what it adds to the history is kept; one that has
               a state_dict is a part of the run like the others
     """
-    if steps < 0 or every < 0:
-        raise ArgumentError("steps, every", (steps, every), "numbers >= 0")
+    steps, every = count("steps", steps), count("every", every)
     if hasattr(callback, "state_dict"):
         run.parts = {**run.parts, "callback": callback}
-    if path is not None and Path(path).exists():
-        run.load(path, device)
+    if path is not None:
+        _begin(run, Path(path), device)
     rank, device = rank_and_size()[0], torch.device(device)
     while run.step < steps:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -89,5 +113,22 @@ def train(
         if callback is not None:
             callback(run)
         if path is not None and (run.step == steps or (every and run.step % every == 0)):
-            run.save(path)
+            _save(run, path)
     return run
+
+
+def _begin(run: Run, path: Path, device: str | torch.device) -> None:
+    """Continue from a checkpoint, or see that there may be one."""
+    run.identify()
+    if path.exists():
+        run.load(path, device)
+    elif rank_and_size()[0] == 0:
+        check_writable(path)
+
+
+def _save(run: Run, path: str | Path) -> None:
+    """Save a checkpoint; a full disk costs the checkpoint, not the training."""
+    try:
+        run.save(path)
+    except Unwritable as error:
+        warnings.warn(f"step {run.step}: no checkpoint, the training goes on: {error}", RuntimeWarning, stacklevel=3)

@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
+from ctlib.contract import count
 
 
 def stream(*keys: int | str) -> int:
@@ -20,8 +20,8 @@ def batch_indices(num_samples: int, batch: int, step: int, seed: int) -> Tensor:
 
     Every sample occurs once before any occurs again. Nothing is kept between steps.
     """
-    if num_samples < 1 or batch < 1 or step < 0:
-        raise ArgumentError("num_samples, batch, step", (num_samples, batch, step), "numbers >= 1, >= 1 and >= 0")
+    num_samples, batch = count("num_samples", num_samples, at_least=1), count("batch", batch, at_least=1)
+    step = count("step", step)
     first, last = step * batch, (step + 1) * batch - 1
     epochs = range(first // num_samples, last // num_samples + 1)
     orders = torch.cat([_permutation(num_samples, seed, epoch) for epoch in epochs])

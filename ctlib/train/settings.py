@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ctlib.contract import choice, count, number
 from ctlib.errors import ArgumentError
 from ctlib.train.schedules import warm_up_rate
 
@@ -42,16 +43,24 @@ class Settings:
     halve: int = 0
 
     def __post_init__(self):
-        if self.steps < 0 or self.batch < 1 or not self.lr > 0:
-            raise ArgumentError("steps, batch, lr", (self.steps, self.batch, self.lr), "numbers >= 0, >= 1 and > 0")
+        numbers = {"steps": count("steps", self.steps), "batch": count("batch", self.batch, at_least=1)}
+        numbers |= {name: count(name, getattr(self, name)) for name in ("rise", "halve")}
+        numbers |= {"seed": _seed(self.seed), "lr": number("lr", self.lr, above=0)}
+        numbers["start_lr"] = number("start_lr", self.start_lr)
+        for name, value in numbers.items():  # of NumPy or torch they would make checkpoints that cannot be read
+            object.__setattr__(self, name, value)
         choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "optimizer": tuple(OPTIMIZERS)}
         for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ArgumentError(name, repr(getattr(self, name)), f"one of {known}")
+            choice(name, getattr(self, name), known)
         if self.schedule == "warm-up":
             learning_rate(self, 0)  # refuses a start, a rise or a halving that it cannot follow
         elif self.rise or self.halve:
             raise ArgumentError("schedule", repr(self.schedule), "'warm-up' where there is a rise or a halving")
+
+
+def _seed(value: object) -> int:
+    """A whole number, of either sign."""
+    return -count("seed", -value) if isinstance(value, int) and value < 0 else count("seed", value)
 
 
 def learning_rate(settings: Settings, step: int) -> float:
@@ -62,6 +71,7 @@ def learning_rate(settings: Settings, step: int) -> float:
     drop      lr in the first half of the steps, lr / 10 in the second
     warm-up   `warm_up_rate`
     """
+    step = count("step", step)
     if settings.schedule == "cosine":
         return settings.lr * (1 + math.cos(math.pi * step / settings.steps)) / 2
     if settings.schedule == "drop":

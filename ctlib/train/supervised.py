@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from ctlib.contract import count
 from ctlib.errors import ArgumentError
 from ctlib.train.distributed import average, rank_and_size, replicate
+from ctlib.train.identity import of_loss, of_parts, of_training
 from ctlib.train.loop import Run, train
 from ctlib.train.precision import Precision
 from ctlib.train.sampling import batch_indices, stream
@@ -35,14 +36,21 @@ def fit(
     path, every, callback  as in `train`
     order   sample numbers of every step, in place of `batch_indices`
 
+    A checkpoint belongs to its settings, data, loss and order, and to the network as it is given: one of another
+    training is refused with a DataError that names what differs.
+
     In a process group every process takes its share of each batch, and the result is that of one process up to
     rounding: gradients are averaged, and batch normalization sees the whole batch.
     """
     rank, size = rank_and_size()
     if settings.batch % size:
         raise ArgumentError("batch", settings.batch, f"a multiple of the {size} processes")
-    device, replica = next(net.parameters()).device, replicate(net)
+    num_samples, device = count("num_samples", num_samples, at_least=1), next(net.parameters()).device
     precision, optimizer = Precision(settings.precision, device), make_optimizer(settings, net.parameters())
+    parts, about = {"net": net, "optimizer": optimizer, "scaler": precision.scaler}, {}
+    if path is not None:
+        about = {**of_training(settings, fetch, num_samples, order), **of_loss(loss), **of_parts(parts)}
+    replica = replicate(net)  # below, for it exchanges layers
 
     def update(step: int) -> dict[str, Tensor]:
         drawn = batch_indices(num_samples, settings.batch, step, settings.seed) if order is None else order[step]
@@ -54,8 +62,7 @@ def fit(
         precision.scaler.update()
         return {"loss": average(value.detach())}
 
-    parts = {"net": net, "optimizer": optimizer, "scaler": precision.scaler}
-    run = Run(parts, {**asdict(settings), "num_samples": num_samples}, settings.seed)
+    run = Run(parts, about, settings.seed)
     train(run, update, settings.steps, path, every, callback, device)
     net.eval()
     return run

@@ -81,10 +81,11 @@ def test_a_write_that_fails_leaves_the_old_file(file, monkeypatch):
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("ctlib.train.checkpoint.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(file, {"step": 4})
     assert file.read_bytes() == before
+    assert [p.name for p in file.parent.iterdir()] == ["c.ckpt"]
     monkeypatch.undo()
     save_checkpoint(file, {"step": 4})
     assert load_checkpoint(file) == {"step": 4}

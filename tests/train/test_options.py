@@ -77,7 +77,7 @@ def test_resume_is_bit_exact(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert again.history == run.history
     assert not resumed.training
-    with pytest.raises(DataError, match="about"):
+    with pytest.raises(DataError, match=r"settings.rise: is 4, this training has 5"):
         fitted(radam(12, 3, 0.03, rise=5, halve=5, seed=2), path=tmp_path / "cut")
 
 

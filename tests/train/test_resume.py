@@ -48,7 +48,7 @@ def test_other_settings_do_not_continue_a_training(tmp_path):
     main(tmp_path / "c", 3)
     with pytest.raises(DataError) as caught:
         main(tmp_path / "c", 6)
-    assert caught.value.field == "about"
+    assert caught.value.field == "settings.steps"
 
 
 class Counter:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ctlib.contract import choice, count, number
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography.latent import random_sphere
 from ctlib.papers.tomography.losses import critic_loss, data_term, sampler_loss
 from ctlib.train.distributed import rank_and_size
+from ctlib.train.identity import of_training
 from ctlib.train.loop import Run, train
 from ctlib.train.precision import Precision
 from ctlib.train.sampling import batch_indices, stream
 from ctlib.train.settings import Settings, learning_rate, make_optimizer
+from ctlib.train.sketch import sketch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,14 @@ class GanSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.kind not in ("data", "kl") or self.lam < 0:
-            raise ArgumentError("kind, lam", (self.kind, self.lam), "'data' or 'kl', and a number >= 0")
+        choice("kind", self.kind, ("data", "kl"))
+        numbers = {"lam": number("lam", self.lam, at_least=0), "eta": number("eta", self.eta, at_least=0)}
+        numbers |= {"betas": tuple(number("betas", b, at_least=0, below=1) for b in self.betas)}
+        numbers |= {"z_shape": tuple(count("z_shape", n, at_least=1) for n in self.z_shape)}
+        if self.z_radius is not None:
+            numbers["z_radius"] = number("z_radius", self.z_radius, above=0)
+        for name, value in numbers.items():
+            object.__setattr__(self, name, value)
 
 
 def latents(settings: GanSettings, step: int) -> Tensor:
@@ -114,6 +123,12 @@ def spread(y1: Tensor, y2: Tensor, sigma: Tensor, mask: Tensor | None = None) ->
     return (data_term(y1, y2, sigma, mask) / 2).sqrt()
 
 
+def _scan(project: Callable[[Tensor], Tensor], fetch: Callable) -> Tensor:
+    """What tells one A from another: the projection of a real image."""
+    with torch.no_grad():
+        return sketch(project(fetch(torch.zeros(1, dtype=torch.long), [0]).real[:1, 0]))
+
+
 def fit_gan(
     sampler: nn.Module,
     critic: nn.Module,
@@ -149,7 +164,8 @@ def fit_gan(
         players.precision.scaler.update()
         return {**report, "critic": loss}
 
-    run = Run(players.parts(), {**asdict(settings), "num_samples": num_samples}, settings.seed)
+    about = {} if path is None else {**of_training(settings, fetch, num_samples), "scan": _scan(project, fetch)}
+    run = Run(players.parts(), about, settings.seed)
     train(run, update, settings.steps, path, every, callback, players.precision.device)
     sampler.eval()
     critic.eval()

@@ -1,0 +1,131 @@
+"""Functions and networks in words: what a loss depends on, and the code behind it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import types
+from pathlib import PurePath
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ctlib.compiled import source, sources
+from ctlib.train.sketch import form, sketch
+
+PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic, PurePath, torch.dtype, torch.device)
+FOREIGN = ("torch", "numpy", "builtins")  # packages whose functions are known by name
+
+
+def states(net: nn.Module) -> list[Tensor]:
+    """Weights and statistics of a network, in their order."""
+    return [t for t in net.state_dict().values() if isinstance(t, Tensor)]
+
+
+def layers(net: nn.Module) -> str:
+    """Classes, shown options and plain attributes of every layer, and the shapes of its state."""
+    plain = lambda m: {k: v for k, v in vars(m).items() if k[0] != "_" and k != "training" and is_plain(v)}  # noqa: E731
+    found = [(name, name_of(type(m)), m.extra_repr(), sorted(plain(m).items())) for name, m in net.named_modules()]
+    return repr((found, [(k, tuple(t.shape), str(t.dtype)) for k, t in net.state_dict().items()]))
+
+
+def is_plain(value: object) -> bool:
+    return isinstance(value, PLAIN) or (isinstance(value, tuple) and all(map(is_plain, value)))
+
+
+def described(value: object, depth: int = 0) -> str:
+    """A function with all it depends on, as text: name, code, defaults, what it closes over; of numbers, their values.
+
+    Lists are left out: a function may keep its own records in them.
+    """
+    name, inner = name_of(type(value)), lambda v: described(v, depth + 1)
+    if depth > 6 or isinstance(value, (list, types.ModuleType)):
+        return name
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"{form(value)} {[[f'{v:.4g}' for v in row] for row in sketch(value.reshape(1, -1)).tolist()]}"
+    if isinstance(value, (tuple, frozenset)):
+        return f"{name}{[inner(v) for v in value]}"
+    if isinstance(value, dict):
+        return f"{name}{[(str(k), inner(v)) for k, v in value.items()]}"
+    if isinstance(value, functools.partial):
+        return f"partial({inner(value.func)}, {inner(value.args)}, {inner(value.keywords)})"
+    if inspect.ismethod(value):
+        return f"{name_of(value.__func__)} of {inner(value.__self__)}"
+    if inspect.isfunction(value):
+        if value.__module__.partition(".")[0] in FOREIGN:
+            return name_of(value)
+        own = [*cells(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return f"{name_of(value)} {_code(value.__code__, value.__doc__)} {[inner(v) for v in own]}"
+    if isinstance(value, type) or inspect.isbuiltin(value):
+        return name_of(value)
+    if isinstance(value, nn.Module):
+        return f"{name} {layers(value)} {[inner(t) for t in states(value)]}"
+    code = "".join(_code(f.__code__) for n, f in vars(type(value)).items() if n == "__call__" and inspect.isfunction(f))
+    kept = {k: v for k, v in getattr(value, "__dict__", {}).items() if k[0] != "_" and not isinstance(v, (list, dict))}
+    return f"{name} {code} {[(k, inner(v)) for k, v in kept.items()]}"
+
+
+def code_of(*values: object) -> str:
+    """Digest of the modules in which functions and classes are defined, and of what these import from their package.
+
+    Comments, docstrings and layout do not count.
+    """
+    modules = {m for value in values for m in _modules(value) if m.partition(".")[0] not in FOREIGN}
+    names = sorted({name for module in modules for name in sources(module)})
+    return digest(*(f"{name} {_stripped(name)}" for name in names))
+
+
+def _modules(value: object) -> set[str]:
+    if isinstance(value, functools.partial):
+        return set().union(*map(_modules, (value.func, *value.args, *value.keywords.values())))
+    if inspect.ismethod(value):
+        return _modules(value.__func__) | _modules(value.__self__)
+    if inspect.isfunction(value):
+        return {value.__module__}.union(*(_modules(v) for v in cells(value) if callable(v)))
+    if isinstance(value, nn.Module):
+        return {type(m).__module__ for m in value.modules()}
+    return {(value if isinstance(value, type) else type(value)).__module__}
+
+
+@functools.lru_cache(maxsize=256)
+def _stripped(module: str) -> str:
+    """The module as an abstract syntax tree without docstrings."""
+    tree = ast.parse(source(module))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return digest(ast.dump(tree))
+
+
+def _code(code: types.CodeType, doc: str | None = None) -> str:
+    """Digest of compiled code but for its docstring, wherever it stands in its file."""
+    consts = code.co_consts[1:] if doc is not None and code.co_consts[:1] == (doc,) else code.co_consts
+    inner = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in consts]
+    return digest(code.co_code.hex(), *inner, repr((code.co_names, code.co_varnames, code.co_freevars)))
+
+
+def cells(function: types.FunctionType) -> list:
+    """What a function closes over, as far as it is there yet."""
+    found = []
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:
+            continue
+    return found
+
+
+def name_of(value: object) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
+
+
+def digest(*texts: str) -> str:
+    """sha256 of texts, shortened."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
