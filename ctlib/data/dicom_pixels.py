@@ -97,7 +97,10 @@ def _decoded(path: Path, data, shape: tuple[int, int]) -> np.ndarray:
     if not compressed and given != needed + needed % 2:  # DICOM pads to an even number of bytes
         raise DataError(path, "PixelData", f"has {given} bytes, Rows, Columns and BitsAllocated need {needed}")
     try:
-        return np.asarray(_unpacked(data, syntax, shape) if compressed else data.pixel_array)
+        if not compressed:  # as they are: pydicom would cut what lies above BitsStored
+            kind = ("<" if syntax.is_little_endian else ">") + f"u{fields.count(path, data, 'BitsAllocated') // 8}"
+            return np.frombuffer(data.PixelData, kind, shape[0] * shape[1]).reshape(shape)
+        return np.asarray(_unpacked(data, syntax, shape))
     except Exception as error:  # decoders raise whatever their codec raises
         if compressed and (package := _missing(syntax)):
             raise DataError(

@@ -181,7 +181,7 @@ def test_a_tilted_gantry_gives_no_volume(tmp_path):
             place = [f"{k * v:.6f}" for v in step]
             _again(tmp_path / folder, k, name=f"{k}", ImageOrientationPatient=axes, ImagePositionPatient=place)
     with pytest.raises(
-        DataError, match="ImagePositionPatient: shifted in the plane by a gantry tilted by 15.0 degrees"
+        DataError, match=r"ImagePositionPatient: shifted in the plane by a gantry tilted by 15\.0 degrees"
     ):
         read_ct_series(tmp_path / "tilted")
     assert "tilted by 15.0 degrees, which is left" in read_ct_series(tmp_path / "oblique").describe()

@@ -89,7 +89,7 @@ def test_a_unit_that_cannot_be_known_is_asked_for(tmp_path, name, numbers):
 
 @pytest.mark.parametrize("unit", ["hu", "HU+", "HU*2", "mm", "", 1024, True, "HU+1e3", "HU+nan"])
 def test_unknown_units_name_the_known_ones(tmp_path, unit):
-    with pytest.raises(ArgumentError, match="unit: got .* needs one of HU, "):
+    with pytest.raises(ArgumentError, match=r"unit: got .* needs one of HU, "):
         load_slice(_write(tmp_path / "a.npy", HU), unit=unit)
 
 
@@ -169,7 +169,7 @@ def test_a_sidecar_names_the_modality(tmp_path):
     (tmp_path / "a.json").write_text('{"Modality": "CT"}')
     assert load_slice(tmp_path / "a.nii").unit == "HU"
     (tmp_path / "a.json").write_text('{"Modality": "MR"}')
-    with pytest.raises(DataError, match="Modality: is 'MR' in a.json"):
+    with pytest.raises(DataError, match=r"Modality: is 'MR' in a\.json"):
         load_slice(tmp_path / "a.nii")
 
 
