@@ -30,10 +30,8 @@ def numbers(name: str, value: object, *, above=None, at_least=None, at_most=None
 
 
 def number_or_tensor(name: str, value: object, **bounds) -> float | Tensor:
-    """A parameter: one number as a float, anything with axes or in a tensor as a tensor, within these bounds."""
-    if isinstance(value, Tensor) or np.ndim(value) > 0:
-        return numbers(name, value, **bounds)
-    return contract.number(name, value, **bounds)
+    """A parameter within these bounds: a number as a float, or a tensor."""
+    return numbers(name, value, **bounds) if isinstance(value, Tensor) else contract.number(name, value, **bounds)
 
 
 def _array(name: str, value: object) -> np.ndarray:

@@ -25,6 +25,8 @@ ELEMENTS = {
     "copper": "Cu", "tin": "Sn", "iodine": "I", "barium": "Ba", "gadolinium": "Gd", "tungsten": "W", "gold": "Au",
 }  # fmt: skip
 PROCESSES = {"total": "CS_Total", "photo": "CS_Photo", "compton": "CS_Compt", "rayleigh": "CS_Rayl"}
+TABLES_KEV = (0.1, 800.0)
+"""Energies [keV] that xraylib tabulates."""
 ELECTRON_KEV = 510.99895
 """Rest energy of the electron [keV], CODATA 2018."""
 
@@ -121,7 +123,7 @@ def mass_attenuation(material: str | Material, energies_kev, process: str = "tot
     """
     contract.choice("process", process, tuple(PROCESSES))
     tables, parts = xray_tables(), Material.named(material).mass_fractions
-    energies = numbers("energies_kev", energies_kev, above=0)
+    energies = numbers("energies_kev", energies_kev, at_least=TABLES_KEV[0], at_most=TABLES_KEV[1])
     if energies.requires_grad:
         raise ArgumentError("energies_kev", "a tensor that requires a gradient", "energies.detach(): tables have none")
     section = getattr(tables, PROCESSES[process])

@@ -11,7 +11,7 @@ from torch import Tensor
 from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.physics.arrays import number_or_tensor, numbers
-from ctlib.physics.attenuation import Material, k_edges, mass_attenuation
+from ctlib.physics.attenuation import TABLES_KEV, Material, k_edges, mass_attenuation
 from ctlib.physics.detectors import Detector
 from ctlib.physics.fixed import Fixed
 from ctlib.physics.moments import moment_tables, moments, product, transmission, unpack_pairs
@@ -205,7 +205,7 @@ def _checked_thresholds(thresholds_kev, num_bins: int | None = None) -> Tensor:
 
 def virtual_monoenergetic(densities: Tensor, materials, energy_kev: float) -> Tensor:
     """Linear attenuation [1/mm] at one energy: sum_k a_k f_k / 10, densities a (M, ...) [g/cm3] of basis materials."""
-    energy_kev = contract.number("energy_kev", energy_kev, above=0)
+    energy_kev = contract.number("energy_kev", energy_kev, at_least=TABLES_KEV[0], at_most=TABLES_KEV[1])
     contract.tensor("densities", densities)
     if densities.ndim < 1 or len(densities) != len(materials):
         raise ArgumentError("densities", tuple(densities.shape), f"({len(materials)}, ...): one for each material")

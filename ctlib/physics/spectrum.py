@@ -127,7 +127,9 @@ class Spectrum(Fixed):
 
     def cuts(self, energies_kev) -> tuple[Tensor, Tensor]:
         """Edges (N' + 1,) of `split`, and the bin (N',) that each of its bins is a part of."""
-        cuts = numbers("energies_kev", tuple(energies_kev)).to(self.edges_kev)
+        cuts = numbers("energies_kev", energies_kev).to(self.edges_kev)
+        if cuts.ndim != 1:
+            raise ArgumentError("energies_kev", f"shape {tuple(cuts.shape)}", "a list of energies [keV]")
         edges = torch.cat([self.edges_kev, cuts[(cuts > self.edges_kev[0]) & (cuts < self.edges_kev[-1])]]).unique()
         centers = 0.5 * (edges[1:] + edges[:-1])
         parent = (torch.bucketize(centers, self.edges_kev, right=True) - 1).clamp(0, len(self.edges_kev) - 2)

@@ -102,8 +102,10 @@ def test_sampled_angles_follow_the_density(sections, row, energy):
 @pytest.mark.parametrize(
     ("argument", "call"),
     [
-        ("materials, highest_kev", lambda: CrossSections.of(())),
-        ("materials, highest_kev", lambda: CrossSections.of(("water",), 8.0)),
+        ("materials", lambda: CrossSections.of(())),
+        ("materials", lambda: CrossSections.of("water")),
+        ("highest_kev", lambda: CrossSections.of(("water",), 8.0)),
+        ("highest_kev", lambda: CrossSections.of(("water",), 900.0)),
         ("material", lambda: CrossSections.of(("unobtainium",))),
     ],
 )

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, Volume
+from ctlib.physics.arrays import numbers
+from ctlib.physics.attenuation import TABLES_KEV
 
 TABLE_KEV = 0.1  # step of the table of counts per photon; bin edges are rounded to it
 LEAST_KEV = 9.0  # no photon is followed below 10 keV, so none arrives with less than 9.6
@@ -17,15 +20,20 @@ LEAST_KEV = 9.0  # no photon is followed below 10 keV, so none arrives with less
 
 def with_height(fan: FanBeam, height_mm: float, num_rows: int = 1) -> ConeBeam:
     """A fan beam as the cone beam it is in three dimensions: the same views and columns, a detector of this height."""
+    if not isinstance(fan, FanBeam):
+        raise ArgumentError("fan", type(fan).__name__, "a FanBeam")
+    height_mm, num_rows = contract.number("height_mm", height_mm, above=0), contract.count("num_rows", num_rows, 1)
     ny, nx = fan.volume.shape
-    volume = Volume((1, ny, nx), (float(height_mm), *fan.volume.voxel_mm))
+    volume = Volume((1, ny, nx), (height_mm, *fan.volume.voxel_mm))
     same = {f.name: getattr(fan, f.name) for f in fields(fan)}
     return ConeBeam(**same | {"volume": volume, "num_rows": num_rows, "row_pitch_mm": height_mm / num_rows})
 
 
 def coarser(scan: ConeBeam, num_cols: int, num_rows: int | None = None) -> ConeBeam:
     """The same detector area in fewer or more cells: scatter is smooth, and fewer cells count more photons each."""
-    num_rows = scan.num_rows if num_rows is None else num_rows
+    require_cone(scan)
+    num_rows = scan.num_rows if num_rows is None else contract.count("num_rows", num_rows, 1)
+    num_cols = contract.count("num_cols", num_cols, 1)
     pitch_mm, row_pitch_mm = scan.pitch_mm * scan.num_cols / num_cols, scan.row_pitch_mm * scan.num_rows / num_rows
     return replace(scan, num_cols=num_cols, pitch_mm=pitch_mm, num_rows=num_rows, row_pitch_mm=row_pitch_mm)
 
@@ -51,8 +59,7 @@ class Beam:
     @classmethod
     def of(cls, scan: ConeBeam, like: Tensor) -> Beam:
         """Vectors of a scan with a tensor's dtype and device."""
-        if not isinstance(scan, ConeBeam):
-            raise ArgumentError("geometry", type(scan).__name__, "a ConeBeam; see `with_height` for fan beams")
+        require_cone(scan)
         t = np.asarray(scan.angles)
         along, normal = ((np.stack([c, s, 0 * t], -1)) for c, s in ((np.cos(t), np.sin(t)), (-np.sin(t), np.cos(t))))
         source = -scan.source_origin_mm * normal
@@ -81,19 +88,26 @@ class Beam:
         return w.long().clamp(0, self.rows - 1) * self.cols + u.long().clamp(0, self.cols - 1), hit
 
 
+def require_cone(scan: ConeBeam) -> None:
+    """Raise unless the scan is a cone beam's."""
+    if not isinstance(scan, ConeBeam):
+        raise ArgumentError("geometry", type(scan).__name__, "a ConeBeam; see `with_height` for fan beams")
+
+
 def response_table(response, highest_kev: float) -> Tensor:
     """Counts per photon in each energy bin (E, K), at the energies (k + 1/2) 0.1 keV, float64.
 
     response  ascending bin edges [keV], E + 1 of them: each photon counts once, at its own energy; or a function of
               energies (K,) [keV], 9 and more, that returns (E, K)
     """
+    highest_kev = contract.number("highest_kev", highest_kev, above=0, at_most=TABLES_KEV[1])
     energies = TABLE_KEV * (torch.arange(int(np.ceil(highest_kev / TABLE_KEV)) + 1, dtype=torch.float64) + 0.5)
     if callable(response):
-        table = torch.as_tensor(response(energies.clamp_min(LEAST_KEV)), dtype=torch.float64)
+        table = numbers("response", response(energies.clamp_min(LEAST_KEV))).double()
         if table.ndim != 2 or table.shape[1] != len(energies):
             raise ArgumentError("response", f"shape {tuple(table.shape)}", f"(E, {len(energies)}) for so many energies")
         return table
-    edges = torch.as_tensor(response, dtype=torch.float64)
-    if edges.ndim != 1 or len(edges) < 2 or bool((edges.diff() <= 0).any()):
-        raise ArgumentError("response", response, "ascending bin edges [keV], or a function of energies")
+    edges = numbers("response", response, at_least=0, finite=False).double()
+    if edges.ndim != 1 or len(edges) < 2 or not bool((edges.diff() > 0).all()):
+        raise ArgumentError("response", tuple(edges.shape), "ascending bin edges [keV], or a function of energies")
     return ((energies >= edges[:-1, None]) & (energies < edges[1:, None])).double()

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
-from ctlib.physics.attenuation import Material, mass_attenuation
+from ctlib.physics.attenuation import TABLES_KEV, Material, mass_attenuation
 from ctlib.physics.scatter.angles import angular_density, form_function, free_electron_attenuation, quantiles
 
 LOWEST_KEV = 10.0  # below it a photon is absorbed on the spot: 10 keV reach 2 mm of water
@@ -45,9 +46,14 @@ class CrossSections:
                Klein-Nishina total cross section. Doppler broadening and the interference between molecules (which
                takes coherent scatter of water away below 3 degrees) are left out.
         """
+        if isinstance(materials, (str, Material)):
+            raise ArgumentError("materials", repr(materials), "a sequence of one or more materials")
         materials = tuple(Material.named(m) for m in materials)
-        if not materials or not highest_kev > LOWEST_KEV:
-            raise ArgumentError("materials, highest_kev", (len(materials), highest_kev), f"any, > {LOWEST_KEV:g} keV")
+        highest_kev = contract.number(
+            "highest_kev", highest_kev, above=LOWEST_KEV, at_most=TABLES_KEV[1] - 2 * STEP_KEV
+        )
+        if not materials:
+            raise ArgumentError("materials", materials, "a sequence of one or more materials")
         nodes = LOWEST_KEV + STEP_KEV * np.arange(int(np.ceil((highest_kev - LOWEST_KEV) / STEP_KEV)) + 2)
         step, forms = form_function(materials, nodes[-1], bound)
         curves = [quantiles(k % 2, nodes, forms[k], step) for k in range(2 * len(materials))]
@@ -68,6 +74,20 @@ class CrossSections:
     def total(self) -> Tensor:
         """Attenuation per density (M, N), all processes together."""
         return self.rates.unflatten(0, (-1, 3)).sum(1)
+
+    @classmethod
+    def for_scan(cls, sections: CrossSections | None, phantom, spectrum) -> CrossSections:
+        """The given tables, if they hold a phantom's materials and a spectrum's energies; made if there are none."""
+        if not hasattr(spectrum, "edges_kev"):
+            raise ArgumentError("spectrum", type(spectrum).__name__, "a Spectrum")
+        if not hasattr(phantom, "densities"):
+            raise ArgumentError("phantom", type(phantom).__name__, "a VoxelPhantom")
+        highest = float(spectrum.edges_kev[-1])
+        sections = cls.of(phantom.materials, highest) if sections is None else sections
+        if not isinstance(sections, cls) or sections.highest_kev < highest:
+            given = f"up to {sections.highest_kev:g} keV" if isinstance(sections, cls) else type(sections).__name__
+            raise ArgumentError("sections", given, f"CrossSections up to the spectrum's {highest:g} keV")
+        return sections
 
     def like(self, tensor: Tensor) -> CrossSections:
         """The same tables with a tensor's dtype and device."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.physics.attenuation import Material
@@ -31,19 +32,26 @@ class VoxelPhantom:
 
     def __post_init__(self):
         materials = tuple(Material.named(m) for m in self.materials)
+        if not isinstance(self.volume, Volume):
+            raise ArgumentError("volume", type(self.volume).__name__, "a Volume with 3 axes")
+        contract.tensor("densities", self.densities)
         needed = (len(materials), *self.volume.shape)
         if self.volume.ndim != 3 or tuple(self.densities.shape) != needed:
             raise ArgumentError("densities", tuple(self.densities.shape), f"{needed}: (M, Z, Y, X) of a 3-D volume")
-        if not self.densities.is_floating_point() or not bool((self.densities >= 0).all()):
-            raise ArgumentError("densities", self.densities.dtype, "floating-point numbers >= 0 [g/cm3]")
+        if not bool(((self.densities >= 0) & self.densities.isfinite()).all()):
+            raise ArgumentError("densities", "negative, infinite or NaN values", "finite numbers >= 0 [g/cm3]")
         object.__setattr__(self, "materials", materials)
 
     @classmethod
     def extruded(cls, volume: Volume, materials, densities: Tensor, height_mm: float) -> VoxelPhantom:
         """A slice (M, Y, X) of a 2-D volume, the same over a height along the rotation axis: one layer of voxels."""
-        if volume.ndim != 2:
+        if not isinstance(volume, Volume) or volume.ndim != 2:
             raise ArgumentError("volume", volume, "a Volume with 2 axes")
-        solid = Volume((1, *volume.shape), (float(height_mm), *volume.voxel_mm))
+        contract.tensor("densities", densities, (None, *volume.shape))
+        if densities.ndim != 3:
+            raise ArgumentError("densities", tuple(densities.shape), f"(M, {volume.shape[0]}, {volume.shape[1]})")
+        height_mm = contract.number("height_mm", height_mm, above=0)
+        solid = Volume((1, *volume.shape), (height_mm, *volume.voxel_mm))
         return cls(solid, tuple(materials), densities[:, None])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.geometry import ConeBeam
 from ctlib.physics.scatter.beam import TABLE_KEV, Beam, response_table
 from ctlib.physics.scatter.cross_sections import CrossSections
@@ -32,9 +33,10 @@ def primary_signal(
 
     sum over energies of  share(E) response(E) exp(-sum over materials of attenuation(E) path)
     """
-    sections = sections or CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1]))
+    sections = CrossSections.for_scan(sections, phantom, spectrum)
+    rays = contract.count("rays_per_cell", rays_per_cell, 1)
     media = Media.of(phantom, sections)
-    paths = scan_paths(media, Beam.of(geometry, phantom.densities), rays_per_cell).double()
+    paths = scan_paths(media, Beam.of(geometry, phantom.densities), rays).double()
     energies = spectrum.energies_kev.to(paths)
     table = response_table(response, sections.highest_kev).to(paths)
     counts = table[:, (energies / TABLE_KEV).long()] * spectrum.weights.to(paths)  # (E, N)

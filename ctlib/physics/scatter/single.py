@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
+from ctlib import contract
 from ctlib.geometry import ConeBeam
-from ctlib.physics.scatter.beam import TABLE_KEV, Beam, coarser, response_table
+from ctlib.physics.scatter.beam import TABLE_KEV, Beam, coarser, require_cone, response_table
 from ctlib.physics.scatter.cross_sections import CrossSections
 from ctlib.physics.scatter.media import Media, VoxelPhantom
 from ctlib.physics.scatter.paths import attenuation_along, material_paths
@@ -32,17 +32,18 @@ def single_scatter(
     points_per_cell  per axis of the detector's cell
     sections         with bound=False this is the free-electron quadrature by the Klein-Nishina formula
     """
-    if process not in PROCESS:
-        raise ArgumentError("process", repr(process), f"one of {', '.join(PROCESS)}")
-    sections = sections or CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1]))
+    require_cone(geometry)
+    contract.choice("process", process, tuple(PROCESS))
+    num_rays, num_depths = contract.shape("num_rays", num_rays, 2), contract.count("num_depths", num_depths, 1)
+    k = contract.count("points_per_cell", points_per_cell, 1)
+    sections = CrossSections.for_scan(sections, phantom, spectrum)
     media, like = Media.of(phantom, sections), phantom.densities
-    fine = coarser(geometry, geometry.num_cols * points_per_cell, geometry.num_rows * points_per_cell)
+    fine = coarser(geometry, geometry.num_cols * k, geometry.num_rows * k)
     beam, table = Beam.of(fine, like), response_table(response, sections.highest_kev).to(like)
     lit = spectrum.weights > 0
     light = spectrum.energies_kev[lit].to(like), spectrum.weights[lit].to(like), table
     views = [_one_view(media, beam, v, light, process, num_rays, num_depths) for v in range(geometry.num_views)]
     signal = torch.stack(views, 1).unflatten(2, (beam.rows, beam.cols))  # (E, V, R k, U k)
-    k = points_per_cell
     return signal.unflatten(3, (-1, k)).unflatten(2, (-1, k)).mean((3, 5))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.geometry import ConeBeam
 from ctlib.physics.scatter.beam import TABLE_KEV, Beam, response_table
@@ -39,8 +40,11 @@ def simulate_scatter(
     Follows the dtype and device of phantom.densities. A seed gives the same tally at any number of threads; engines
     and devices use different random numbers, and CUDA adds in any order (sums differ in the last digits).
     """
-    _check(tally, photons_per_view, num_points, num_batches)
-    sections = sections or CrossSections.of(phantom.materials, float(spectrum.edges_kev[-1]))
+    contract.choice("tally", tally, ("hits", "expected"))
+    seed = contract.count("seed", seed, 0, 2**63 - 1)
+    photons_per_view = contract.count("photons_per_view", photons_per_view, 1)
+    num_points, num_batches = contract.count("num_points", num_points, 1), contract.count("num_batches", num_batches, 2)
+    sections = CrossSections.for_scan(sections, phantom, spectrum)
     media, beam = Media.of(phantom, sections), Beam.of(geometry, phantom.densities)
     histories = Histories.of(spectrum, geometry.num_views, num_batches, photons_per_view, phantom.densities)
     table = response_table(response, sections.highest_kev).to(phantom.densities)
@@ -52,20 +56,9 @@ def simulate_scatter(
     return result
 
 
-def _check(tally: str, photons_per_view: int, num_points: int, num_batches: int) -> None:
-    if tally not in ("hits", "expected"):
-        raise ArgumentError("tally", repr(tally), "'hits' or 'expected'")
-    for name, value, least in (
-        ("photons_per_view", photons_per_view, 1), ("num_points", num_points, 1), ("num_batches", num_batches, 2)
-    ):  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ArgumentError(name, value, f"a whole number >= {least}")
-
-
 def _compiled(engine: str, like: Tensor) -> bool:
     """Whether the compiled engine is meant; an error where it is and cannot be used."""
-    if engine not in ("auto", "torch", "compiled"):
-        raise ArgumentError("engine", repr(engine), "'auto', 'torch' or 'compiled'")
+    contract.choice("engine", engine, ("auto", "torch", "compiled"))
     if engine == "compiled" and like.device.type != "cpu":
         raise ArgumentError("engine", "'compiled'", f"densities on the CPU, not on {like.device}")
     has_numba = find_spec("numba") is not None
