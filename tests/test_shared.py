@@ -17,6 +17,7 @@ REASONS = {
     "backends": "engines behind the projector of every chapter; the registry loads them by name",
     "compiled": "keys compiled kernels on their sources, for the engines, the decomposition and the scatter",
     "data.deeplesion": "a reader of a public collection of real anatomy, not a paper's own format",
+    "data.lesion_files": "where the files of that collection lie, and how they are divided",
     "data.enclosing_circle": "crops a body out of any slice; the DeepLesion reader is its first user",
     "decompose": "maximum likelihood as others would adopt it; chapter 3 uses the decomposition of images",
     "implicit": "the implicit derivative, which knows no application",

@@ -1,6 +1,7 @@
 """A miniature of DeepLesion: 16-bit PNGs in the collection's layout, and its table."""
 
 import csv
+import shutil
 
 import numpy as np
 from PIL import Image
@@ -26,6 +27,7 @@ def write_png16(path, hu):
 def write_collection(root, patients=None, slices=(35, 37), **options):
     """Images_png/<patient>_01_02/<slice>.png and DL_info.csv."""
     patients = PATIENTS if patients is None else patients
+    root.mkdir(parents=True, exist_ok=True)
     with (root / "DL_info.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["File_name", "Patient_index", "Key_slice_index", "Spacing_mm_px_", "Train_Val_Test"])
@@ -34,3 +36,31 @@ def write_collection(root, patients=None, slices=(35, 37), **options):
                 hu = body(inside=10 * k + number, **options)
                 write_png16(root / "Images_png" / f"{patient}_01_02" / f"{number:03d}.png", hu)
             table.writerow([f"{patient}_01_02_{slices[0]:03d}.png", k, slices[0], "0.8, 0.8, 5", part])
+
+
+def rearranged(root, target, layout):
+    """The same files in another layout, as people have them; returns the folder to read."""
+    for k, path in enumerate(sorted(root.rglob("*.png"))):
+        series = path.parent.name
+        place = {
+            "as published": target / "Images_png" / series / path.name,
+            "a folder for each archive": target / f"Images_png_{k % 3 + 1:02d}" / "Images_png" / series / path.name,
+            "minideeplesion": target / "minideeplesion" / series / path.name,
+            "key slices": target / "Key_slices" / f"{series}_{path.name}",
+            "series at the top": target / series / path.name,
+            "upper case": target / "DeepLesion" / series / path.name.replace(".png", ".PNG"),
+        }[layout]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    shutil.copy(root / "DL_info.csv", target)
+    return target
+
+
+LAYOUTS = (
+    "as published",
+    "a folder for each archive",
+    "minideeplesion",
+    "key slices",
+    "series at the top",
+    "upper case",
+)
