@@ -131,6 +131,24 @@ def numbers(name: str, value: object, num: int | None = None, **bounds) -> tuple
     return tuple(number(name, v, **bounds) for v in _listed(name, value, num, "numbers"))
 
 
+def array(name: str, value: object, ndim: int) -> np.ndarray:
+    """The value as a float64 array with so many axes, if it is finite real numbers in an array, a list or a tensor."""
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged, or tensors on a device, of half precision, with a gradient
+        raise ArgumentError(name, _kind(value), "numbers in an array, a list or a tensor on the CPU") from None
+    if found.dtype.kind not in "iuf" or found.ndim != ndim or not np.isfinite(found).all():
+        raise ArgumentError(name, f"{found.dtype} {found.shape}", f"finite numbers with {ndim} axes")
+    return found.astype(np.float64)
+
+
+def dtype(name: str, value: object) -> torch.dtype:
+    """The value, if it is a type of real numbers with a fraction."""
+    if not isinstance(value, torch.dtype) or not value.is_floating_point:
+        raise ArgumentError(name, _kind(value), "torch.float32 or torch.float64")
+    return value
+
+
 def _listed(name: str, value: object, num: int | None, kind: str) -> Sequence:
     """The value, if it is a list or an array of one axis, of a stated length."""
     listed = isinstance(value, (Sequence, np.ndarray, Tensor)) and not isinstance(value, (str, bytes))

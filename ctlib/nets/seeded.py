@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 T = TypeVar("T")
@@ -14,7 +15,7 @@ T = TypeVar("T")
 def seeded(seed: int, make: Callable[..., T], *args, **options) -> T:
     """make(*args, **options) with weights from their own random stream; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(contract.count("seed", seed))
         return make(*args, **options)
 
 
@@ -47,8 +48,7 @@ def matched_width(
     make       its networks grow with the width; built without memory, so their values do not matter
     tolerance  ArgumentError where the closest is further off than this share of the target
     """
-    if target < 1 or not tolerance >= 0:
-        raise ArgumentError("target, tolerance", (target, tolerance), "numbers >= 1 and >= 0")
+    target, tolerance = contract.count("target", target, 1), contract.number("tolerance", tolerance, at_least=0)
     best, least = 0, float("inf")
     with torch.device("meta"):
         for width in widths:

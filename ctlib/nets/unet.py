@@ -5,8 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
-from ctlib.nets.blocks import conv_unit
+from ctlib.nets.blocks import batch, conv_unit
 from ctlib.nets.seeded import draw_weights, he_normal, seeded
 
 
@@ -41,10 +42,13 @@ class UNet(nn.Module):
         slope: float = 0.2,
     ):
         super().__init__()
+        in_channels, out_channels = (
+            contract.count(n, v, 1) for n, v in (("in_channels", in_channels), ("out_channels", out_channels))
+        )
+        depth, deep_convs = contract.count("depth", depth), contract.count("deep_convs", deep_convs, 1)
+        slope = contract.number("slope", slope, at_least=0, at_most=1)
         if residual and in_channels != out_channels:
             raise ArgumentError("residual", True, f"out_channels = in_channels, not {out_channels} and {in_channels}")
-        if deep_convs < 1:
-            raise ArgumentError("deep_convs", deep_convs, "at least 1")
         down = _per_level("width", width, depth + 1)
         up = _per_level("decoder_width", down[:-1] if decoder_width is None else decoder_width, depth)
         self.depth, self.in_channels, self.residual, self.input_skips = depth, in_channels, residual, input_skips
@@ -65,7 +69,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         step = 2**self.depth
-        if x.ndim != 4 or x.shape[1] != self.in_channels or any(n % step for n in x.shape[2:]):
+        batch("x", x, self, self.in_channels, "Y", "X")
+        if any(n % step or not n for n in x.shape[2:]):
             raise ArgumentError("x", tuple(x.shape), f"(B, {self.in_channels}, Y, X), sizes multiples of {step}")
         h, skips = x, []
         for i, stage in enumerate(self.encoder):
@@ -84,7 +89,11 @@ def make_unet(seed: int, in_channels: int, out_channels: int, gain: float = 1.0,
     gain     scales Kaiming's initial weights, {cite}`he2015`; Neighbor2Neighbor takes 0.1. Biases start at 0.
     options  of `UNet`; with `residual` the last convolution starts at 0, so the network starts as the identity
     """
-    draw = partial(he_normal, slope=options.get("slope", 0.2), gain=gain)
+    gain, slope = (
+        contract.number("gain", gain),
+        contract.number("slope", options.get("slope", 0.2), at_least=0, at_most=1),
+    )
+    draw = partial(he_normal, slope=slope, gain=gain)
     net = seeded(seed, lambda: draw_weights(UNet(in_channels, out_channels, **options), draw))
     if net.residual:
         nn.init.zeros_(net.head[-1].weight)
@@ -92,7 +101,8 @@ def make_unet(seed: int, in_channels: int, out_channels: int, gain: float = 1.0,
 
 
 def _per_level(name: str, value: int | tuple[int, ...], num: int) -> tuple[int, ...]:
-    values = (value,) * num if isinstance(value, int) else tuple(value)
-    if num < 0 or len(values) != num or any(v < 1 for v in values):
+    several = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
+    values = contract.shape(name, value if several else (value,) * num)
+    if len(values) != num:
         raise ArgumentError(name, value, f"a number >= 1, or one for each of the {num} levels")
     return values

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 
@@ -28,17 +29,17 @@ class Ellipsoids:
 
     def __post_init__(self):
         for name, ndim in (("values", 1), ("centers_mm", 2), ("axes_mm", 2), ("angles_rad", 1)):
-            array = np.asarray(getattr(self, name), dtype=float)
-            if array.ndim != ndim or not np.isfinite(array).all():
-                raise ArgumentError(name, f"shape {array.shape}", f"finite numbers with {ndim} axes")
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, contract.array(name, getattr(self, name), ndim))
         count, d = self.centers_mm.shape
         if (
             d not in (2, 3)
             or self.axes_mm.shape != (count, d)
             or not self.values.shape == self.angles_rad.shape == (count,)
         ):
-            raise ArgumentError("axes_mm", f"shape {self.axes_mm.shape}", "K rows of 2 or 3 columns in every array")
+            shapes = [a.shape for a in (self.values, self.centers_mm, self.axes_mm, self.angles_rad)]
+            raise ArgumentError(
+                "axes_mm", f"shapes {shapes}", "K rows in values, centers_mm, axes_mm and angles_rad, of 2 or 3 columns"
+            )
         if not (self.axes_mm > 0).all():
             raise ArgumentError("axes_mm", float(self.axes_mm.min()), "numbers > 0")
 
@@ -82,6 +83,7 @@ class Ellipsoids:
         """Average over each voxel, from supersample^d points in it: (Y, X) or (Z, Y, X) [1/mm]."""
         if self.ndim != volume.ndim:
             raise ArgumentError("volume", f"a {volume.ndim}-D volume", f"a {self.ndim}-D one, as the phantom")
+        supersample, dtype = contract.count("supersample", supersample, 1), contract.dtype("dtype", dtype)
         fine = Volume(tuple(n * supersample for n in volume.shape), tuple(s / supersample for s in volume.voxel_mm))
         axes = [fine.axis(i) for i in range(fine.ndim)]
         out = np.zeros(volume.shape)

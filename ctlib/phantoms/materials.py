@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import MU, Anatomy, abdomen_of
@@ -42,6 +43,7 @@ def ellipse_phantom(size_mm: float = 384.0, calcium: float = 0.62) -> MaterialPh
     Full widths are 0.70 x 0.25 (water, 1 g/cm3) and 0.10 x 0.06 (calcium) of the field of view; the calcium lies at a
     quarter of the water's width on either side.
     """
+    size_mm, calcium = contract.number("size_mm", size_mm, above=0), contract.number("calcium", calcium)
     inside, half = 0.175 * size_mm, size_mm / 2
     water = Ellipsoids([1.0], [[0.0, 0.0]], [[0.70 * half, 0.25 * half]], [0.0])
     rods = Ellipsoids([calcium] * 2, [[-inside, 0.0], [inside, 0.0]], [[0.10 * half, 0.06 * half]] * 2, [0.0] * 2)
@@ -55,7 +57,7 @@ def composition(tissue: str) -> np.ndarray:
     negative, so that photons can be followed through them: fat, which would need calcium below 0, attenuates 8 % more
     than adipose tissue at 40 keV and 4 % less at 120 keV.
     """
-    if MU[tissue] < MU["marrow"]:
+    if MU[contract.choice("tissue", tissue, tuple(MU))] < MU["marrow"]:
         return np.array([MU[tissue] / MU_WATER, 0.0])
     share = (MU[tissue] - MU_WATER) / (MU["cortical bone"] - MU_WATER)
     return (1 - share) * np.array([1.0, 0.0]) + share * np.array(CORTICAL)
@@ -63,13 +65,15 @@ def composition(tissue: str) -> np.ndarray:
 
 def abdomen(seed: int, size_mm: float = 384.0) -> MaterialPhantom:
     """The body of `torso(seed)`, in water and calcium."""
-    a = Anatomy(np.random.default_rng(seed), size_mm / 2, {tissue: composition(tissue) for tissue in MU})
+    seed, half = contract.count("seed", seed), contract.number("size_mm", size_mm, above=0) / 2
+    a = Anatomy(np.random.default_rng(seed), half, {tissue: composition(tissue) for tissue in MU})
     abdomen_of(a)
     return MaterialPhantom(tuple(a.ellipsoids(k) for k in range(len(MATERIALS))))
 
 
 def abdomen_densities(volume: Volume, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Raster (2, Y, X) [g/cm3] of `abdomen(seed)` that fills the volume's width, with the texture of `torso_slice`."""
+    dtype = contract.dtype("dtype", dtype)
     plain = torso(seed, volume.extent_mm[-1]).raster(volume, dtype=torch.float64)
     densities = abdomen(seed, volume.extent_mm[-1]).densities(volume) * torso_texture(plain, seed)
     return densities.clamp_min(0).to(dtype)  # rounding leaves values of -1e-17

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ctlib import contract
 from ctlib.phantoms.ellipsoids import Ellipsoids
 
 #      value, half axes (x, y, z), center (x, y, z), angle in degrees; lengths in half fields of view
@@ -27,7 +28,8 @@ def shepp_logan(size_mm: float = 256.0, ndim: int = 2, mu_per_mm: float = 0.02) 
     ndim       2, or 3 for the ellipsoids whose slice z = 0 shows the same head (the small ones lie off that plane)
     mu_per_mm  attenuation of the value 1, the skull [1/mm]
     """
-    half = size_mm / 2
+    half, ndim = contract.number("size_mm", size_mm, above=0) / 2, contract.count("ndim", ndim, 2, 3)
+    mu_per_mm = contract.number("mu_per_mm", mu_per_mm)
     return Ellipsoids(
         TABLE[:, 0] * mu_per_mm, TABLE[:, 4 : 4 + ndim] * half, TABLE[:, 1 : 1 + ndim] * half, np.deg2rad(TABLE[:, 7])
     )

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ctlib.contract import tensor
+
 
 def rank_and_size() -> tuple[int, int]:
     """(number of this process, number of processes); (0, 1) without a group."""
@@ -51,6 +53,7 @@ def replicate(net: nn.Module) -> nn.Module:
 def average(value: Tensor) -> Tensor:
     """Mean of a detached tensor over the processes."""
     size = rank_and_size()[1]
+    tensor("value", value)
     if size == 1:
         return value
     total = value.detach().clone()

@@ -7,9 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ctlib.contract import choice, number
+from ctlib.errors import ArgumentError
+
+PRECISIONS = ("float32", "bf16", "fp16")
+
 
 def full(x: Tensor) -> Tensor:
     """A tensor of half precision in float32; any other as it is."""
+    if not isinstance(x, Tensor):
+        raise ArgumentError("x", type(x).__name__, "a torch tensor")
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -20,8 +27,9 @@ class Precision:
     """
 
     def __init__(self, name: str, device: torch.device):
-        self.device, self.half = device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        self.device, self.half = torch.device(device), half.get(choice("name", name, PRECISIONS))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
 
     def __call__(self, call: Callable[..., Tensor | tuple[Tensor, ...]], *args) -> Tensor | tuple[Tensor, ...]:
         """call(*args) under autocast, the result in full precision."""
@@ -31,7 +39,7 @@ class Precision:
 
     def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, lr: float) -> None:
         """One step of the optimizer down the loss. `scaler.update()` follows the last optimizer of a step."""
-        optimizer.param_groups[0]["lr"] = lr
+        optimizer.param_groups[0]["lr"] = number("lr", lr, at_least=0)
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(optimizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from ctlib.contract import count
 
 
 def stream(*keys: int | str) -> int:
-    """A seed of 63 bits from any keys: other keys, other streams."""
+    """A seed of 63 bits from any keys, whole numbers and texts: other keys, other streams."""
+    keys = tuple(key if isinstance(key, str) else count("keys", key, -math.inf) for key in keys)
     return int.from_bytes(hashlib.sha256(repr(keys).encode()).digest()[:8], "big") >> 1
 
 
@@ -21,7 +23,7 @@ def batch_indices(num_samples: int, batch: int, step: int, seed: int) -> Tensor:
     Every sample occurs once before any occurs again. Nothing is kept between steps.
     """
     num_samples, batch = count("num_samples", num_samples, at_least=1), count("batch", batch, at_least=1)
-    step = count("step", step)
+    step, seed = count("step", step), count("seed", seed, -math.inf)
     first, last = step * batch, (step + 1) * batch - 1
     epochs = range(first // num_samples, last // num_samples + 1)
     orders = torch.cat([_permutation(num_samples, seed, epoch) for epoch in epochs])

@@ -10,11 +10,11 @@ import torch
 
 from ctlib.contract import choice, count, number
 from ctlib.errors import ArgumentError
+from ctlib.train.precision import PRECISIONS
 from ctlib.train.schedules import warm_up_rate
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
 SCHEDULES = ("constant", "cosine", "drop", "warm-up")
-PRECISIONS = ("float32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Settings:
         numbers = {"steps": count("steps", self.steps), "batch": count("batch", self.batch, at_least=1)}
         numbers |= {name: count(name, getattr(self, name)) for name in ("rise", "halve")}
         numbers |= {"seed": _seed(self.seed), "lr": number("lr", self.lr, above=0)}
-        numbers["start_lr"] = number("start_lr", self.start_lr)
+        rising = {"above": 0, "at_most": numbers["lr"]} if self.schedule == "warm-up" else {}
+        numbers["start_lr"] = number("start_lr", self.start_lr, **rising)
         for name, value in numbers.items():  # of NumPy or torch they would make checkpoints that cannot be read
             object.__setattr__(self, name, value)
         choices = {"schedule": SCHEDULES, "precision": PRECISIONS, "optimizer": tuple(OPTIMIZERS)}
@@ -73,7 +74,7 @@ def learning_rate(settings: Settings, step: int) -> float:
     """
     step = count("step", step)
     if settings.schedule == "cosine":
-        return settings.lr * (1 + math.cos(math.pi * step / settings.steps)) / 2
+        return settings.lr * (1 + math.cos(math.pi * step / max(settings.steps, 1))) / 2
     if settings.schedule == "drop":
         return settings.lr if 2 * step < settings.steps else 0.1 * settings.lr
     if settings.schedule == "warm-up":

@@ -163,6 +163,8 @@ class _Module:
     device_count = staticmethod(lambda: 1)
     current_device = staticmethod(lambda: 0)
     manual_seed_all = staticmethod(lambda seed: None)
+    get_rng_state = staticmethod(lambda device=None: torch.empty(0, dtype=torch.uint8))  # it draws the CPU's stream
+    set_rng_state = staticmethod(lambda state, device=None: None)
     _is_in_bad_fork = staticmethod(lambda: False)
     get_amp_supported_dtype = staticmethod(lambda: [torch.float16, torch.bfloat16])
 

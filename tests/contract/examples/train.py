@@ -1,0 +1,40 @@
+"""Sampling, schedules, settings and precision of training."""
+
+import torch
+from torch import nn
+
+from ctlib.train.precision import Precision
+from ctlib.train.settings import Settings
+
+
+def rand(*shape, seed=0):
+    return 0.1 + torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def descended(lr):
+    """The weight after a step of plain gradient descent."""
+    net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.ones_(net.weight)
+    Precision("float32", torch.device("cpu")).descend(torch.optim.SGD(net.parameters(), 1.0), net.weight.sum(), lr)
+    return net.weight.detach()
+
+
+EXAMPLES = {
+    "ctlib.train.sampling.batch_indices": lambda: dict(num_samples=5, batch=3, step=2, seed=1),
+    "ctlib.train.schedules.warm_up_rate": lambda: dict(step=2, peak=0.1, start=0.001, rise=4, halve=3),
+    "ctlib.train.settings.Settings": lambda: dict(
+        steps=4, batch=2, lr=0.1, schedule="warm-up", seed=1, start_lr=0.001, rise=2, halve=3
+    ),
+    "ctlib.train.settings.learning_rate": lambda: dict(settings=Settings(4, 2, 0.1, "cosine"), step=2),
+    "ctlib.train.precision.full": lambda: dict(x=rand(3)),
+    "ctlib.train.precision.Precision.descend": lambda: dict(call=descended, lr=0.1),
+    "ctlib.train.distributed.average": lambda: dict(value=rand(3)),
+}
+SKIP = {
+    "ctlib.train.distributed.WholeBatchNorm2d.*": "a layer within networks, which check what they are given",
+    "ctlib.train.sampling.stream": "any keys; tested in tests/train",
+    "ctlib.train.precision.Precision.__call__": "calls a network with whatever it takes",
+    "ctlib.train.settings.make_optimizer": "settings are checked where they are made, parameters by torch",
+}
+ANY = "turns half precision into float32 and leaves everything else as it is"
+ALLOW = {"ctlib.train.precision.full": {n: ANY for n in ("complex64", "complex128", "sparse")}}
