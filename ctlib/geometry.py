@@ -101,6 +101,12 @@ class _Scan:
         rows = {"num_rows": self.num_rows * k, "row_pitch_mm": self.row_pitch_mm / k} if self.NDIM == 3 else {}
         return replace(self, num_cols=self.num_cols * k, pitch_mm=self.pitch_mm / k, **rows)
 
+    def wider(self, before: int, after: int) -> "_Scan":
+        """The same scan with this many more columns before the first and after the last one."""
+        before, after = contract.count("before", before), contract.count("after", after)
+        offset = self.detector_offset_mm + (after - before) / 2 * self.pitch_mm
+        return replace(self, num_cols=self.num_cols + before + after, detector_offset_mm=offset)
+
     def columns(self, rays_per_bin: int = 1) -> np.ndarray:
         """Detector coordinate of the ray(s) of each column [mm]: (U,) or (U * rays_per_bin,)."""
         num = contract.count("rays_per_bin", rays_per_bin, 1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctlib.recon._common import inner, require_count, require_range, start_image
+from ctlib.recon._common import inner, problem
 
 
 def cgls(
@@ -22,9 +22,7 @@ def cgls(
 
     A solved problem stays where it is. Needs A.T to be the exact adjoint.
     """
-    require_range(A, y)
-    require_count(num_iters)
-    x = start_image(A, y, x0)
+    x, num_iters = problem(A, y, x0, num_iters)
     r = y - A(x) if x0 is not None else y
     s = p = A.T(r)
     gamma = inner(s, s, len(A.domain_shape))
@@ -42,5 +40,5 @@ def cgls(
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
     """a / b, and 0 where b is 0 (a problem already solved); the double `where` keeps gradients finite."""
-    positive = b > 0
-    return torch.where(positive, a / torch.where(positive, b, torch.ones_like(b)), torch.zeros_like(a))
+    unsolved = b != 0  # NaN too
+    return torch.where(unsolved, a / torch.where(unsolved, b, torch.ones_like(b)), torch.zeros_like(a))

@@ -4,14 +4,15 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
+from ctlib.recon._completeness import scan_of, tell
+from ctlib.recon._truncation import continued
 from ctlib.recon.backproject import backproject
-from ctlib.recon.completeness import scan_of, tell
 from ctlib.recon.redundancy import scan_weights, view_weights
-from ctlib.recon.truncation import continued
 
 __all__ = ["fan_cosine", "fbp", "filter_sinogram", "ramp_kernel", "view_weights", "window_response"]
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
@@ -27,7 +28,7 @@ def fbp(A, y: Tensor, window: str = "ram-lak", truncation: str = "warn", incompl
     A           anything with `.geometry`: ParallelBeam, FanBeam or ConeBeam (flat detector)
     window      low-pass on the band-limited ramp: one of `WINDOWS`
     truncation  for an object that reaches beyond the detector: "warn" (`TruncationWarning`), "extrapolate" its rows as
-                those of a disc (not linear in y), or "ignore"
+                those of a disc (not linear in y; {cite}`hsieh2004`), or "ignore"
     incomplete  for views that miss more than a twelfth of the lines through some column: "refuse" (ArgumentError) or
                 "warn"; up to a twelfth an `IncompleteScanWarning` names the gaps, and views beside them stand in
 
@@ -43,10 +44,12 @@ def fbp(A, y: Tensor, window: str = "ram-lak", truncation: str = "warn", incompl
         y, geometry = continued(y, geometry, ends)
     weights, pitch_mm = scan_weights(geometry), geometry.pitch_mm
     if weights.rays is not None:
-        y = y * (weights.rays if y.ndim < 3 or type(geometry) is not ConeBeam else weights.rays[:, None]).to(y)
+        y = y * (weights.rays[:, None] if type(geometry) is ConeBeam else weights.rays).to(y)
     if type(geometry) is not ParallelBeam:
         y = y * fan_cosine(geometry, y)
         pitch_mm *= geometry.source_origin_mm / geometry.source_detector_mm  # of the detector moved into the isocenter
+    if any(weights.padding):
+        y, geometry = pad(y, weights.padding), geometry.wider(*weights.padding)
     return backproject(filter_sinogram(y, pitch_mm, window), geometry, weights.views, backend)
 
 

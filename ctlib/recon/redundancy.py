@@ -19,6 +19,7 @@ WIDE = 2.5  # a gap of more than this many steps (nine tenths of the steps are n
 BRIDGED = math.pi / 12  # up to this gap, views beside it stand for what is missing between them [rad]
 TAPER = math.pi / 12  # over this angle, views near a gap give way to their partners [rad]
 EDGE_COLUMNS = 32  # over this many columns (or the overlap), those near a displaced detector's short end do so
+BRIDGE = 0.03  # how much those are trusted against the partners of what is missing, 1 being a view's own
 NODES = 8  # angles within one view's share over which weights are averaged
 
 
@@ -31,7 +32,8 @@ class ScanWeights:
     missing    (U,) part of a column's lines, over a turn, that is never measured
     gaps       (place, size) of gaps in the angles [rad]
     by_offset  whether it is the detector's place that leaves lines out
-    open_ends  whether the first and last column may not be cut off: not the short end of a displaced detector
+    open_ends  whether the object must end before the first and last column: not at a displaced detector's short end
+    padding    columns to add at both ends before the filter, whose result reaches beyond that end
     """
 
     views: Tensor
@@ -40,6 +42,7 @@ class ScanWeights:
     gaps: tuple[tuple[float, float], ...] = ()
     by_offset: bool = False
     open_ends: tuple[bool, bool] = (True, True)
+    padding: tuple[int, int] = (0, 0)
 
 
 @lru_cache(maxsize=8)
@@ -54,27 +57,29 @@ def scan_weights(geometry: ParallelBeam | FanBeam | ConeBeam) -> ScanWeights:
     """
     parallel = type(geometry) is ParallelBeam
     angles = torch.tensor(geometry.angles, dtype=torch.float64)
-    turn, detector = Turn(angles, 2 * math.pi), Detector(geometry)
+    turn, detector = _Turn(angles, 2 * math.pi), _Detector(geometry)
     if not detector.displaced and parallel:
-        half = Turn(angles, math.pi)  # both directions of a line are one view
+        half = _Turn(angles, math.pi)  # both directions of a line are one view
         return ScanWeights(half.shares, None, np.full(geometry.num_cols, half.missing), half.gaps)
     if not detector.displaced and not turn.holes:
         return ScanWeights(turn.shares / 2, None, np.zeros(geometry.num_cols))
     if parallel:
-        turn = Turn(angles, 2 * math.pi, Turn(angles, math.pi))
+        turn = _Turn(angles, 2 * math.pi, _Turn(angles, math.pi))
     missing, by_angles = (_missing(turn, detector, covers) for covers in (detector.covers, detector.covers_both))
-    left_out = bool((missing > by_angles + 1 / 72).any())
+    left_out = bool((missing > by_angles + 1 / 12).any())
     ends = (True, True) if left_out or not detector.displaced else (detector.side < 0, detector.side > 0)
-    return ScanWeights(turn.shares, _rays(turn, detector), missing, turn.gaps, left_out, ends)
+    more = round(2 * abs(geometry.detector_offset_mm) / geometry.pitch_mm) * detector.displaced
+    padding = (more, 0) if detector.side > 0 else (0, more)
+    return ScanWeights(turn.shares, _rays(turn, detector), missing, turn.gaps, left_out, ends, padding)
 
 
-class Turn:
+class _Turn:
     """Views on a circle: what each stands for, and how much an angle near a gap is trusted.
 
     half  the same views on half a circle: views at the ends of a half turn then meet without overlap
     """
 
-    def __init__(self, angles: Tensor, period: float, half: "Turn | None" = None):
+    def __init__(self, angles: Tensor, period: float, half: "_Turn | None" = None):
         phase, order = torch.sort(angles % period)
         gaps = torch.diff(phase, append=phase[:1] + period)  # gap after each view, around the circle
         gaps = torch.where(gaps < 1e-9, torch.zeros_like(gaps), gaps)
@@ -97,8 +102,8 @@ class Turn:
         )  # (start, length, bridged) of the angles that no view measures
         self.missing = sum(length for _, length, _ in self.holes) / period
 
-    def trust(self, t: Tensor, bridge: float = 1e-6) -> Tensor:
-        """1 well within the views, falling to 0 at gaps; in gaps that are bridged a last resort, in others 0."""
+    def trust(self, t: Tensor, bridge: float = BRIDGE) -> Tensor:
+        """1 well within the views, falling to 0 at gaps; `bridge` in gaps that are bridged, in others 0."""
         if not self.holes:
             return torch.ones_like(t)
         away = torch.full_like(t, TAPER)
@@ -114,7 +119,7 @@ class Turn:
         return torch.where(inside, fallback, trust.clamp_min(bridge))
 
 
-class Detector:
+class _Detector:
     """A row of cells and what it covers on both sides of the axis."""
 
     def __init__(self, geometry):
@@ -144,7 +149,7 @@ class Detector:
         return (u.abs() <= self.long * (1 + 1e-9)).to(u)
 
 
-def _rays(turn: Turn, detector: Detector) -> Tensor:
+def _rays(turn: _Turn, detector: _Detector) -> Tensor:
     """Average of w over what each view stands for: (V, U)."""
     before, u = turn.angles - turn.reach[1], detector.columns
     own, other = detector.covers(u), detector.covers(-u)
@@ -157,7 +162,7 @@ def _rays(turn: Turn, detector: Detector) -> Tensor:
     return total
 
 
-def _missing(turn: Turn, detector: Detector, covers, nodes: int = 1440) -> np.ndarray:
+def _missing(turn: _Turn, detector: _Detector, covers, nodes: int = 1440) -> np.ndarray:
     """The part of each column's lines, over a turn, that neither a ray nor its partner measures: (U,)."""
     u = detector.columns
     t = ((torch.arange(nodes, dtype=torch.float64) + 0.5) * 2 * math.pi / nodes)[:, None].expand(-1, len(u))
@@ -172,7 +177,7 @@ def view_weights(angles: Tensor, period: float) -> Tensor:
     Equally spaced views get period / V; several turns, interlaced or golden-angle views are handled.
     Raises ArgumentError where views leave a gap of more than 15 degrees between much smaller steps.
     """
-    turn = Turn(angles, period)
+    turn = _Turn(angles, period)
     if wide := [size for _, size in turn.gaps if size > BRIDGED]:
         raise ArgumentError("angles", f"a gap of {max(wide):.4g} rad", f"views spread over {period:.4g} rad")
     return turn.shares

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
-from ctlib.recon._common import require_count, require_range, start_image
+from ctlib import contract
+from ctlib.recon._common import problem
 
 
 def sirt(
@@ -29,12 +29,9 @@ def sirt(
     nonneg      project onto x >= 0 after every step
     callback    called with (iteration, x) after every step
     """
-    require_range(A, y)
-    require_count(num_iters)
-    if not 0 < relaxation < 2:
-        raise ArgumentError("relaxation", relaxation, "a number in (0, 2): larger steps diverge")
+    x, num_iters = problem(A, y, x0, num_iters)
+    relaxation = contract.number("relaxation", relaxation, above=0, below=2)  # larger steps diverge
     R, C = sirt_scaling(A, y)
-    x = start_image(A, y, x0)
     for k in range(num_iters):
         x = x + relaxation * C * A.T(R * (y - A(x)))
         x = x.clamp_min(0) if nonneg else x
@@ -45,6 +42,7 @@ def sirt(
 
 def sirt_scaling(A, like: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column weights of SIRT, R = 1 / (A 1) and C = 1 / (A^T 1), 0 where a sum is 0; typed like `like`."""
+    like = contract.tensor("like", like)
     rows = A(like.new_ones(tuple(A.domain_shape)))
     cols = A.T(like.new_ones(tuple(A.range_shape)))
     return tuple(torch.where(s > 0, 1 / s, s.new_zeros(())) for s in (rows, cols))

@@ -6,14 +6,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctlib.errors import ArgumentError
+from ctlib import contract
 from ctlib.prox import gradient_adjoint, total_variation, tv_dual
-from ctlib.recon._common import inner, require_count, require_range, start_image
+from ctlib.recon._common import data_of, inner, problem
 
 
 def tv_objective(A, x: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
     """1/2 |A x - y|^2 + weight TV(x), over the leading axes: (..., 1, 1) with one axis of length 1 per image axis."""
-    return _objective(A(x) - y, x, weight, len(A.domain_shape))
+    residual, ndim = A(contract.tensor("x", x, tuple(A.domain_shape))) - data_of(A, y), len(A.domain_shape)
+    return _objective(residual, x, _weight(weight, residual, len(A.range_shape), ndim), ndim)
+
+
+def _weight(weight: float | Tensor, y: Tensor, range_ndim: int, ndim: int) -> float | Tensor:
+    """The weight, if it is one number >= 0 or one for each entry of the batch."""
+    like = y.new_empty(*y.shape[: y.ndim - range_ndim], *(1,) * ndim)
+    return contract.factor("weight", weight, "y", like, at_least=0)
 
 
 def _objective(residual: Tensor, x: Tensor, weight: float | Tensor, ndim: int) -> Tensor:
@@ -45,12 +52,10 @@ def tv_reconstruct(
 
     The objective never rises. weight=0 without nonneg is plain (accelerated) least squares.
     """
-    require_range(A, y)
-    require_count(num_iters)
-    if bool((torch.as_tensor(weight) < 0).any()):
-        raise ArgumentError("weight", weight, "values >= 0")
-    lipschitz = 1.01 * (float(A.norm()) if norm is None else norm) ** 2  # a power method stops below the norm
-    x, ndim = start_image(A, y, x0), len(A.domain_shape)
+    (x, num_iters), ndim = problem(A, y, x0, num_iters), len(A.domain_shape)
+    weight, prox_iters = _weight(weight, y, len(A.range_shape), ndim), contract.count("prox_iters", prox_iters, 1)
+    norm = float(A.norm()) if norm is None else contract.number("norm", norm, above=0)
+    lipschitz = 1.01 * norm**2 or 1.0  # a power method stops below the norm
     x = z = x.clamp_min(0) if nonneg else x
     Ax = Az = A(x)
     best, t, dual = _objective(Ax - y, x, weight, ndim), 1.0, None
@@ -61,7 +66,7 @@ def tv_reconstruct(
         v = v.clamp_min(0) if nonneg else v
         Av = A(v)
         value, t_new = _objective(Av - y, v, weight, ndim), (1 + math.sqrt(1 + 4 * t * t)) / 2
-        keep, best = value <= best, torch.minimum(value, best)
+        keep, best = ~(value > best), torch.minimum(value, best)  # NaN is kept: it says so
         x, z = _momentum(keep, v, x, t, t_new)
         Ax, Az = _momentum(keep, Av, Ax, t, t_new)  # A is linear: no third product
         t = t_new

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
-from ctlib.recon._common import require_count, require_range
+from ctlib.recon._common import data_of
 from ctlib.recon.sirt import sirt_scaling
 
 Prior = Callable[[Tensor, int], Tensor]  # images (Z, E, Y, X) and the outer step's number -> images
@@ -85,8 +86,7 @@ def split_reconstruct(
 
     ConvergenceError when an image is not finite.
     """
-    require_range(A, y)
-    require_count(num_outer)
+    y, num_outer = data_of(A, y), contract.count("num_outer", num_outer)
     lam, x, b, out = coupling(A, rho, y), x0, torch.zeros_like(x0), Splitting(x0, x0)
     for k in range(num_outer):
         z = prior(x + b, k)

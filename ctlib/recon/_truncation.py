@@ -1,7 +1,5 @@
 """Rows of readings that stop inside the object: noticed, and continued as if it were round."""
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,9 +47,7 @@ def continued(y: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, sides: tup
     """
     before, after = (geometry.num_cols * on for on in sides)
     parts = [_beyond(y.flip(-1), before).flip(-1)] * (before > 0) + [y] + [_beyond(y, after)] * (after > 0)
-    offset = geometry.detector_offset_mm + (after - before) / 2 * geometry.pitch_mm
-    wide = replace(geometry, num_cols=geometry.num_cols + before + after, detector_offset_mm=offset)
-    return torch.cat(parts, -1), wide
+    return torch.cat(parts, -1), geometry.wider(before, after)
 
 
 def _beyond(y: Tensor, num: int) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor
 from ctlib import contract
 from ctlib.errors import ArgumentError, IncompleteScanWarning, TruncationWarning
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
+from ctlib.recon._truncation import filled, plain, truncated
 from ctlib.recon.redundancy import ScanWeights, scan_weights
-from ctlib.recon.truncation import filled, plain, truncated
 
 TOLERATED = 1 / 12  # part of a column's lines that may be missing with a warning
 NOTICED = 0.004  # part that is told
