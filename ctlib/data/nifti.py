@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +42,8 @@ def read_nifti(path: Path, pick) -> NiftiSlice:
     except ImportError as error:
         raise MissingDependency("nibabel", "NIfTI files") from error
     try:
-        volume = nibabel.load(path)
+        with _remarks(nibabel.imageglobals.logger) as remarks:
+            volume = nibabel.load(path)
         shape, header, data, affine = volume.shape, volume.header, volume.dataobj, np.array(volume.affine, float)
         codes = int(header["qform_code"]), int(header["sform_code"])
         kind, size = header.get_data_dtype(), path.stat().st_size
@@ -48,6 +51,8 @@ def read_nifti(path: Path, pick) -> NiftiSlice:
         forms = [header.get_qform(), header.get_sform()]
     except Exception as error:  # nibabel, gzip and zlib raise their own types for a damaged file
         raise DataError(path, "NIfTI", f"cannot be read ({short(error)})") from None
+    if wrong := [r for r in remarks if "_code" in r or "sizeof_hdr" in r]:
+        raise DataError(path, "header", wrong[0])
     _check_ct(path, header)
     if not 2 <= len(shape) <= 7 or any(n != 1 for n in shape[3:]) or min(shape) < 1 or max(shape) ** 2 > MAX_PIXELS:
         raise DataError(path, "dim", f"is {shape}, needs three axes of sane length (further ones of length 1)")
@@ -77,8 +82,22 @@ def read_nifti(path: Path, pick) -> NiftiSlice:
     if min(codes) > 0 and nibabel.aff2axcodes(forms[0]) != nibabel.aff2axcodes(forms[1]):
         raise DataError(path, "qform, sform", "state different orientations")
     said += [w for w in [turn.describe()] if max(turn.tilt_deg, turn.rotation_deg) > SMALL_DEG]
+    said += remarks
     said += ["length unit not stated, taken as mm"] * (int(header["xyzt_units"]) & 7 == 0)
     return NiftiSlice(np.ascontiguousarray(turn.apply(block)[0]), tuple(in_plane), position, tuple(said))
+
+
+@contextmanager
+def _remarks(logger):
+    """What nibabel mends in a header, which it would write to stderr."""
+    found, kept = [], (logger.handlers[:], logger.propagate)
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(" ".join(record.getMessage().split()))
+    logger.handlers, logger.propagate = [handler], False
+    try:
+        yield found
+    finally:
+        logger.handlers, logger.propagate = kept
 
 
 def _place(path: Path, affine: np.ndarray, length: float):

@@ -192,3 +192,18 @@ def test_qform_alone_sform_alone_neither_and_both(tmp_path):
     nibabel.save(image, tmp_path / "b.nii")
     with pytest.raises(DataError, match="qform, sform: state different orientations"):
         load_slice(tmp_path / "b.nii")
+
+
+def test_a_header_that_nibabel_mends_is_refused_or_told(tmp_path):
+    for at, value, said in ((254, 255, "header: sform_code"), (0, 300, "header: sizeof_hdr"), (108, None, "")):
+        _nifti(tmp_path / "a.nii")
+        data = bytearray((tmp_path / "a.nii").read_bytes())
+        if value is None:  # pixdim[1] = -0.7
+            data[80:84] = np.float32(-0.7).tobytes()
+            (tmp_path / "a.nii").write_bytes(data)
+            assert "pixdim[1,2,3] should be positive" in load_slice(tmp_path / "a.nii").describe()
+            continue
+        data[at : at + 2] = value.to_bytes(2, "little")
+        (tmp_path / "a.nii").write_bytes(data)
+        with pytest.raises(DataError, match=said):
+            load_slice(tmp_path / "a.nii")
