@@ -34,6 +34,7 @@ def backproject(
     """
     shape = geometry.sino_shape
     q = contract.tensor("q", q, shape)
+    view_weights = contract.tensor("view_weights", view_weights)
     if tuple(view_weights.shape) != (geometry.num_views,) or view_weights.requires_grad:
         given = f"shape {tuple(view_weights.shape)}, requires_grad {view_weights.requires_grad}"
         raise ArgumentError("view_weights", given, f"({geometry.num_views},) without a gradient")

@@ -55,6 +55,9 @@ def fbp(A, y: Tensor, window: str = "ram-lak", truncation: str = "warn", incompl
 
 def fan_cosine(geometry: FanBeam | ConeBeam, like: Tensor) -> Tensor:
     """Cosine of each cell's angle to the central ray, SD / sqrt(SD^2 + u^2 (+ v^2)): (U,), or (R, U) for a cone."""
+    like = contract.tensor("like", like)
+    if type(geometry) not in (FanBeam, ConeBeam):
+        raise ArgumentError("geometry", type(geometry).__name__, "a FanBeam or ConeBeam")
     u = torch.as_tensor(geometry.columns(), dtype=like.dtype, device=like.device)
     square = geometry.source_detector_mm**2 + u**2
     if type(geometry) is ConeBeam:
@@ -67,15 +70,18 @@ def ramp_kernel(num: int, pitch_mm: float) -> Tensor:
 
     h(0) = 1 / (4 pitch^2),   h(n) = -1 / (pi n pitch)^2 for odd n,   0 for even n
     """
+    num, pitch_mm = contract.count("num", num, 1), contract.number("pitch_mm", pitch_mm, above=0)
     n = torch.arange(2 * num, dtype=torch.float64)
     n = torch.minimum(n, 2 * num - n)
     h = torch.where(n % 2 == 1, -1 / (math.pi * n.clamp_min(1) * pitch_mm) ** 2, 0.0)
-    h[0] = 1 / (4 * pitch_mm**2)
+    h[0] = 1 / (4 * pitch_mm * pitch_mm)
     return h
 
 
 def window_response(name: str, f: Tensor) -> Tensor:
     """Low-pass factor [1] at f = frequency / Nyquist in [0, 1]; 1 at f = 0."""
+    contract.choice("window", name, WINDOWS)
+    f = contract.tensor("f", f)
     if name == "ram-lak":
         return torch.ones_like(f)
     if name == "shepp-logan":
@@ -84,13 +90,14 @@ def window_response(name: str, f: Tensor) -> Tensor:
         return torch.cos(math.pi * f / 2)
     if name == "hamming":
         return 0.54 + 0.46 * torch.cos(math.pi * f)
-    if name == "hann":
-        return 0.5 + 0.5 * torch.cos(math.pi * f)
-    raise ArgumentError("window", repr(name), f"one of {', '.join(WINDOWS)}")
+    return 0.5 + 0.5 * torch.cos(math.pi * f)  # hann
 
 
 def filter_sinogram(y: Tensor, pitch_mm: float, window: str = "ram-lak") -> Tensor:
     """Convolve the columns with the windowed ramp, q = pitch h * y [1/mm], without wrap-around: (..., U) to itself."""
+    y, pitch_mm = contract.tensor("y", y, ("U",)), contract.number("pitch_mm", pitch_mm, above=0)
+    if not y.numel():
+        return 1 * y  # some FFT libraries refuse an empty batch
     num = 1 << (y.shape[-1] - 1).bit_length()  # the linear convolution of U samples fits in 2 num >= 2 U - 1
     response = torch.fft.rfft(ramp_kernel(num, pitch_mm)).real * pitch_mm
     response = response * window_response(window, torch.linspace(0, 1, num + 1, dtype=torch.float64))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 
@@ -123,13 +124,9 @@ class _Detector:
     """A row of cells and what it covers on both sides of the axis."""
 
     def __init__(self, geometry):
-        self.columns = torch.as_tensor(geometry.columns())
-        half, offset, self.pitch = (
-            geometry.num_cols * geometry.pitch_mm / 2,
-            geometry.detector_offset_mm,
-            geometry.pitch_mm,
-        )
-        self.displaced = abs(offset) > geometry.pitch_mm * (1 + 1e-9)
+        self.columns, self.pitch = torch.as_tensor(geometry.columns()), geometry.pitch_mm
+        half, offset = geometry.num_cols * self.pitch / 2, geometry.detector_offset_mm
+        self.displaced = abs(offset) > self.pitch * (1 + 1e-9)
         self.side, self.long, self.short = math.copysign(1, offset), half + abs(offset), half - abs(offset)
         if self.short <= 0:
             raise ArgumentError("detector_offset_mm", offset, f"less than {half:g}: a detector that covers the axis")
@@ -177,6 +174,9 @@ def view_weights(angles: Tensor, period: float) -> Tensor:
     Equally spaced views get period / V; several turns, interlaced or golden-angle views are handled.
     Raises ArgumentError where views leave a gap of more than 15 degrees between much smaller steps.
     """
+    period = contract.number("period", period, above=0, at_most=2 * math.pi)
+    if contract.tensor("angles", angles).ndim != 1 or not len(angles) or not bool(angles.isfinite().all()):
+        raise ArgumentError("angles", f"shape {tuple(angles.shape)}", "(V,) finite angles, one at least")
     turn = _Turn(angles, period)
     if wide := [size for _, size in turn.gaps if size > BRIDGED]:
         raise ArgumentError("angles", f"a gap of {max(wide):.4g} rad", f"views spread over {period:.4g} rad")

@@ -7,13 +7,22 @@ import torch
 from torch import Tensor
 
 from ctlib import contract
+from ctlib.errors import ArgumentError
 from ctlib.prox import gradient_adjoint, total_variation, tv_dual
 from ctlib.recon._common import data_of, inner, problem
 
 
 def tv_objective(A, x: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
     """1/2 |A x - y|^2 + weight TV(x), over the leading axes: (..., 1, 1) with one axis of length 1 per image axis."""
-    residual, ndim = A(contract.tensor("x", x, tuple(A.domain_shape))) - data_of(A, y), len(A.domain_shape)
+    y, ndim = (
+        contract.alike("y", data_of(A, y), "x", contract.tensor("x", x, tuple(A.domain_shape))),
+        len(A.domain_shape),
+    )
+    if not contract.fit(x.shape[:-ndim], y.shape[: y.ndim - len(A.range_shape)]):
+        raise ArgumentError(
+            "x, y", f"shapes {tuple(x.shape)}, {tuple(y.shape)}", "leading axes that spread over each other"
+        )
+    residual = A(x) - y
     return _objective(residual, x, _weight(weight, residual, len(A.range_shape), ndim), ndim)
 
 
@@ -25,7 +34,7 @@ def _weight(weight: float | Tensor, y: Tensor, range_ndim: int, ndim: int) -> fl
 
 def _objective(residual: Tensor, x: Tensor, weight: float | Tensor, ndim: int) -> Tensor:
     fit = inner(residual, residual, ndim) / 2
-    return fit + weight * total_variation(x, ndim).reshape(fit.shape)
+    return fit + weight * total_variation(x, ndim)[(..., *[None] * ndim)]
 
 
 def tv_reconstruct(
@@ -55,7 +64,7 @@ def tv_reconstruct(
     (x, num_iters), ndim = problem(A, y, x0, num_iters), len(A.domain_shape)
     weight, prox_iters = _weight(weight, y, len(A.range_shape), ndim), contract.count("prox_iters", prox_iters, 1)
     norm = float(A.norm()) if norm is None else contract.number("norm", norm, above=0)
-    lipschitz = 1.01 * norm**2 or 1.0  # a power method stops below the norm
+    lipschitz = 1.01 * norm * norm or 1.0  # a power method stops below the norm
     x = z = x.clamp_min(0) if nonneg else x
     Ax = Az = A(x)
     best, t, dual = _objective(Ax - y, x, weight, ndim), 1.0, None
