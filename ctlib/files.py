@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,13 @@ class Unwritable(DataError, OSError):
 def why(error: OSError) -> str:
     """What the system says, without the path and the number."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def told(error: OSError) -> str:
+    """What the system refused, and where, in one line."""
+    if isinstance(error, Unwritable) or not error.filename:
+        return " ".join(str(error).split())
+    return f"{error.filename}: {why(error)}"
 
 
 @contextmanager
@@ -54,16 +62,17 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Unwritable where a file could not be written now, before hours of work; its folder is made."""
-    part = Path(path).with_name(f"{Path(path).name}.{own_mark()}.part")
+    """Unwritable where a file could not be written now, before hours of work; nothing is left."""
+    path = Path(path).absolute()
+    folder = next(p for p in path.parents if p.exists())
+    trial = folder / f".{path.name}.{own_mark()}.part"
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"1")
+        trial.write_bytes(b"1")
     except OSError as error:
         raise Unwritable(path, "file", f"cannot be written ({why(error)})") from None
     finally:
         with suppress(OSError):
-            part.unlink()
+            trial.unlink()
 
 
 def own_mark() -> str:
@@ -72,14 +81,13 @@ def own_mark() -> str:
 
 
 def clean_parts(folder: Path, pattern: str) -> None:
-    """Remove unfinished files of this machine's processes that are gone; `own_mark` stands between dots."""
+    """Remove unfinished files and folders of this machine's processes that are gone; `own_mark` between dots."""
     with suppress(OSError):
         for part in folder.glob(pattern):
             marks = [m.rpartition("-") for m in part.name.split(".")]
             pids = [int(pid) for host, _, pid in marks if host == HOST and pid.isdigit()]
             if pids and not alive(pids[-1]):
-                with suppress(OSError):
-                    part.unlink()
+                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
 
 
 def alive(pid: int) -> bool:

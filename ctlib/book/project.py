@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ctlib.errors import CtlibError
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ("ci", "laptop", "paper")
+STORE = "CTLIB_BOOK_STORE"  # environment variable: where executed notebooks and summaries of sweeps are kept
 
 
 class UsageError(CtlibError, ValueError):
@@ -21,10 +23,18 @@ class BookError(CtlibError, RuntimeError):
 
 @dataclass(frozen=True)
 class Project:
-    """Folders of a book: sources, generated files, reference notebooks, and the library whose sources count."""
+    """Folders of a book: sources, generated files, reference notebooks, and the library whose sources count.
+
+    store  executed notebooks: by default the folder that the environment names, or one in `build`
+    """
 
     root: Path = ROOT
     library: Path = ROOT / "ctlib"
+    store: Path | None = None
+
+    def __post_init__(self):
+        named = self.store or os.environ.get(STORE)
+        object.__setattr__(self, "store", Path(named).expanduser().absolute() if named else self.build / "store")
 
     @property
     def book(self) -> Path:
@@ -35,8 +45,9 @@ class Project:
         return self.root / "_build"
 
     @property
-    def store(self) -> Path:
-        return self.build / "store"
+    def sweeps(self) -> Path:
+        """Summaries of sweeps, beside the store."""
+        return self.store.parent / "sweeps" if self.store.parent == self.build else self.store / "sweeps"
 
     @property
     def reference(self) -> Path:

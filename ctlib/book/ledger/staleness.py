@@ -76,11 +76,15 @@ def reached(project: Project, slug: str, reader: bool = True) -> list[Path]:
         package = name if modules[name].name == "__init__.py" else name.rpartition(".")[0]
         todo |= _imported(modules[name].read_text(encoding="utf-8"), package, counted) - seen
     files = {modules[name] for name in seen}
-    return sorted(files | {f for folder in {p.parent for p in files} for f in folder.iterdir() if _is_data(f)})
+    return sorted(files | {f for folder in {p.parent for p in files} for f in _data(folder)})
 
 
-def _is_data(path: Path) -> bool:
-    return path.is_file() and path.suffix not in (".py", ".pyc", ".md") and not path.name.startswith(".")
+def _data(folder: Path) -> set[Path]:
+    """The data files of a package: in its folder, and in folders below that hold no modules."""
+    entries = [p for p in folder.iterdir() if not p.name.startswith((".", "__pycache__"))]
+    below = [p for p in entries if p.is_dir() and not any(p.glob("*.py"))]
+    own = {p for p in entries if p.is_file() and p.suffix not in (".py", ".pyc", ".md")}
+    return own.union(*map(_data, below))
 
 
 def _code(project: Project, slug: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import os
 from pathlib import Path
 
 from ctlib.book.ledger.claimfile import BOOK, read_claims
@@ -45,6 +46,7 @@ def read_run(path: Path | str, book: Path | str = BOOK) -> dict:
     An edited number raises DataError, which names the file and the field.
     """
     path = Path(path)
+    settle(path.parent, path.stem)
     record = _parse(path)
     claims = {c.id: c for c in read_claims(Path(book, "claims", f"{record['slug']}.yml"))[1] if c.reproduced}
     intact = digest(record) == record["digest"]
@@ -61,6 +63,31 @@ def read_run(path: Path | str, book: Path | str = BOOK) -> dict:
         raise DataError(path, "digest", "does not match the contents: edited by hand; record the run again")
     _check_figures(path, record["figures"])
     return record
+
+
+def settle(folder: Path, slug: str) -> None:
+    """Finish a record that lies ready, whole, in a folder of its own: move its figures, then its JSON.
+
+    Whatever ends this in the middle, the next call goes on.
+    """
+    ready, path = folder / f".{slug}.ready", folder / f"{slug}.json"
+    if (ready / "run.json").is_file():
+        new = json.loads((ready / "run.json").read_text(encoding="utf-8"))
+        for file in sorted(ready.glob("*.png")):
+            os.replace(file, folder / file.name)
+        for name in _figures(path) - {f["file"] for f in new["figures"].values()}:
+            (folder / name).unlink(missing_ok=True)
+        os.replace(ready / "run.json", path)
+    if ready.is_dir():
+        ready.rmdir()
+
+
+def _figures(path: Path) -> set[str]:
+    """Files that a record names as its figures; none where it cannot be read."""
+    try:
+        return {Path(f["file"]).name for f in json.loads(path.read_text(encoding="utf-8"))["figures"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _parse(path: Path) -> dict:
@@ -100,6 +127,8 @@ def _check_figures(path: Path, figures: dict) -> None:
 def read_runs(slug: str, book: Path | str = BOOK) -> dict[str, dict]:
     """Recorded runs of a chapter by preset, in the order ci, laptop, paper."""
     paths = {p: Path(book, "results", p, f"{slug}.json") for p in PRESETS}
+    for path in paths.values():
+        settle(path.parent, slug)
     return {preset: read_run(path, book) for preset, path in paths.items() if path.is_file()}
 
 
@@ -166,4 +195,5 @@ class Recorded:
 def recorded(slug: str, preset: str, book: Path | str = BOOK) -> Recorded:
     """The recorded run of a chapter at a preset as an admonition; says so when there is none."""
     path = Path(book, "results", check_preset(preset), f"{slug}.json")
+    settle(path.parent, slug)
     return Recorded(slug, preset, read_run(path, book) if path.is_file() else None, Path(book))

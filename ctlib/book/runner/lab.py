@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ctlib.book.project import Project
 from ctlib.book.session import ONE_THREAD
+from ctlib.files import write_whole
 
 VIEWERS = {"defaultViewers": {"markdown": "Jupytext Notebook", "myst": "Jupytext Notebook"}}
 
@@ -17,10 +18,9 @@ VIEWERS = {"defaultViewers": {"markdown": "Jupytext Notebook", "myst": "Jupytext
 def write_overrides(prefix: Path) -> Path:
     """Tell the environment's JupyterLab to open Markdown notebooks as notebooks; other overrides stay."""
     path = prefix / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     settings["@jupyterlab/docmanager-extension:plugin"] = VIEWERS
-    path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(settings, indent=1) + "\n")
     return path
 
 

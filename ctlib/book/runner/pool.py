@@ -50,6 +50,7 @@ class Pool:
 
     def _one(self, slug: str, preset: str, bars: Bars) -> dict:
         words = ["run", slug, "--preset", preset, "--json", "--root", str(self.project.root)]
+        words += ["--store", str(self.project.store)]
         command, result = [sys.executable, "-m", "ctlib.book", *words], {}
         with (
             tempfile.TemporaryFile("w+") as errors,

@@ -11,13 +11,25 @@ from pathlib import Path
 
 from ctlib.book.project import Project
 
+SETTINGS = ("TRITON_INTERPRET", "NUMBA_DISABLE_JIT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "CUDA_VISIBLE_DEVICES")
+READERS = ("xraylib", "nibabel", "pillow", "pyjpegls", "llvmlite", "triton", "ipywidgets", "ipython", "papermill")
 NUMERIC = ("numpy", "scipy", "torch", "numba", "astra-toolbox", "matplotlib", "scikit-image", "pydicom")
 
 
 def versions() -> dict[str, str]:
     """Versions of the numerical packages that are installed."""
-    out = {"python": platform.python_version()}
-    for name in NUMERIC:
+    return {"python": platform.python_version(), **_installed(NUMERIC)}
+
+
+def environment() -> dict[str, object]:
+    """All of a machine that a run's outputs depend on: packages, device, processor, settings of engines."""
+    settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
+    return {**versions(), **_installed(READERS), "device": device(), "processor": platform.machine(), **settings}
+
+
+def _installed(names: tuple[str, ...]) -> dict[str, str]:
+    out = {}
+    for name in names:
         try:
             out[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

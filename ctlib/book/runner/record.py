@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ctlib.book import parameters
 from ctlib.book.ledger import claimfile, claims, staleness, verdicts
-from ctlib.book.ledger.stored_runs import digest
+from ctlib.book.ledger.stored_runs import digest, settle
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError, Project, UsageError
 from ctlib.book.runner import inprocess, provenance, run
 from ctlib.errors import MissingDependency
+from ctlib.files import check_writable, clean_parts, own_mark, told, write_whole
 
 MAX_FIGURE_BYTES = 200_000  # figures are committed
 
@@ -43,6 +44,9 @@ def record(
         values = parameters.resolve(project, slug, preset, files)
     except ImportError:
         raise MissingDependency("PyYAML", "presets and claims") from None
+    path = project.book / "results" / preset / f"{slug}.json"
+    check_writable(path)
+    clean_parts(path.parent, f".{slug}.*.part")
     made_from, started = staleness.sources_sha256(slug, project), time.time()
     if in_process:
         found, seconds = inprocess.run_cells(project, slug, values, preset), time.time() - started
@@ -86,16 +90,13 @@ def within(png: bytes, limit: int) -> bytes:
 
 
 def write(project: Project, about: dict, found: Collector) -> Path:
-    """Write figures and the JSON with its digest; the JSON is replaced last and in one step."""
+    """Write figures and the JSON with its digest, all or nothing; what cannot be written is said on the terminal."""
     slug, folder = about["slug"], project.book / "results" / about["preset"]
-    new = folder / f".{slug}.part"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    figures = {}
-    for name, (png, alt) in found.figures.items():
-        file = f"{slug}-{name}.png"
-        (new / file).write_bytes(png)
-        figures[name] = {"file": file, "sha256": hashlib.sha256(png).hexdigest(), "alt": alt}
+    digests = {name: hashlib.sha256(png).hexdigest() for name, (png, _) in found.figures.items()}
+    figures = {
+        name: {"file": f"{slug}-{name}.png", "sha256": digests[name], "alt": alt}
+        for name, (_, alt) in found.figures.items()
+    }
     body = {
         **about,
         "claims": verdicts.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
@@ -107,21 +108,18 @@ def write(project: Project, about: dict, found: Collector) -> Path:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     body["digest"] = digest(body)
-    _forget_figures(folder, slug)
-    for file in new.iterdir():
-        os.replace(file, folder / file.name)
-    (new / "run.json").write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(new / "run.json", folder / f"{slug}.json")
-    new.rmdir()
-    return folder / f"{slug}.json"
-
-
-def _forget_figures(folder: Path, slug: str) -> None:
-    """Remove the figures that an earlier record of this chapter named."""
+    new, text = folder / f".{slug}.{own_mark()}.part", json.dumps(body, indent=1, sort_keys=True) + "\n"
     try:
-        old = json.loads((folder / f"{slug}.json").read_text(encoding="utf-8"))["figures"].values()
-        files = [folder / Path(f["file"]).name for f in old]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return
-    for file in files:
-        file.unlink(missing_ok=True)
+        settle(folder, slug)
+        new.mkdir(parents=True, exist_ok=True)
+        for name, (png, _) in found.figures.items():
+            write_whole(new / figures[name]["file"], png)
+        write_whole(new / "run.json", text)
+        os.replace(new, folder / f".{slug}.ready")  # from here on the new record counts
+        settle(folder, slug)
+    except OSError as error:
+        print(text, flush=True)
+        raise BookError(f"{slug}: the record above could not be kept: {told(error)}") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return folder / f"{slug}.json"

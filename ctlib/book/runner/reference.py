@@ -9,6 +9,7 @@ from ctlib.book import parameters
 from ctlib.book.chapter import code_cells
 from ctlib.book.project import Project
 from ctlib.book.runner.run import execute
+from ctlib.files import write_whole
 
 DROP = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.jupyter.widget-view+json")
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
@@ -46,8 +47,7 @@ def write(project: Project, slug: str) -> Path:
 
     nb = nbformat.read(execute(project, slug, parameters.resolve(project, slug)), 4)
     path = project.reference / f"{slug}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(nbformat.writes(slim(nb)).rstrip() + "\n", encoding="utf-8")
+    write_whole(path, nbformat.writes(slim(nb)).rstrip() + "\n")
     return path
 
 

@@ -9,18 +9,22 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctlib.book import parameters as params
 from ctlib.book.chapter import code_cells, read_notebook
 from ctlib.book.ledger import staleness
+from ctlib.book.paths import FILE_LIKE
 from ctlib.book.project import BookError, Project
+from ctlib.book.rules import leaves
 from ctlib.book.runner import store
-from ctlib.book.runner.provenance import commit, device, machine, versions
+from ctlib.book.runner.inputs import fingerprint
+from ctlib.book.runner.provenance import commit, device, environment, machine, versions
 from ctlib.book.session import ONE_THREAD
+from ctlib.files import check_writable, own_mark, told, write_whole
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2
 CELL_TIMEOUT_S = 7200
 SOCKET_FOLDER_MAX = 90  # a socket's path may have about 104 characters
 
@@ -33,28 +37,39 @@ class KernelDied(BookError):
     """The kernel ended in the middle of a cell: killed, or out of memory. Trying again may help."""
 
 
-def run_key(project: Project, slug: str, parameters: dict, preset: str, depends: dict | None = None) -> str:
+def run_key(
+    project: Project, slug: str, parameters: dict, preset: str, depends: dict | None = None, read: dict | None = None
+) -> str:
     """sha256 over everything a run depends on; the preset counts because the ledger raises at `ci` only.
 
-    depends  what `staleness.depends` gave, where many keys of one chapter are made
+    depends  what `staleness.depends` gave, where many keys of one chapter are made;  read  what `files_read` gave
     """
     parts = {
         "format": STORE_FORMAT,
         **(depends or staleness.depends(slug, project)),
         "parameters": parameters,
-        "files": _files(project, {**params.declared(project, slug), **parameters}),
+        "files": files_read(project, slug, parameters) if read is None else read,
         "preset": preset,
-        "versions": versions(),
+        "environment": environment(),
+        "threads": ONE_THREAD,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _files(project: Project, parameters: dict) -> dict[str, str]:
-    """sha256 of every file, or of the files in every folder, that a parameter names."""
-    texts = [v for v in parameters.values() if isinstance(v, str) and params.FILE_LIKE.search(v)]
-    found = {v: project.book / v for v in texts}
-    files = {v: [p] if p.is_file() else sorted(q for q in p.rglob("*") if q.is_file()) for v, p in found.items()}
-    return {f"{v}/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for v, ps in files.items() for p in ps}
+def files_read(project: Project, slug: str, parameters: dict) -> dict[str, str]:
+    """Digest of what every parameter names that the chapter reads: a file with its companions, or a folder.
+
+    A text that looks like a path counts where a file is, whatever the chapter declares; but for folders to write.
+    """
+    found = params.declarations_of(project, slug)
+    values = {name: parameters.get(name, p.default) for name, p in found.items() if p.path != "folder to write"}
+    texts = {f"{name} {v}": project.book / v for name, value in values.items() for v in leaves(value) if _is_path(v)}
+    named = {**params.inputs(project, slug, parameters), **{k: p for k, p in texts.items() if p.exists()}}
+    return {name: fingerprint(path) for name, path in named.items()}
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and bool(FILE_LIKE.search(value)) and "\0" not in value and len(value) < 4096
 
 
 def execute(
@@ -67,31 +82,32 @@ def execute(
     import nbformat
 
     depends = staleness.depends(slug, project)
-    key = run_key(project, slug, parameters, preset, depends)
+    read = files_read(project, slug, parameters)
+    key = run_key(project, slug, parameters, preset, depends, read)
     out = project.store / slug / f"{key[:20]}.ipynb"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    store.clean_parts(out.parent)
+    store.clean(out.parent)
     if store.finished(out):
         return out
-    part, started = out.with_suffix(f".{store.HOST}-{os.getpid()}.part.ipynb"), time.time()
-    _papermill(project, slug, parameters, preset, part, progress)
-    nb = store.tidy(nbformat.read(part, 4))
-    nb.metadata["ctlib"] = {
-        "slug": slug,
-        "preset": preset,
-        "parameters": parameters,
-        "key": key,
-        "seconds": round(time.time() - started, 1),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": machine(),
-        "device": device(),
-        "versions": versions(),
-        "commit": commit(project),
-        "sources_sha256": depends["sources"],
-    }
-    nbformat.write(nb, part)
-    os.replace(part, out)
-    out.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    check_writable(out)
+    part, started = out.with_suffix(f".{own_mark()}.part.ipynb"), time.time()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _papermill(project, slug, parameters, preset, part, progress)
+        nb = store.tidy(nbformat.read(part, 4))
+        if files_read(project, slug, parameters) != read:
+            raise _failed(project, slug, part, "", "the data changed during the run; run it again")
+        about = {"slug": slug, "preset": preset, "parameters": parameters, "key": key}
+        made = {"machine": machine(), "device": device(), "versions": versions(), "commit": commit(project)}
+        when = {"seconds": round(time.time() - started, 1), "date": time.strftime("%Y-%m-%d", time.gmtime())}
+        nb.metadata["ctlib"] = {**about, **made, **when, "sources_sha256": depends["sources"]}
+        write_whole(out, nbformat.writes(nb) + "\n")
+    except OSError as error:
+        raise BookError(f"{slug}: the run could not be kept: {told(error)}; finished runs are kept") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    with suppress(OSError):
+        out.with_suffix(".failed.ipynb").unlink()
     return out
 
 
@@ -118,7 +134,6 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
     except CellTimeoutError:
         raise _failed(project, slug, part, "", f"ran longer than {CELL_TIMEOUT_S} s") from None
     except DeadKernelError:
-        part.unlink(missing_ok=True)
         raise KernelDied(f"{slug}: the kernel died (killed, or out of memory); finished runs are kept") from None
 
 
@@ -130,7 +145,8 @@ def _private_sockets() -> Iterator[dict]:
     """
     from traitlets.config import Config
 
-    with tempfile.TemporaryDirectory(prefix="ctlib-", ignore_cleanup_errors=True) as folder:
+    store.clean_folders(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"ctlib.{own_mark()}.", ignore_cleanup_errors=True) as folder:
         if os.name == "posix" and len(folder) < SOCKET_FOLDER_MAX:
             yield {"config": Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})}
         else:
@@ -140,7 +156,11 @@ def _private_sockets() -> Iterator[dict]:
 def _failed(project: Project, slug: str, part: Path, source: str, what: str) -> ChapterFailed:
     """Keep the notebook up to the failing cell and say where it is."""
     failed = part.with_name(part.name.split(".")[0] + ".failed.ipynb")
-    os.replace(part, failed)
+    try:
+        os.replace(part, failed)
+        see = f" (see {failed})"
+    except OSError:
+        see = ""
     found = [i for i, c in enumerate(code_cells(project.source(slug)), 1) if source and c.source == source]
     where = f"code cell {found[0]} (`{source.splitlines()[0]}`)" if found else "a cell"
-    return ChapterFailed(f"{slug}: {where}: {(what.strip().splitlines() or ['failed'])[0]} (see {failed})")
+    return ChapterFailed(f"{slug}: {where}: {(what.strip().splitlines() or ['failed'])[0]}{see}")

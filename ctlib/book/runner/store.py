@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
+import shutil
 from pathlib import Path
 
-HOST = socket.gethostname().partition(".")[0]  # several machines may share one store
+from ctlib.files import HOST, alive, clean_parts
 
 
-def clean_parts(folder: Path) -> None:
+def clean(folder: Path) -> None:
     """Remove what interrupted runs left behind: files whose process on this machine is gone."""
-    for part in folder.glob("*.part.ipynb"):
-        host, _, pid = part.name.split(".")[-3].rpartition("-")
-        if host == HOST and not (pid.isdigit() and _alive(int(pid))):
-            part.unlink(missing_ok=True)
+    clean_parts(folder, "*.part*")
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def clean_folders(folder: Path) -> None:
+    """Remove the temporary folders of runs on this machine whose process is gone."""
+    for left in folder.glob("ctlib.*"):
+        host, _, pid = left.name.partition(".")[2].rpartition(".")[0].rpartition("-")
+        if host == HOST and pid.isdigit() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def finished(path: Path) -> bool:

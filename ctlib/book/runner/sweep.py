@@ -22,6 +22,7 @@ from ctlib.book.ledger.stored_runs import digest
 from ctlib.book.project import Project, UsageError
 from ctlib.book.runner import run
 from ctlib.errors import CtlibError
+from ctlib.files import Unwritable, check_writable, write_whole
 
 RETRIES = 2
 
@@ -58,13 +59,16 @@ def points(grid: dict[str, list], fixed: dict) -> list[dict]:
     return [{**fixed, **dict(zip(grid, values, strict=True))} for values in itertools.product(*grid.values())]
 
 
-def point(root: str, slug: str, values: dict, preset: str) -> dict:
-    """Row of one grid point. A chapter's own error is its result; after the death of a kernel it is tried again."""
+def point(root: str, place: str, slug: str, values: dict, preset: str) -> dict:
+    """Row of one grid point. A chapter's own error is its result; after the death of a kernel it is tried again.
+
+    root, place  of the project and of its store
+    """
     import nbformat
 
     for attempt in range(1 + RETRIES):
         try:
-            nb = nbformat.read(run.execute(Project(Path(root)), slug, values, preset), 4)
+            nb = nbformat.read(run.execute(Project(Path(root), store=Path(place)), slug, values, preset), 4)
             break
         except CtlibError as error:
             if attempt == RETRIES or not isinstance(error, run.KernelDied):
@@ -107,11 +111,13 @@ def sweep(
     """
     if out is not None and Path(out).is_dir():
         raise UsageError(f"--out {out}: is a folder, needs a file name")
+    if out is not None:
+        check_writable(out)
     depends, tasks = staleness.depends(slug, project), {}
     for p in points(grid, fixed or {}):
         values = parameters.resolve(project, slug, preset, p)
         key = run.run_key(project, slug, values, "custom", depends)
-        tasks[f"{slug}-{key}"] = p, (str(project.root), slug, values, "custom")
+        tasks[f"{slug}-{key}"] = p, (str(project.root), str(project.store), slug, values, "custom")
     rows, failed = [], []
     for p, row in _bar(_results(tasks, address, workers), len(tasks), slug):
         if row.pop("sources_sha256", depends["sources"]) != depends["sources"]:
@@ -123,8 +129,17 @@ def sweep(
     summary = {"chapter": slug, "preset": preset, "grid": grid, "rows": rows, "failed": failed}
     summary = sealed(project, {**summary, "sources_sha256": depends["sources"]})
     if out is not None:
-        write_json(out, summary)
+        keep(out, summary)
     return summary
+
+
+def keep(out: Path, summary: dict) -> None:
+    """Write the summary in one step; where that fails, say its rows on the terminal before the error."""
+    try:
+        write_json(out, summary)
+    except Unwritable:
+        print(json.dumps(summary), flush=True)
+        raise
 
 
 def sealed(project: Project, summary: dict) -> dict:
@@ -172,8 +187,4 @@ def _bar(results: Iterator, total: int, name: str) -> Iterator:
 
 def write_json(path: Path, data: dict) -> None:
     """Write a JSON file in one step: whoever reads it sees the old or the new one, whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(data, indent=1) + "\n")

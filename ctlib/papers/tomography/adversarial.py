@@ -13,6 +13,7 @@ from ctlib.contract import choice, count, number
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography.latent import random_sphere
 from ctlib.papers.tomography.losses import critic_loss, data_term, sampler_loss
+from ctlib.train.described import code_of
 from ctlib.train.distributed import rank_and_size
 from ctlib.train.identity import of_training
 from ctlib.train.loop import Run, train
@@ -164,7 +165,10 @@ def fit_gan(
         players.precision.scaler.update()
         return {**report, "critic": loss}
 
-    about = {} if path is None else {**of_training(settings, fetch, num_samples), "scan": _scan(project, fetch)}
+    about = {}
+    if path is not None:
+        about = {"scan": _scan(project, fetch), "code of the losses": code_of(sampler_loss, critic_loss)}
+        about |= of_training(settings, fetch, num_samples)
     run = Run(players.parts(), about, settings.seed)
     train(run, update, settings.steps, path, every, callback, players.precision.device)
     sampler.eval()

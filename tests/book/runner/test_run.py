@@ -163,7 +163,7 @@ def test_parts_of_dead_processes_of_this_machine_are_removed(tmp_path):
     names = [f"k.{host}-{os.getpid()}.part.ipynb", f"k.elsewhere-{dead}.part.ipynb", f"k.{host}-{dead}.part.ipynb"]
     for name in names:
         (tmp_path / name).touch()
-    store.clean_parts(tmp_path)
+    store.clean(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == set(names[:2])
 
 
