@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from ctlib.book.project import PRESETS, ROOT, BookError, Project, UsageError, check_preset
+from ctlib import files
+from ctlib.book.project import PRESETS, ROOT, STORE, BookError, Project, UsageError, check_preset
 from ctlib.errors import CtlibError
 
 WITH_PARAMETERS = ("run", "sweep", "record")
@@ -36,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str):
         p = sub.add_parser(name, help=text, description=text)
         p.add_argument("--root", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        p.add_argument("--store", type=Path, metavar="FOLDER", help=f"of executed runs (default: ${STORE}, _build/store)")
         return p
 
     def preset(p, default="ci"):
@@ -65,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     given(p)
     p.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler (default: processes on this machine)")
     p.add_argument("--workers", type=at_least_one, default=2, help="default: 2")
-    p.add_argument("--out", type=Path, help="summary file (default: _build/sweeps/CHAPTER.json)")
+    p.add_argument("--out", type=Path, help="summary file (default: _build/sweeps/CHAPTER.json, or in the store)")
     p = command("record", "run a chapter at a preset and store its numbers and figures under book/results")
     p.add_argument("chapter")
     preset(p, "laptop")
@@ -117,16 +121,25 @@ def main(argv: list[str] | None = None) -> int:
             _print_parameters(words)
     args = parser().parse_args(words)
     args.given = given
-    project = Project(Path(args.root).resolve())
+    project = Project(Path(args.root).resolve(), store=args.store)
+    _end_orderly()
     try:
         return globals()[f"_{args.command}"](project, args) or 0
     except UsageError as error:
         return _complain(args, error, 2)
     except CtlibError as error:
         return _complain(args, error, 1)
+    except OSError as error:
+        return _complain(args, BookError(f"{files.told(error)}; finished runs are kept"), 1)
     except KeyboardInterrupt:
         print("interrupted; finished runs are kept", file=sys.stderr)
         return 130
+
+
+def _end_orderly() -> None:
+    """A command that is told to end stops as with Ctrl-C: nothing half done is left."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _print_parameters(words: list[str]) -> None:
@@ -194,7 +207,7 @@ def _sweep(project: Project, args) -> int:
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     grid = parse_grid(project, slug, args.grid)
-    out = args.out or project.build / "sweeps" / f"{slug}.json"
+    out = args.out or project.sweeps / f"{slug}.json"
     fixed = parameters.parse_given(project, slug, args.given)
     if both := grid.keys() & fixed.keys():
         raise UsageError(f"{min(both)} is given by both --grid and -p")
