@@ -111,7 +111,11 @@ def factor(name: str, value: object, like_name: str, like: Tensor, *, above=None
 
 def somewhere(condition: Tensor) -> bool:
     """Whether a condition holds anywhere; False where `torch.func.vmap` keeps the values to itself."""
-    return not torch._C._functorch.is_batchedtensor(condition) and bool(condition.any())
+    while torch._C._functorch.is_functorch_wrapped_tensor(condition):
+        if torch._C._functorch.is_batchedtensor(condition):
+            return False
+        condition = torch._C._functorch.get_unwrapped(condition)
+    return bool(condition.any())
 
 
 def full_precision(like: Tensor) -> AbstractContextManager:

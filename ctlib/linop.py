@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
@@ -165,8 +166,8 @@ def power_norm(A: LinearOperator, num_iters: int = 100, tolerance: float = 1e-7)
         contract.count("num_iters", num_iters, 1),
         contract.number("tolerance", tolerance, at_least=0),
     )
-    generator = torch.Generator().manual_seed(0)
-    v = torch.rand(tuple(A.domain_shape), generator=generator, dtype=torch.float64) + 0.1
+    with temporarily_clear_interpreter_stack():  # of torch.func, which lets no vmap draw numbers
+        v = torch.rand(tuple(A.domain_shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     value = 0.0
     for _ in range(num_iters):
         w = A.T(A(v))

@@ -91,14 +91,23 @@ def direct_loss(ratio: Tensor, counts: Tensor, scatter: Tensor) -> Tensor:
 
 
 class _Limited(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, limit: float) -> Tensor:
-        ctx.limit = limit
-        return x.view_as(x)
+    def forward(x: Tensor, limit: float) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.limit = inputs[1]
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         return gradient.clamp(-ctx.limit, ctx.limit), None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _):
+        return tangent.clone()  # forward mode goes through the value, which is x itself
 
 
 def limit_gradient(x: Tensor, limit: float) -> Tensor:
