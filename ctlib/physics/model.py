@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
@@ -16,6 +17,9 @@ from ctlib.physics.detectors import Detector
 from ctlib.physics.fixed import Fixed
 from ctlib.physics.moments import moment_tables, moments, product, transmission, unpack_pairs
 from ctlib.physics.spectrum import Spectrum
+
+
+LEAST_EDGE_KEV = 1.0  # K-edges below it, of elements lighter than neon, cut no bin
 
 
 class SpectralModel(Fixed):
@@ -42,7 +46,7 @@ class SpectralModel(Fixed):
         if isinstance(materials, (str, Material)) or not hasattr(materials, "__len__") or not len(materials):
             raise ArgumentError("materials", repr(materials), "a sequence of one or more materials")
         materials, (low, high) = tuple(Material.named(m) for m in materials), spectrum.edges_kev[[0, -1]].tolist()
-        edges = [e for m in materials for e in k_edges(m, low, high)]
+        edges = [e for m in materials for e in k_edges(m, max(low, LEAST_EDGE_KEV), high)]
         self._set(
             materials=materials, spectrum=spectrum.split(edges), detector=detector, _given=spectrum,
             _parent=spectrum.cuts(edges)[1], thresholds_kev=_checked_thresholds(thresholds_kev),
@@ -132,13 +136,15 @@ class SpectralModel(Fixed):
         """make(), computed once for each key and values of the model; computed anew where a gradient is wanted."""
         if wanted:
             return make()
-        own = self.thresholds_kev, self.gain, *self._response_parts()
-        return self._kept_for(key, make, own)
+        with temporarily_clear_interpreter_stack():
+            own = self.thresholds_kev, self.gain, *self._response_parts()
+            return self._kept_for(key, make, own)
 
     def _kept_for(self, key, make, parts):
-        values = tuple(_value(part) for part in parts)
-        if key not in self._kept or self._kept[key][0] != values:
-            self._kept[key] = values, make()
+        with temporarily_clear_interpreter_stack():  # what is kept outlives a transform of torch.func
+            values = tuple(_value(part) for part in parts)
+            if key not in self._kept or self._kept[key][0] != values:
+                self._kept[key] = values, make()
         return self._kept[key][1]
 
     def _response_parts(self) -> tuple:

@@ -55,6 +55,25 @@ class Benchmark:
             rows.append([r["engine"], digits(r["relative_error"]), *(f"{e:.0e}" for e in errors), *used])
         return Table(head, rows)
 
+    def minima(self, materials: int, figure: str = "above") -> Table:
+        """Contestants of `tests/bench/minima.py` by the mean counts of a pixel.
+
+        figure  "above", share [%] of the pixels above the lowest minimum, and in brackets those that are not flagged
+                either; "bias" or "rmse" of every material, over its Cramer-Rao bound; "ms_per_pixel"
+        """
+        rows = self.rows(case="minimum", materials=materials)
+        found = {(r["engine"], r["counts"]): r for r in rows}
+        engines, counts = (list(dict.fromkeys(r[k] for r in rows)) for k in ("engine", "counts"))
+
+        def cell(r: dict) -> str:
+            if figure == "above":
+                return f"{100 * r['above']:.1f} ({100 * r['above_silently']:.1f})"
+            values = r[figure] if isinstance(r[figure], list) else [r[figure]]
+            return ", ".join(f"{v:.2g}" for v in values)
+
+        head = [figure.replace("_", " "), *(f"{n:g} counts" for n in counts)]
+        return Table(head, [[e, *(cell(found[e, n]) for n in counts)] for e in engines])
+
     def scaling(self, case: str, quantity: str, geometry: str = "parallel") -> tuple[np.ndarray, np.ndarray, float]:
         """(values, milliseconds, slope in logarithms) of time against one quantity."""
         rows = sorted(self.rows(case=case, quantity=quantity, geometry=geometry), key=lambda r: r[quantity])
