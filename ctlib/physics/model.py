@@ -18,7 +18,6 @@ from ctlib.physics.fixed import Fixed
 from ctlib.physics.moments import moment_tables, moments, product, transmission, unpack_pairs
 from ctlib.physics.spectrum import Spectrum
 
-
 LEAST_EDGE_KEV = 1.0  # K-edges below it, of elements lighter than neon, cut no bin
 
 
