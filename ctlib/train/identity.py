@@ -57,7 +57,7 @@ def of_training(
 ) -> dict[str, object]:  # fmt: skip
     """Settings, a dataclass with the size of a batch among them, and the samples that `fetch` gives in which order."""
     data = of_data(fetch, num_samples, settings.batch, order)
-    return {"settings": asdict(settings), "data": data, "order": of_order(order)}
+    return {"settings": asdict(settings), "order": of_order(order), "data": data}
 
 
 def of_loss(loss: object) -> dict[str, str]:
@@ -69,6 +69,7 @@ def of_data(fetch: Callable, num_samples: int, batch: int, order: Sequence[Tenso
     """A set of samples: their number, a few fetched ones, and what the function holds with one entry a sample."""
     places = range(num_samples) if order is None else torch.cat([*order, torch.zeros(0, dtype=torch.long)]).unique()
     picked = torch.as_tensor([int(places[k]) for k in spread(len(places), PROBED)])
+    held = [(form(t), sketch(t)) if not isinstance(t, str) else t for t in _held(fetch, num_samples, 0, {})]
     probes = []
     with torch.random.fork_rng(), torch.no_grad():  # as `train` does, so that what is fetched is repeated
         torch.manual_seed(stream("probe"))
@@ -76,7 +77,6 @@ def of_data(fetch: Callable, num_samples: int, batch: int, order: Sequence[Tenso
             fetched = fetch(part, [stream("probe", int(k)) for k in part]) if len(part) else ()
             for t in tensors_in(fetched):
                 probes.append((form(t[:0] if t.ndim else t), sketch(t)))
-    held = [(form(t), sketch(t)) if not isinstance(t, str) else t for t in _held(fetch, num_samples, 0, {})]
     return {"samples": num_samples, "fetched": probes, "held": held}
 
 

@@ -52,7 +52,7 @@ class Run:
         """What a checkpoint of this training says of it; taken before the first step."""
         if not self.identity:
             known = {} if "architecture" in self.about else of_parts(self.parts)
-            self.identity = {"seed": self.seed, "parts": list(self.parts), **self.about, **known}
+            self.identity = {**self.about, "seed": self.seed, "parts": list(self.parts), **known}
         return self.identity
 
     def save(self, path: str | Path) -> None:
