@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, MissingDependency
 
 Point = tuple[float, float]
@@ -16,9 +17,10 @@ SLACK = 1e-9  # relative: points on the circle count as inside
 
 
 def enclosing_circle(points: Tensor) -> Circle:
-    """(y, x, radius) of the smallest circle that contains all points (N, 2), {cite}`welzl1991`."""
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise ArgumentError("points", tuple(points.shape), "(N, 2) with N >= 1")
+    """(y, x, radius) of the smallest circle that contains all points (N, 2), whole numbers too, {cite}`welzl1991`."""
+    points = contract.tensor("points", points, ("N", 2), promote=True)
+    if points.ndim != 2 or not len(points) or not bool(torch.isfinite(points).all()):
+        raise ArgumentError("points", f"shape {tuple(points.shape)}", "(N, 2) with N >= 1, all finite")
     hull = _hull(points)
     order = np.random.default_rng(0).permutation(len(hull))  # makes the expected time linear; the circle is unique
     return _welzl([hull[i] for i in order])
@@ -26,13 +28,16 @@ def enclosing_circle(points: Tensor) -> Circle:
 
 def mask_circle(mask: Tensor) -> Circle:
     """The smallest circle around the true pixels of (Y, X), whole pixels with their corners; pixel (0, 0) is at 0."""
+    mask = contract.mask("mask", mask, ("Y", "X"))
+    if mask.ndim != 2:
+        raise ArgumentError("mask", f"shape {tuple(mask.shape)}", "one mask (Y, X)")
     rows = torch.nonzero(mask.any(1))[:, 0]
     if not len(rows):
         raise ArgumentError("mask", "no true pixel", "at least one")
     inside = mask[rows].int()
     first, last = inside.argmax(1), mask.shape[1] - 1 - inside.flip(1).argmax(1)
     corners = [torch.stack([rows + dy, x + dx], 1) for x, dx in ((first, -0.5), (last, 0.5)) for dy in (-0.5, 0.5)]
-    return enclosing_circle(torch.cat(corners))
+    return enclosing_circle(torch.cat(corners).double())
 
 
 def _hull(points: Tensor) -> list[Point]:
@@ -41,7 +46,7 @@ def _hull(points: Tensor) -> list[Point]:
         from scipy.spatial import ConvexHull, QhullError
     except ImportError as error:
         raise MissingDependency("scipy", "the circle around a body") from error
-    xy = points.double().cpu().numpy()
+    xy = points.detach().double().cpu().numpy()
     try:
         return sorted(map(tuple, xy[ConvexHull(xy).vertices].tolist()))
     except QhullError:  # fewer than three points, or none off a line

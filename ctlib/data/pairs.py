@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
@@ -22,10 +23,14 @@ class DosePair:
     truth: Tensor | None = None
 
     def __post_init__(self):
+        contract.tensor("full", self.full, ("Z", "Y", "X"))
+        if self.full.ndim != 3:
+            raise ArgumentError("full", f"shape {tuple(self.full.shape)}", "(Z, Y, X)")
         for name in ("low", "truth"):
-            other = getattr(self, name)
-            if other is not None and (other.ndim != 3 or other.shape != self.full.shape):
-                raise ArgumentError(name, tuple(other.shape), f"(Z, Y, X) as `full` has, {tuple(self.full.shape)}")
+            if (other := getattr(self, name)) is not None or name == "low":
+                contract.alike(name, contract.tensor(name, other), "full", self.full)
+                if other.shape != self.full.shape:
+                    raise ArgumentError(name, tuple(other.shape), f"(Z, Y, X) as `full` has, {tuple(self.full.shape)}")
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,19 @@ class Stacks:
 
 
 def stacks(pairs: Sequence[DosePair], num_slices: int = 3, margin: int = 1) -> Stacks:
-    """Every slice with its neighbors, `num_slices` in all, except the first and last `margin` slices of a patient.
+    """Every slice with its neighbors, `num_slices` in all, except the first and last `margin` slices of a pair.
+
+    A pair is one stretch of adjacent slices: of a series with gaps every run is one, so no sample reaches across a gap;
+    one of at most 2 margin slices gives none.
 
     The margin does not depend on num_slices, so that one slice and three are judged on the same targets.
     """
+    num_slices, margin = contract.count("num_slices", num_slices, 1), contract.count("margin", margin)
     half = num_slices // 2
-    if num_slices % 2 == 0 or num_slices < 1 or half > margin:
+    if num_slices % 2 == 0 or half > margin:
         raise ArgumentError("num_slices, margin", (num_slices, margin), "an odd number of at most 2 margin + 1 slices")
-    if not pairs or any(len(p.low) <= 2 * margin for p in pairs):
-        raise ArgumentError("pairs", [len(p.low) for p in pairs], f"patients of more than {2 * margin} slices")
+    if all(len(p.low) <= 2 * margin for p in pairs):
+        raise ArgumentError("pairs", [len(p.low) for p in pairs], f"one of more than {2 * margin} slices")
     inputs, full, truth, names = [], [], [], []
     for p in pairs:
         for k in range(margin, len(p.low) - margin):
@@ -89,7 +98,8 @@ def split_patients(
     """
     if len(set(ids)) != len(ids):
         raise ArgumentError("ids", [i for i in set(ids) if list(ids).count(i) > 1], "every patient once")
-    if abs(sum(shares.values()) - 1) > 1e-9 or min(shares.values()) < 0:
+    seed, shares = contract.count("seed", seed), {p: contract.number("shares", v) for p, v in shares.items()}
+    if not shares or abs(sum(shares.values()) - 1) > 1e-9 or min(shares.values()) < 0:
         raise ArgumentError("shares", dict(shares), "fractions >= 0 that sum to 1")
     rng, (first, *others) = np.random.default_rng(seed), shares
     parts: dict[str, list[str]] = {part: [] for part in shares}

@@ -68,6 +68,14 @@ def test_stacks_hold_neighbors_around_their_target(patient):
     assert torch.equal(three.low, three.inputs[:, 1:2])
 
 
+def test_no_sample_reaches_across_a_gap(patient):
+    """Runs of a series are pairs of their own; one too short for a sample gives none."""
+    runs = [DosePair("a", patient.low[k], patient.full[k]) for k in (slice(0, 3), slice(3, 4), slice(2, 5))]
+    found = stacks(runs)
+    assert len(found) == 2
+    assert torch.equal(found.inputs, torch.stack([patient.low[0:3], patient.low[2:5]]))
+
+
 def test_truth_is_none_where_one_patient_has_none(patient):
     unknown = DosePair("C001", patient.low, patient.full)
     assert stacks([patient, unknown]).truth is None
@@ -99,6 +107,11 @@ def test_bad_input_is_named(patient):
         ("num_slices, margin", lambda: stacks([patient], 5)),
         ("pairs", lambda: stacks([DosePair("a", patient.low[:2], patient.full[:2])])),
         ("low", lambda: DosePair("a", patient.low[:2], patient.full)),
+        ("low", lambda: DosePair("a", patient.low.double(), patient.full)),
+        ("full", lambda: DosePair("a", patient.low, patient.full[0])),
+        ("num_slices", lambda: stacks([patient], 1.5)),
+        ("shares", lambda: split_patients(["a"], {}, 0)),
+        ("shares", lambda: split_patients(["a"], {"train": float("nan")}, 0)),
         ("ids", lambda: split_patients(["a", "a"], {"train": 1.0}, 0)),
         ("shares", lambda: split_patients(["a"], {"train": 0.5}, 0)),
         ("test", lambda: require_disjoint({"train": ["a", "b"], "test": ["b"]})),
