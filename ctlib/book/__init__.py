@@ -2,6 +2,7 @@
 
 from ctlib.book.ledger.benchmark import recorded_benchmark
 from ctlib.book.ledger.claims import ClaimFailed, Ledger
+from ctlib.book.ledger.outcomes import expect
 from ctlib.book.ledger.stored_runs import recorded
 from ctlib.book.page import figures
 from ctlib.book.page.listing import show
@@ -9,6 +10,6 @@ from ctlib.book.page.numbers import number
 from ctlib.book.page.widgets import explore
 from ctlib.book.session import begin
 
-__all__ = ["ClaimFailed", "Ledger", "explore", "figures", "number", "recorded", "recorded_benchmark", "show"]
+__all__ = ["ClaimFailed", "Ledger", "expect", "explore", "figures", "number", "recorded", "recorded_benchmark", "show"]
 
 begin()

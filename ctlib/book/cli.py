@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str):
         p = sub.add_parser(name, help=text, description=text)
         p.add_argument("--root", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        p.add_argument("--store", type=Path, metavar="FOLDER", help=f"of executed runs (default: ${STORE}, _build/store)")
+        p.add_argument(
+            "--store", type=Path, metavar="FOLDER", help=f"of executed runs (default: ${STORE}, _build/store)"
+        )
         return p
 
     def preset(p, default="ci"):
@@ -177,13 +179,13 @@ def _run(project: Project, args) -> None:
     import nbformat
 
     from ctlib.book import parameters
-    from ctlib.book.ledger import claims
+    from ctlib.book.ledger import claims, outcomes
     from ctlib.book.runner.progress import one_bar
     from ctlib.book.runner.run import execute
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     values = parameters.resolve(project, slug, preset, parameters.parse_given(project, slug, args.given))
-    parameters.make_folders(project, slug, values)
+    parameters.prepare(project, slug, values)
     kernel_preset = parameters.kernel_preset(project, slug, preset, values)
     if args.json:
         path = execute(project, slug, values, kernel_preset, _tell)
@@ -191,8 +193,11 @@ def _run(project: Project, args) -> None:
         return
     with one_bar(slug) as progress:
         path = execute(project, slug, values, kernel_preset, progress)
-    for name, record in claims.from_notebook(nbformat.read(path, 4)).items():
+    nb = nbformat.read(path, 4)
+    for name, record in claims.from_notebook(nb).items():
         print(f"{record['verdict']:15s} {name}: {claims.measured(record)}")
+    for told in outcomes.failed(nb):
+        print(told)
     print(path)
 
 
@@ -212,7 +217,7 @@ def _sweep(project: Project, args) -> int:
     if both := grid.keys() & fixed.keys():
         raise UsageError(f"{min(both)} is given by both --grid and -p")
     for folders in ({**fixed, name: value} for name, values in grid.items() for value in values):
-        parameters.make_folders(project, slug, folders)
+        parameters.prepare(project, slug, folders, here=args.scheduler is None)
     summary = sweep(project, slug, grid, fixed, preset, args.scheduler, args.workers, out)
     for row in summary["failed"]:
         print(f"failed: {row['parameters']}: {row['error']}", file=sys.stderr)
@@ -227,7 +232,7 @@ def _record(project: Project, args) -> None:
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     files = parameters.parse_given(project, slug, args.given)
-    parameters.make_folders(project, slug, files)
+    parameters.prepare(project, slug, parameters.resolve(project, slug, preset, files))
     if args.in_process:
         path = record(project, slug, preset, in_process=True, files=files)
     else:

@@ -169,7 +169,8 @@ def checked(found: dict[str, Parameter], values: dict[str, object], slug: str) -
         known = {**{name: p.default for name, p in found.items()}, **out}
         for p in found.values():
             if (across or p.name in out) and (needed := p.broken(known[p.name], known, across)):
-                raise refusal(slug, p, known[p.name], needed)
+                others = {name for c in p.clauses for name in c.names & out.keys()} if p.name not in out else ()
+                raise refusal(slug, p, known[p.name], needed, {name: out[name] for name in others})
     return out
 
 
@@ -201,10 +202,24 @@ def make_folders(found: dict[str, Parameter], values: dict, slug: str) -> None:
                 raise refusal(slug, p, values[p.name], f"{p.needed}: {error}") from None
 
 
-def refusal(slug: str, p: Parameter, value: object, needed: str = "") -> UsageError:
-    """One line: which parameter, what was given, what is needed."""
+def check_devices(found: dict[str, Parameter], values: dict, slug: str) -> None:
+    """UsageError for a device that this machine does not have; torch is loaded only to ask for another than the CPU."""
+    for p in found.values():
+        if "torch device" in p.rule and values.get(p.name, "cpu") != "cpu":
+            import torch
+
+            kind, _, number = values[p.name].partition(":")
+            room = getattr(torch, kind, None)
+            if room is None or not room.is_available() or int(number or 0) >= room.device_count():
+                raise refusal(slug, p, values[p.name], f"a device of this machine; torch {torch.__version__} sees none")
+
+
+def refusal(slug: str, p: Parameter, value: object, needed: str = "", beside: dict | None = None) -> UsageError:
+    """One line: which parameter, what was given, what is needed; a default may not go with what others are given."""
     given = repr(value)
     given = given if len(given) <= SHOWN else given[:SHOWN] + "..."
+    if beside:
+        given += f", the default, beside {', '.join(f'{name} = {v!r}' for name, v in sorted(beside.items()))}"
     return UsageError(f"{slug}: parameter {p.name}: got {given}, needs {needed or p.needed}")
 
 

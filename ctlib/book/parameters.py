@@ -10,6 +10,7 @@ from ctlib.book.chapter import code_cells
 from ctlib.book.declarations import Parameter
 from ctlib.book.paths import FILE_LIKE
 from ctlib.book.project import PRESETS, Project, UsageError, check_preset
+from ctlib.errors import MissingDependency
 
 
 def declarations_of(project: Project, slug: str) -> dict[str, Parameter]:
@@ -69,17 +70,22 @@ def inputs(project: Project, slug: str, values: dict) -> dict[str, Path]:
     return {name: project.book / value for name, value in named.items() if name not in isnt}
 
 
-def make_folders(project: Project, slug: str, values: dict) -> None:
-    """Make the folders that a run with these values writes into."""
-    declarations.make_folders(declarations_of(project, slug), values, slug)
+def prepare(project: Project, slug: str, values: dict, here: bool = True) -> None:
+    """Make the folders that a run with these values writes into; ask for its device, if it runs here."""
+    found = declarations_of(project, slug)
+    if here:
+        declarations.check_devices(found, values, slug)
+    declarations.make_folders(found, values, slug)
 
 
 def presets(project: Project, slug: str) -> dict[str, dict]:
     """Values by preset: `ci` is the notebook's own defaults, the others stand in book/presets/<slug>.yml."""
     path, found = project.book / "presets" / f"{slug}.yml", {}
     if path.is_file():
-        import yaml
-
+        try:
+            import yaml
+        except ImportError:
+            raise MissingDependency("PyYAML", "presets and claims") from None
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except yaml.YAMLError as error:

@@ -64,9 +64,9 @@ def test_nothing_is_touched_outside_a_kernel():
 def papermill(mini):
     """papermill(-p, name, value, ...): the miniature chapter by plain papermill; its outputs, or the error's texts."""
 
-    def call(*words, first="", **env):
+    def call(*words, first="", last=THREADS, **env):
         nb = read_notebook(mini.source("01-alpha"))
-        nb.cells.append(nbformat.v4.new_code_cell(THREADS))
+        nb.cells.append(nbformat.v4.new_code_cell(last))
         if first:
             nb.cells.insert(1, nbformat.v4.new_code_cell(first))
         path, out = mini.root / "plain.ipynb", mini.root / "out.ipynb"
@@ -132,6 +132,82 @@ def test_a_value_changed_by_hand_in_jupyterlab_is_checked_at_the_ledger(mini):
     assert preset(n="many").endswith("01-alpha: parameter n: got 'many', needs a whole number, 1 to 4096")
     assert preset(n=None).endswith("01-alpha: parameter n is not set; the parameters cell sets it")
     assert preset(**dict.fromkeys(variables)) == "ci"  # a notebook that looks at the claims
+
+
+def test_texts_that_mean_a_value_become_it_as_in_run():
+    cells, values = injected('n = "010"\nsizes = "[3, 4]"\nname = "other"')
+    session.check_injected(cells, values)
+    assert (values["n"], values["sizes"], values["name"]) == (10, [3, 4], "other")
+
+
+def test_papermill_takes_paths_from_where_it_is_started(papermill, mini, tmp_path):
+    """It works in the folder of --cwd, and says nothing of the one where the command was run."""
+    cell = mini.source("01-alpha")
+    lines = 'data = ""  # scans | folder to read\nout = ""  # | folder to write\nn = 16 '
+    cell.write_text(cell.read_text().replace("n = 16 ", lines))
+    (tmp_path / "exams").mkdir()
+    words = ("-p", "data", "exams", "-p", "out", "new/ckpt", "--cwd", str(mini.book))
+    said = papermill(*words, last="print(data, out)", PWD=str(tmp_path))
+    assert said[-1] == f"{tmp_path / 'exams'} {tmp_path / 'new' / 'ckpt'}"
+    assert (tmp_path / "new" / "ckpt").is_dir()
+    assert "needs a folder to read: no such file or folder: " in "".join(papermill("-p", "data", "exam"))
+
+
+EDITED = """
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+import ctlib.book
+
+
+def ran(source):
+    result = shell.run_cell(source, store_history=True)
+    return f"{type(result.error_in_exec or result.error_before_exec).__name__}"
+"""
+
+
+def edited(*calls, folder):
+    """Last lines of what a shell in which the book was imported prints to these calls."""
+    code = EDITED + "\n".join(f"print({call})" for call in calls)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_parameters_cell_that_is_edited_and_run_again_in_jupyterlab_is_checked(tmp_path):
+    cell = "n = {}  # side | 2 to 64\nx = 0.5  # | any"
+    told = edited(
+        f"ran({cell.format(8)!r}), shell.user_ns['n']",
+        f"ran({cell.format(1)!r}), shell.user_ns['n']",
+        "ran('n = 1'), shell.user_ns['n']",
+        "ran('%time m = 3')",
+        "ran('for')",
+        folder=tmp_path,
+    )
+    assert told.count("UsageError: this notebook: parameter n: got 1, needs a whole number, 2 to 64") == 1
+    kept = [line for line in told.splitlines() if line.startswith("('")]
+    assert kept == ["('NoneType', 8)", "('UsageError', 8)", "('NoneType', 1)"], (
+        "a cell of one's own is nobody's concern"
+    )
+
+
+def test_a_path_in_an_edited_cell_is_where_the_notebook_lies(tmp_path):
+    (tmp_path / "exams").mkdir()
+    source = 'data = "exams"  # scans | folder to read\nout = "~"  # | folder to write'
+    told = edited(f"ran({source!r}), shell.user_ns['data'], shell.user_ns['out']", folder=tmp_path)
+    assert told.splitlines()[-1] == repr(("NoneType", str(tmp_path / "exams"), os.path.expanduser("~")))
+
+
+def test_an_outcome_ends_the_page_but_not_a_run_with_other_values(mini, book):
+    path = mini.source("01-alpha")
+    text = path.read_text().replace("ledger.verify()", 'ledger.expect("n is sixteen", n == 16)\nledger.verify()')
+    path.write_text(text)
+    assert book("run", "alpha").returncode == 0
+    done = book("run", "alpha", "-p", "n=24")
+    assert (done.returncode, done.stdout.splitlines()[-2]) == (0, "does not hold here: n is sixteen"), done.stderr
+    path.write_text(text.replace("n == 16", "n == 17"))
+    done = book("run", "alpha")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "ClaimFailed: n is sixteen: does not hold" in done.stderr
 
 
 def test_a_comment_called_parameters_in_a_notebook_of_one_s_own_is_no_injection():

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from ctlib.book.ledger.claimfile import BOOK, UNTESTABLE, VERDICTS, Band, Claim, read_book, read_claims
 from ctlib.book.ledger.claims_table import NOT_MEASURED, claims_table
+from ctlib.book.ledger.outcomes import ClaimFailed, asked
 from ctlib.book.ledger.stored_runs import read_runs
 from ctlib.book.ledger.verdicts import record_of
 from ctlib.book.page.output import CLAIM_MIME, COLLECTOR, Collector, emit
 from ctlib.book.page.tables import Table, measured
 from ctlib.book.project import Project
 from ctlib.book.session import preset_of
-from ctlib.errors import ArgumentError, CtlibError
+from ctlib.errors import ArgumentError
 
 __all__ = [
     "BOOK",
@@ -29,10 +30,6 @@ __all__ = [
     "read_book",
     "read_claims",
 ]
-
-
-class ClaimFailed(CtlibError, AssertionError):
-    """What the page says must hold does not hold, or a claim of the chapter was not measured."""
 
 
 def from_notebook(nb: Mapping) -> dict[str, dict]:
@@ -86,6 +83,10 @@ class Ledger:
             collector.claims[claim_id] = record
         row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}"
         emit(row, {CLAIM_MIME: {"id": claim_id, **record}})
+
+    def expect(self, statement: str, holds: object) -> None:
+        """An outcome of the experiment that the text relies on: raises ClaimFailed at `ci`, is told elsewhere."""
+        asked(self.preset, statement, holds)
 
     def _claim(self, claim_id: str) -> Claim:
         if self.claims is None:

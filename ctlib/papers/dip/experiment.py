@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ctlib import metrics
+from ctlib.contract import count
 from ctlib.data.images import load_slice, window
 from ctlib.errors import MissingDependency
 from ctlib.geometry import Volume
@@ -23,6 +24,7 @@ from ctlib.papers.dip.theory import mean_frequency, tangent_kernel
 from ctlib.phantoms import torso_slice
 from ctlib.physics.counts import line_integrals_from_counts, transmission_counts
 from ctlib.recon import tv_reconstruct
+from ctlib.units import hu_from_mu
 
 FIELD_MM = 360.0  # side of the synthetic slices
 SOFT_TISSUE_HU = (-160.0, 240.0)  # window of a reader's own slice
@@ -129,13 +131,17 @@ def center_crop(image: Tensor, size: int) -> Tensor:
     return image[top : top + size, left : left + size]
 
 
-def own_slice(path: str, n: int) -> Tensor:
+def own_slice(path: str, n: int, unit: str = "") -> Tensor:
     """A reader's slice as gray image (n, n) in [0.1, 0.9]: means over blocks of its middle square.
 
-    Images in HU are seen in the window of soft tissue; others must hold gray values in [0, 1].
+    unit  of the numbers of a PNG, NumPy or NIfTI file, as `load_slice` takes it; "": as the file tells or suggests
+
+    Images in HU or 1/mm are seen in the window of soft tissue. What was understood of the file is printed.
     """
-    own = load_slice(path)
-    gray = window(own.image, *SOFT_TISSUE_HU) if own.unit == "HU" else own.image
+    n, own = count("n", n, 1), load_slice(path, unit=unit or None)
+    print(own.describe())
+    hu = hu_from_mu(own.image) if own.unit == "1/mm" else own.image
+    gray = own.image if own.unit == "1" else window(hu, *SOFT_TISSUE_HU)
     square = center_crop(gray, min(gray.shape) // n * n or min(gray.shape))
     return gray_slice(interpolate(square[None, None], (n, n), mode="area")[0, 0], 0.0, 1.0)
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from ctlib.errors import ArgumentError
 from ctlib.linop import FunctionOperator
 from ctlib.papers.dip import experiment
 from ctlib.papers.dip.experiment import Setup
 from ctlib.papers.dip.operators import Mask
 from ctlib.papers.dip.tasks import Task, make_task
+from ctlib.units import mu_from_hu
 
 SMALL = Setup(channels=4, skip=2, scales=2)
 
@@ -26,12 +28,17 @@ def ramp_with_holes(n=12):
     return Task("restore", Mask(known), Mask(known)(y + x), y + x)
 
 
-def test_a_readers_slice_is_the_mean_of_blocks_of_its_middle_square(tmp_path):
+def test_a_readers_slice_is_the_mean_of_blocks_of_its_middle_square(tmp_path, capsys):
     hu = np.full((20, 13), 2000.0)  # all but the middle 12 x 12 is bone
     hu[4:16, :12] = np.kron(np.array([[-160.0, 40.0], [240.0, 140.0]]), np.ones((6, 6)))
     np.save(tmp_path / "own.npy", hu)
-    gray = experiment.own_slice(str(tmp_path / "own.npy"), 2)
-    assert gray == pytest.approx(torch.tensor([[0.1, 0.5], [0.9, 0.7]]), abs=1e-6)
+    expected = torch.tensor([[0.1, 0.5], [0.9, 0.7]])
+    assert experiment.own_slice(str(tmp_path / "own.npy"), 2, "HU") == pytest.approx(expected, abs=1e-6)
+    assert "own.npy: 20 x 13, pixel size not stated; in HU" in capsys.readouterr().out
+    np.save(tmp_path / "own.npy", mu_from_hu(torch.from_numpy(hu)).numpy())
+    assert experiment.own_slice(str(tmp_path / "own.npy"), 2, "1/mm") == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ArgumentError, match=r"unit: got none, and own.npy holds"):
+        experiment.own_slice(str(tmp_path / "own.npy"), 2)
 
 
 def test_a_crop_is_in_the_middle_and_never_larger_than_the_image():

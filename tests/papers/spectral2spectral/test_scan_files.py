@@ -8,9 +8,11 @@ import torch
 
 from ctlib.decompose import decompose_images
 from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.spectral2spectral.experiment import Settings, solve, spectral2spectral
 from ctlib.papers.spectral2spectral.matrix_fit import fit_matrix
 from ctlib.papers.spectral2spectral.scan import THRESHOLDS_KEV, five_bin_model, scanner, simulate
 from ctlib.papers.spectral2spectral.scan_files import load_spectral_scan
+from ctlib.papers.spectral2spectral.scene import scanned
 from ctlib.papers.spectral2spectral.specimens import rods
 from ctlib.recon import sirt
 
@@ -137,9 +139,46 @@ def scanner_of(g):
     return FanBeam(Volume((16, 16), 1.0), 12, 20, 2.0, g["source_origin_mm"], g["source_detector_mm"])
 
 
-def test_line_integrals_become_counts(tmp_path):
-    scan = load_spectral_scan(written(tmp_path, np.full((1, 5, 12, 20), 0.5), quantity="line integrals"))
-    assert torch.equal(scan.counts[0, :, 0, 0], torch.round(scan.open_beam * np.exp(-0.5)).float())
+@pytest.mark.parametrize("open_beam", [GEOMETRY["open_beam"], [1.0] * 5, [1e-3, 1.0, 2.0, 1e6, 0.4]])
+def test_line_integrals_come_back_whatever_the_open_beam(tmp_path, open_beam):
+    """Counts that are rounded to whole photons lose them all where the open beam counts as one."""
+    given = np.linspace(-0.1, 9, 2 * 5 * 12 * 20).reshape(2, 5, 12, 20)
+    scan = load_spectral_scan(written(tmp_path, given, quantity="line integrals", open_beam=open_beam))
+    torch.testing.assert_close(scan.line_integrals(), torch.from_numpy(given).float(), atol=2e-6, rtol=1e-6)
+    share = scan.open_beam / scan.open_beam.sum()
+    torch.testing.assert_close(share, torch.tensor(open_beam, dtype=torch.float64) / sum(open_beam))
+    with pytest.raises(DataError, match=r"scan.npy: values: largest is 60; no line integral exceeds 50"):
+        load_spectral_scan(written(tmp_path, given / 9 * 60, quantity="line integrals"))
+
+
+def test_counts_of_subtracted_scans_may_be_negative_here_and_there(tmp_path):
+    """{eq}`s2s-subtract`: bins that are differences of scans have such readings where few photons arrive."""
+    data = np.full((1, 5, 12, 20), 50)
+    data[0, 4, :, 7] = -3
+    scan = load_spectral_scan(written(tmp_path, data))
+    assert scan.counts.min() == -3
+    assert torch.isfinite(scan.line_integrals()).all()
+    data[0, 4] = -3
+    with pytest.raises(DataError, match="values: mean of bin 5 is -3, counts need a mean above 0"):
+        load_spectral_scan(written(tmp_path, data))
+
+
+@pytest.mark.parametrize("bins", [1, 2, 8])
+def test_a_scan_may_have_any_number_of_bins_and_is_cleaned(tmp_path, bins):
+    """Its image, of a size that the network could not take, is enlarged at its rim."""
+    data = np.random.default_rng(0).poisson(50, (2, bins, 12, 20))
+    path = written(tmp_path, data, open_beam=[100.0] * bins, num_pixels=13)
+    scan = load_spectral_scan(path, multiple_of=8)
+    assert scan.geometry.volume.shape == (16, 16)
+    assert scan.geometry.volume.voxel_mm == (1.0, 1.0)
+    scene = scanned(scan, 4)
+    run = solve(
+        scene, spectral2spectral(scene, Settings(1, 2, 0.1, 2, 0.003, 4), 0.1), Settings(1, 2, 0.1, 2, 0.003, 4)
+    )
+    assert run.x.shape == (2, bins, 16, 16)
+    assert torch.isfinite(run.x).all()
+    with pytest.raises(DataError, match=f"open_beam: needs a list of {bins + 1} numbers"):
+        load_spectral_scan(path, bins=bins + 1)
 
 
 def test_own_angles_and_a_shifted_detector(tmp_path):
@@ -151,7 +190,7 @@ def test_own_angles_and_a_shifted_detector(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"voxel_mm": None}, "voxel_mm"), ({"open_beam": [1.0] * 4}, "open_beam"), ({"open_beam": 5}, "open_beam"),
+    [({"voxel_mm": None}, "voxel_mm"), ({"open_beam": []}, "open_beam"), ({"open_beam": 5}, "open_beam"),
      ({"open_beam": [1.0, 1.0, 0.0, 1.0, 1.0]}, "open_beam"), ({"pitch_mm": "wide"}, "pitch_mm"),
      ({"pitch_mm": -1.0}, "pitch_mm"), ({"num_views": 12.5}, "num_views"), ({"num_views": 13}, "shape"),
      ({"angles_rad": [0.0, 1.0]}, "angles_rad"), ({"angles_rad": "all"}, "angles_rad"), ({"color": 1}, "color"),
