@@ -48,7 +48,7 @@ def matched_width(
     make       its networks grow with the width; built without memory, so their values do not matter
     tolerance  ArgumentError where the closest is further off than this share of the target
     """
-    target, tolerance = contract.count("target", target, 1), contract.number("tolerance", tolerance, at_least=0)
+    target, tolerance = contract.count("target", target, 1), contract.number("tolerance", tolerance, at_least=0, finite=False)
     best, least = 0, float("inf")
     with torch.device("meta"):
         for width in widths:
