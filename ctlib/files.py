@@ -66,6 +66,7 @@ def check_writable(path: str | Path) -> None:
     path = Path(path).absolute()
     folder = next(p for p in path.parents if p.exists())
     trial = folder / f".{path.name}.{own_mark()}.part"
+    clean_parts(folder, f".{escape(path.name)}.*.part")
     try:
         trial.write_bytes(b"1")
     except OSError as error:
