@@ -16,6 +16,7 @@ from ctlib import contract
 from ctlib.data.dicom_folder import FolderContents, counted, dicom_files, find_ct_series, name
 from ctlib.data.dicom_header import SliceHeader, open_dicom
 from ctlib.data.dicom_slice import DicomSlice, read_ct_slice, slice_of
+from ctlib.data.fields import as_path
 from ctlib.data.frame import SMALL_DEG
 from ctlib.errors import DataError
 
@@ -33,7 +34,7 @@ class DicomSeries:
     volume       (Z, Y, X) float32 [HU]; spacing_mm (z, y, x), z between the slices of a run
     positions_mm, sample_ids   of the Z slices
     runs         (first, behind the last) of every stretch without a gap: only inside one are slices neighbors
-    set_aside    {kind: number} of files in the folder that are not in the volume
+    set_aside    (kind, number) of the files in the folder that are not in the volume
     understood   how the slices were turned, and what else is worth knowing
     """
 
@@ -80,7 +81,7 @@ def read_ct_series(
     tilted gantry. A single slice takes SliceThickness for its z spacing.
     """
     gap_tolerance = contract.number("gap_tolerance", gap_tolerance, at_least=0, below=0.5)
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     contents = find_ct_series(folder)
     headers, aside = _chosen(folder, contents, series)
     items = []

@@ -59,7 +59,7 @@ def find_ct_series(folder: str | Path) -> FolderContents:
     groups, aside = defaultdict(list), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of what is checked here
-        for path in dicom_files(Path(folder)):
+        for path in dicom_files(fields.as_path("folder", folder)):
             modality = ""
             try:
                 data = open_dicom(path, pixels=False)
@@ -95,7 +95,10 @@ def dicom_files(folder: Path) -> list[Path]:
     """The DICOM files of a folder: by extension, or by how they begin."""
     if not os.path.isdir(folder):
         raise DataError(folder, "folder", "does not exist")
-    inside = sorted(folder.iterdir())
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(folder, "folder", f"cannot be read ({error.strerror})") from None
     files = [p for p in inside if p.is_file() and _is_dicom(p)]
     if not files:
         deeper = ", but has folders: name one that holds the files" if any(p.is_dir() for p in inside) else ""
@@ -106,4 +109,7 @@ def dicom_files(folder: Path) -> list[Path]:
 def _is_dicom(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR" or path.suffix.lower() in OTHER:  # DICOMDIR is a table of contents
         return False
-    return path.suffix.lower() in (".dcm", ".ima") or looks_like_dicom(path)
+    try:
+        return path.suffix.lower() in (".dcm", ".ima") or looks_like_dicom(path)
+    except DataError:  # cannot be opened: told as such with the others
+        return True

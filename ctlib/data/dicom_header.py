@@ -45,6 +45,7 @@ class SliceHeader:
     sample_id: str
     kernel: str
     rescale: str
+    gantry_deg: float = 0.0
 
     @property
     def orientation(self) -> tuple[float, ...] | None:
@@ -130,6 +131,8 @@ def read_header(path: Path, data) -> SliceHeader:
         thickness = None if unknown else fields.number(path, data, "SliceThickness")
         names = [fields.text(path, data, f) for f in ("PatientID", "SeriesInstanceUID", "SOPInstanceUID")]
         names += [fields.text(path, data, f) for f in ("ConvolutionKernel", "RescaleType")]
+        gantry = fields.value(path, data, "GantryDetectorTilt")
+        gantry = 0.0 if gantry is None else fields.number(path, data, "GantryDetectorTilt")
     position = None
     if turn is not None:
         _, *shape = turn.shape((1, *stored))
@@ -139,7 +142,7 @@ def read_header(path: Path, data) -> SliceHeader:
     else:
         shape = stored
     names[2] = names[2] or path.name
-    return SliceHeader(path, tuple(shape), tuple(spacing), origin, turn, position, thickness, *names)
+    return SliceHeader(path, tuple(shape), tuple(spacing), origin, turn, position, thickness, *names, gantry)
 
 
 def check_kind(path: Path, data) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ctlib.data.dicom_header import MAX_PIXELS, SliceHeader, open_dicom, read_header
 from ctlib.data.dicom_pixels import HU_RANGE, PADDING_HU, read_hu
+from ctlib.data.fields import as_path
+from ctlib.data.frame import SMALL_DEG
 
 __all__ = ["HU_RANGE", "MAX_PIXELS", "PADDING_HU", "DicomSlice", "read_ct_slice"]
 
@@ -52,7 +54,7 @@ def read_ct_slice(path: str | Path, clip_padding: bool = True) -> DicomSlice:
     in `understood` and left. MONOCHROME1 changes the display only, not the values. DataError names the file and the
     field for whatever is missing, of another modality or plane, not finite or not decodable.
     """
-    path = Path(path)
+    path = as_path("path", path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of values that break the standard; those in use are checked
         data = open_dicom(path)
@@ -67,6 +69,9 @@ def slice_of(header: SliceHeader, data, clip_padding: bool = True) -> DicomSlice
     hu = hu if turn is None else turn.apply(hu[None])[0]
     said = "orientation not stated, taken as stored" if turn is None else turn.describe()
     unit = {"US": "HU (RescaleType US, unspecified)", "": "HU (no RescaleType)"}.get(header.rescale, "HU")
+    tilt = abs(header.gantry_deg)
+    leans = tilt > SMALL_DEG and turn is not None and abs(tilt - turn.tilt_deg) > SMALL_DEG
+    gantry = [f"GantryDetectorTilt of {header.gantry_deg:g} degrees is not in the orientation"] * leans
     return DicomSlice(
         torch.from_numpy(np.ascontiguousarray(hu, np.float32)),
         header.spacing_mm,
@@ -77,5 +82,5 @@ def slice_of(header: SliceHeader, data, clip_padding: bool = True) -> DicomSlice
         header.patient_id,
         header.series,
         header.sample_id,
-        (unit, said, *remarks),
+        (unit, said, *gantry, *remarks),
     )

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
-from ctlib.errors import DataError
+from ctlib.errors import ArgumentError, DataError
+
+
+def as_path(name: str, value: object) -> Path:
+    """The value as a path, if it is text or a path."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise ArgumentError(name, repr(value)[:40], "a path, as text or pathlib.Path")
+    return Path(value)
 
 
 def value(path: Path, data, name: str) -> object | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ctlib import contract
 from ctlib.data.dicom import read_ct_series, read_ct_slice
 from ctlib.data.dicom_header import MAX_PIXELS, looks_like_dicom
-from ctlib.data.fields import short
+from ctlib.data.fields import as_path, short
 from ctlib.data.nifti import read_nifti
 from ctlib.data.stored_units import check_unit, in_unit
 from ctlib.errors import ArgumentError, DataError, MissingDependency
@@ -73,7 +73,7 @@ def load_slice(path: str | Path, index: int | None = None, unit: str | None = No
     that fill [0, 1] or a PNG's range are gray; where neither is clear, an ArgumentError tells the choices. What was
     understood is in the slice's describe(). DataError names file and field of everything that cannot be read right.
     """
-    path, unit = Path(path), check_unit(unit)
+    path, unit = as_path("path", path), check_unit(unit)
     index = None if index is None else contract.count("index", index)
     if os.path.isdir(path):  # unlike pathlib, False and no error for a name no file system takes
         reader = _from_series

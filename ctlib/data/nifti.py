@@ -67,6 +67,8 @@ def read_nifti(path: Path, pick) -> NiftiSlice:
     grid = (*shape, 1)[:3]
     _, *in_plane = turn.shape(spacing)
     up = turn.axes[0]
+    if grid[up] > 1 and 1 in turn.shape(grid)[1:]:
+        raise DataError(path, "dim", f"is {shape}, one sagittal or coronal slice, needs axial ones")
     i = pick(grid[up])
     k = i if turn.signs[0] > 0 else grid[up] - 1 - i
     place = [slice(None)] * 3 + [0] * (len(shape) - 3)
@@ -115,7 +117,9 @@ def _check_ct(path: Path, header) -> None:
     """Signs of another modality: what dcm2niix and scanners write of an MR, and a sidecar that names one."""
     if int(header["intent_code"]) != 0:
         raise DataError(path, "intent_code", f"is {int(header['intent_code'])}: labels or statistics, not an image")
-    written = " ".join(bytes(header[f].tobytes()).decode("latin-1").strip("\0 ") for f in ("descrip", "intent_name"))
+    written = " ".join(
+        header[f].tobytes().split(b"\0")[0].decode("latin-1").strip() for f in ("descrip", "intent_name")
+    )
     if int(header["dim_info"]) & 15 or OF_MR.search(written):
         raise DataError(path, "descrip, dim_info", f"are those of an MR ({written or 'encoding directions'!r})")
     sidecar = path.with_name(re.sub(r"\.nii(\.gz)?$", ".json", path.name, flags=re.IGNORECASE))

@@ -9,7 +9,7 @@ from dicom_writer import write_ct
 
 from ctlib.data.dicom import read_ct_series, read_ct_slice
 from ctlib.data.images import load_slice
-from ctlib.errors import DataError
+from ctlib.errors import ArgumentError, DataError
 
 pytestmark = pytest.mark.usefixtures("silent")
 IMAGE = np.random.default_rng(0).integers(100, 3000, (6, 5)).astype(np.uint16)  # row 0 anterior, column 0 right
@@ -116,3 +116,17 @@ def test_one_line_says_what_was_understood(tmp_path):
     assert found.describe() == (
         "1.9: 6 x 5, pixels of 0.8 x 0.7 mm; z = 5 mm; in HU; HU (RescaleType US, unspecified); turned by 180 degrees"
     )
+
+
+def test_a_gantry_tilt_that_the_orientation_does_not_show_is_told(tmp_path):
+    found = load_slice(write_ct(tmp_path / "a.dcm", IMAGE, GantryDetectorTilt="-15"))
+    assert "GantryDetectorTilt of -15 degrees is not in the orientation" in found.describe()
+    shown = {"GantryDetectorTilt": "-15", "ImageOrientationPatient": axes("x", -15)}
+    assert "GantryDetectorTilt" not in load_slice(write_ct(tmp_path / "b.dcm", IMAGE, **shown)).describe()
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.dcm", ["a.dcm"]])
+@pytest.mark.parametrize("read", [load_slice, read_ct_slice, read_ct_series])
+def test_what_is_no_path(read, path):
+    with pytest.raises(ArgumentError, match=r"(path|folder): got .*, needs a path"):
+        read(path)

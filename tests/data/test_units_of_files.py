@@ -1,5 +1,7 @@
 """PNG, NumPy and NIfTI do not say what their numbers are: a stated unit, a safe guess that is told, or one error."""
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -76,8 +78,8 @@ def test_a_unit_that_only_one_reading_fits_is_taken_and_told(tmp_path, name, num
         ("a.npy", np.array([[40, 41]])),
         ("a.png", (HU + 32768).astype(np.uint16)),  # DeepLesion: all gray would lie around 1/2
         ("a.png", (HU + 1024).astype(np.uint16)),
-        ("a.nii", np.array([[0, 900]], np.int16)),  # an MR, say
-        ("a.nii.gz", np.array([[0, 3]], np.int16)),  # labels
+        ("a.nii", np.array([[0, 900], [5, 1]], np.int16)),  # an MR, say
+        ("a.nii.gz", np.array([[0, 3], [1, 1]], np.int16)),  # labels
     ],
 )
 def test_a_unit_that_cannot_be_known_is_asked_for(tmp_path, name, numbers):
@@ -207,3 +209,21 @@ def test_a_header_that_nibabel_mends_is_refused_or_told(tmp_path):
         (tmp_path / "a.nii").write_bytes(data)
         with pytest.raises(DataError, match=said):
             load_slice(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 3), (1, 4, 3)])
+def test_one_sagittal_or_coronal_slice_is_refused(tmp_path, shape):
+    _nifti(tmp_path / "a.nii", shape)
+    with pytest.raises(DataError, match=r"dim: .*one sagittal or coronal slice"):
+        load_slice(tmp_path / "a.nii")
+
+
+SHIPPED = sorted((Path(nibabel.__file__).parent / "tests/data").glob("*.nii*"))
+
+
+@pytest.mark.skipif(not SHIPPED, reason="this build of nibabel ships no files")
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
+def test_no_file_that_nibabel_ships_is_taken_for_a_ct(path):
+    """They are MR, maps and labels."""
+    with pytest.raises((ArgumentError, DataError)):
+        load_slice(path)
