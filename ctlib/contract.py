@@ -35,8 +35,9 @@ def tensor(name: str, value: object, shape: Sequence[int | str | None] = (), *, 
     """
     if not isinstance(value, Tensor):
         raise ArgumentError(name, _kind(value), "a torch tensor (torch.as_tensor makes one)")
-    if value.layout != torch.strided:
-        raise ArgumentError(name, f"a tensor of layout {value.layout}", "a dense tensor (t.to_dense())")
+    if value.layout != torch.strided or value.is_nested:
+        given = "a nested tensor" if value.is_nested else f"a tensor of layout {value.layout}"
+        raise ArgumentError(name, given, "a dense tensor (t.to_dense())")
     if _plain(value.dtype) not in REAL:
         if not promote or _plain(value.dtype) not in PROMOTED:
             raise ArgumentError(
@@ -192,6 +193,11 @@ def count(name: str, value: object, at_least: int = 0, at_most: int | None = Non
             name, repr(found) if found is not None else _kind(value), f"a whole number >= {at_least}{upper}"
         )
     return found
+
+
+def seed(name: str, value: object) -> int:
+    """The value as an int, if it is a whole number that every random stream takes."""
+    return count(name, value, 0, 2**63 - 1)
 
 
 def choice(name: str, value: object, known: Sequence[str]) -> str:

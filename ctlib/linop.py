@@ -124,12 +124,14 @@ def linear_map(x: Tensor, apply: Callable, transpose: Callable) -> Tensor:
 
 
 def from_matrix(matrix: Tensor) -> LinearOperator:
-    """Operator of a dense matrix (m, n): (..., n) -> (..., m), in the matrix's dtype and on its device."""
+    """Operator of a dense matrix (m, n): (..., n) -> (..., m) in the dtype of the input, on the matrix's device."""
     if contract.tensor("matrix", matrix, ("m", "n")).ndim != 2 or not matrix.numel():
         raise ArgumentError("matrix", f"shape {tuple(matrix.shape)}", "(m, n)")
 
     def product(name: str, t: Tensor, by: Tensor) -> Tensor:
-        return contract.alike(name, t, "matrix", matrix) @ by
+        if t.device != matrix.device:
+            raise ArgumentError(name, f"a tensor on {t.device}", f"one where the matrix is, on {matrix.device}")
+        return t @ by.to(t.dtype)
 
     return FunctionOperator(
         lambda x: product("x", x, matrix.T), lambda y: product("y", y, matrix), matrix.shape[1:], matrix.shape[:1]

@@ -54,6 +54,8 @@ class Projector(LinearOperator):
         return linear_map(y, partial(self._product, adjoint=True), partial(self._product, adjoint=False))
 
     def _product(self, t: Tensor, adjoint: bool) -> Tensor:
+        if t.is_meta:
+            raise ArgumentError("y" if adjoint else "x", "a tensor on the meta device", "one that holds values")
         given, wanted = (self.domain_shape, self.range_shape)[:: -1 if adjoint else 1]
         lead, engine = t.shape[: t.ndim - len(given)], self._engine(t.device.type)
         if adjoint:

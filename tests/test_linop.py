@@ -57,3 +57,21 @@ def test_conjugate_gradients_refuse_an_indefinite_matrix():
 def test_a_matrix_needs_two_axes():
     with pytest.raises(ArgumentError, match="matrix"):
         from_matrix(torch.zeros(3))
+
+
+def test_a_matrix_follows_its_input_so_that_it_has_a_norm_in_any_dtype():
+    M = matrix(5, 3)
+    assert from_matrix(M)(torch.ones(3)).dtype == torch.float32
+    assert from_matrix(M.float()).norm() == pytest.approx(float(torch.linalg.svdvals(M)[0]), rel=1e-6)
+
+
+def test_a_norm_that_is_none_is_told():
+    for wrong in (lambda y: -y, lambda y: y * torch.nan, lambda y: y * 1e300):
+        with pytest.raises(ConvergenceError, match="power_norm"):
+            FunctionOperator(lambda x: x * 1e10, wrong, (4,), (4,)).norm()
+
+
+def test_values_of_another_shape_than_promised_are_refused():
+    A = FunctionOperator(lambda x: x[..., :2], lambda y: y, (4,), (4,))
+    with pytest.raises(ArgumentError, match=r"apply: .*shape \(3, 2\), needs the shape \(3, 4\)"):
+        A(matrix(3, 4))

@@ -15,7 +15,7 @@ T = TypeVar("T")
 def seeded(seed: int, make: Callable[..., T], *args, **options) -> T:
     """make(*args, **options) with weights from their own random stream; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(contract.count("seed", seed))
+        torch.manual_seed(contract.seed("seed", seed))
         return make(*args, **options)
 
 
@@ -48,7 +48,10 @@ def matched_width(
     make       its networks grow with the width; built without memory, so their values do not matter
     tolerance  ArgumentError where the closest is further off than this share of the target
     """
-    target, tolerance = contract.count("target", target, 1), contract.number("tolerance", tolerance, at_least=0, finite=False)
+    target, tolerance = (
+        contract.count("target", target, 1),
+        contract.number("tolerance", tolerance, at_least=0, finite=False),
+    )
     best, least = 0, float("inf")
     with torch.device("meta"):
         for width in widths:

@@ -65,7 +65,7 @@ def composition(tissue: str) -> np.ndarray:
 
 def abdomen(seed: int, size_mm: float = 384.0) -> MaterialPhantom:
     """The body of `torso(seed)`, in water and calcium."""
-    seed, half = contract.count("seed", seed), contract.number("size_mm", size_mm, above=0) / 2
+    seed, half = contract.seed("seed", seed), contract.number("size_mm", size_mm, above=0) / 2
     a = Anatomy(np.random.default_rng(seed), half, {tissue: composition(tissue) for tissue in MU})
     abdomen_of(a)
     return MaterialPhantom(tuple(a.ellipsoids(k) for k in range(len(MATERIALS))))

@@ -18,7 +18,7 @@ LENGTHS = (0.02, 0.008)  # correlation lengths of the texture, shares of the wid
 def torso(seed: int, size_mm: float = 400.0) -> Ellipsoids:
     """Abdominal slice of ellipses in a field of view of size_mm, attenuation at 60 keV [1/mm]; one body per seed."""
     size_mm = contract.number("size_mm", size_mm, above=0)
-    a = Anatomy(np.random.default_rng(contract.count("seed", seed)), size_mm / 2)
+    a = Anatomy(np.random.default_rng(contract.seed("seed", seed)), size_mm / 2)
     abdomen_of(a)
     return a.ellipsoids()
 
@@ -37,7 +37,7 @@ def torso_texture(mu: Tensor, seed: int) -> Tensor:
     """Factor (Y, X) near 1 by which the texture of `torso_slice(seed)` changes the plain slice mu [1/mm]."""
     if contract.tensor("mu", mu, ("Y", "X")).ndim != 2 or not mu.numel():
         raise ArgumentError("mu", f"shape {tuple(mu.shape)}", "one slice (Y, X)")
-    generator = torch.Generator().manual_seed(contract.count("seed", seed))
+    generator = torch.Generator().manual_seed(contract.seed("seed", seed))
     grain = tissue_texture(mu.shape, LENGTHS, generator, weight=0.7).to(mu.device)
     return 1 + TEXTURE * soft_tissue(mu) * grain
 

@@ -33,12 +33,14 @@ class Mutation(NamedTuple):
     tolerance: float = 1e-9
 
 
-def of(value: object, whole: bool, optional: bool, at: int = 0) -> Iterator[Mutation]:
-    """All mutations of an argument by its valid value; `at` chooses the element that is spoilt."""
+def of(name: str, value: object, whole: bool, optional: bool, at: int = 0) -> Iterator[Mutation]:
+    """All mutations of an argument by its name and valid value; `at` chooses the element that is spoilt."""
     if isinstance(value, Tensor):
         yield from of_tensor(value, optional, at)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield from of_number(value, whole, optional)
+        if "seed" in name:
+            yield Mutation("huge", 2**70, "typed")
     elif isinstance(value, tuple) and value and all(type(v) in (int, float) for v in value):
         yield from of_tuple(value)
 

@@ -43,7 +43,7 @@ def whole(call, name, value) -> bool:
 def tried(name):
     """Argument -> its mutations, for every tensor and number of the example."""
     call, kwargs = public.example(name)
-    of = {n: list(mutations.of(v, whole(call, n, v), optional(call, n))) for n, v in kwargs.items() if n != "out"}
+    of = {n: list(mutations.of(n, v, whole(call, n, v), optional(call, n))) for n, v in kwargs.items() if n != "out"}
     return {n: several for n, several in of.items() if several}
 
 
