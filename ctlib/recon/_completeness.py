@@ -12,6 +12,7 @@ from ctlib.recon._truncation import filled, plain, truncated
 from ctlib.recon.redundancy import ScanWeights, scan_weights
 
 TOLERATED = 1 / 12  # part of a column's lines that may be missing with a warning
+BY_OFFSET = 1 / 36  # part of all lines, where a displaced detector leaves out half of those of some columns
 NOTICED = 0.004  # part that is told
 
 
@@ -32,7 +33,7 @@ def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, b
     if y.numel() and weights.missing.max() > NOTICED:
         needed = filled(y).cpu().numpy()
         missing = weights.missing[needed] if needed.any() else weights.missing
-        _tell_missing(geometry, weights, float(missing.max()), incomplete)
+        _tell_missing(geometry, weights, float(missing.mean() if weights.by_offset else missing.max()), incomplete)
     ends = weights.open_ends
     if y.numel() and truncation == "warn":
         cut = [name for name, end, on in zip(("first", "last"), ends, truncated(y), strict=True) if end and on]
@@ -58,6 +59,6 @@ def _tell_missing(geometry, weights: ScanWeights, missing: float, incomplete: st
         name = "detector_offset_mm"
         given = f"{geometry.detector_offset_mm:g} and {given}"
         needed = "a whole turn, or a detector that covers both sides of the object"
-    if missing > TOLERATED and incomplete == "refuse":
+    if missing > (BY_OFFSET if weights.by_offset else TOLERATED) and incomplete == "refuse":
         raise ArgumentError(name, given, f"{needed}; or incomplete='warn'")
     warnings.warn(f"{name}: got {given}, a whole image needs {needed}", IncompleteScanWarning, stacklevel=4)

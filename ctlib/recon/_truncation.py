@@ -41,9 +41,9 @@ def truncated(y: Tensor) -> tuple[bool, bool]:
 def continued(y: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, sides: tuple[bool, bool]):
     """Readings of a detector with U more columns on each of these sides, and its geometry.
 
-        p(k)^2 = p(0)^2 + s k - c k^2    k columns beyond the end, s the slope of p^2 there, until p(k) = 0
+        p(k)^2 = p(0)^2 - c k (k + U - 1)    k columns beyond the end, as long as it is positive
 
-    where c puts the largest chord into the row's middle: the object goes on as a disc, {cite}`hsieh2004`.
+    The object goes on as a disc around the row's middle, c from the slope of p^2 at the end, {cite}`hsieh2004`.
     """
     before, after = (geometry.num_cols * on for on in sides)
     parts = [_beyond(y.flip(-1), before).flip(-1)] * (before > 0) + [y] + [_beyond(y, after)] * (after > 0)
@@ -52,12 +52,12 @@ def continued(y: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, sides: tup
 
 def _beyond(y: Tensor, num: int) -> Tensor:
     """The next columns of rows (..., U): (..., num)."""
-    size = min(FITTED, y.shape[-1])
+    width, size = y.shape[-1], min(FITTED, y.shape[-1])
     x = torch.arange(size, dtype=y.dtype, device=y.device) - (size - 1) / 2
-    slope = ((x * y[..., -size:].square()).sum(-1, keepdim=True) / x.square().sum().clamp_min(1)).clamp_max(0)
+    slope = (x * y[..., -size:].square()).sum(-1, keepdim=True) / x.square().sum().clamp_min(1)
     last, k = y[..., -1:], torch.arange(1, num + 1, dtype=y.dtype, device=y.device)
     square = last.square().clamp_min(torch.finfo(y.dtype).tiny)
-    bend = torch.maximum(-slope / max(1, y.shape[-1] - size), square / num**2)
-    rest = 1 + (slope * k - bend * k**2) / square
+    bend = torch.maximum(-slope / max(1, width - size), square / num**2)
+    rest = 1 - bend / square * k * (k + width - 1)
     inside = rest > 0
     return last * torch.where(inside, torch.where(inside, rest, 1.0).sqrt(), 0.0)
