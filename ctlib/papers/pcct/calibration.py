@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.decompose.mle import decompose_mle
-from ctlib.errors import ArgumentError
+from ctlib.errors import ConvergenceError
 from ctlib.physics.model import SpectralModel
 
 OPTIMIZERS = ("lbfgs", "adam_l1", "adam_l2")
@@ -31,7 +33,11 @@ class Calibration:
 
 def corrected(thresholds_kev: Tensor, shift_kev: Tensor) -> Tensor:
     """Thresholds D_b - dD (..., E + 1) [keV] for shifts dD (..., E); the top one, which closes the last bin, stays."""
-    whole = thresholds_kev.expand(*shift_kev.shape[:-1], -1)
+    contract.tensor("thresholds_kev", thresholds_kev, (None,))
+    contract.tensor("shift_kev", shift_kev, (thresholds_kev.shape[-1] - 1,))
+    lead = torch.Size((*shift_kev.shape[:-1], thresholds_kev.shape[-1]))
+    contract.spreads("thresholds_kev", contract.alike("thresholds_kev", thresholds_kev, "shift_kev", shift_kev), lead)
+    whole = thresholds_kev.expand(lead)
     return torch.cat([whole[..., :-1] - shift_kev, whole[..., -1:]], -1)
 
 
@@ -78,8 +84,9 @@ def calibrate(
     num_iters  iterations; L-BFGS may stop earlier
     lr         of Adam [keV a step]
     """
-    if optimizer not in OPTIMIZERS:
-        raise ArgumentError("optimizer", repr(optimizer), f"one of {', '.join(OPTIMIZERS)}")
+    contract.choice("optimizer", optimizer, OPTIMIZERS)
+    contract.tensor("start_kev", start_kev)
+    num_iters, lr = contract.count("num_iters", num_iters, 1), contract.number("lr", lr, above=0)
     shift = start_kev.detach().clone().requires_grad_()
     losses, path = [], []
     rule = _rule(optimizer, shift, num_iters, lr)
@@ -95,7 +102,9 @@ def calibrate(
 
     for _ in range(1 if optimizer == "lbfgs" else num_iters):
         rule.step(closure)
-    best = min(range(len(losses)), key=losses.__getitem__)
+    best = min(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
+    if not math.isfinite(losses[best]):
+        raise ConvergenceError("calibrate: the objective is not finite at the start")
     return Calibration(path[best], losses, torch.stack(path))
 
 

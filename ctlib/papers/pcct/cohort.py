@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import FanBeam
 from ctlib.phantoms.materials import MATERIALS, abdomen_densities
@@ -45,9 +46,8 @@ def smooth_columns(tally: Tensor, num_cols: int, num_modes: int) -> Tensor:
 
     K = num_modes <= C; noise falls by (K / C)^(1/2), detail finer than 1 / K of the detector is lost.
     """
-    cells = tally.shape[-1]
-    if not 1 <= num_modes <= cells:
-        raise ArgumentError("num_modes", num_modes, f"between 1 and the number of cells {cells}")
+    cells = contract.tensor("tally", tally, (None,)).shape[-1]
+    num_cols, num_modes = contract.count("num_cols", num_cols, 1), contract.count("num_modes", num_modes, 1, cells)
     k = torch.arange(num_modes, device=tally.device, dtype=torch.float64)
     at = lambda n: (torch.arange(n, device=k.device, dtype=k.dtype)[:, None] + 0.5) / n  # noqa: E731
     basis = torch.cos(math.pi * k * at(cells)) * torch.sinc(k / (2 * cells))  # averages over a cell
@@ -57,6 +57,9 @@ def smooth_columns(tally: Tensor, num_cols: int, num_modes: int) -> Tensor:
 
 def smooth_views(tally: Tensor, num_harmonics: int) -> Tensor:
     """Signals (..., V, C) of views equally spaced over the circle, without their higher harmonics in the view angle."""
+    num_harmonics = contract.count("num_harmonics", num_harmonics)
+    if not contract.tensor("tally", tally, (None, None)).numel():
+        return tally.clone()
     spectrum = torch.fft.rfft(tally.double(), dim=-2)
     spectrum[..., num_harmonics + 1 :, :] = 0
     return torch.fft.irfft(spectrum, n=tally.shape[-2], dim=-2).to(tally.dtype)

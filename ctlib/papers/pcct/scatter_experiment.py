@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.decompose import counts_jacobian, decompose_mle
 from ctlib.geometry import FanBeam
 from ctlib.nets.seeded import seeded
-from ctlib.papers.pcct.scatter_net import ScatterNet, cross_loss, direct_loss, scatter_ratio
+from ctlib.papers.pcct.scatter_net import MOST, ScatterNet, cross_loss, direct_loss, scatter_ratio
 from ctlib.papers.pcct.training import fit_scatter_net
 from ctlib.phantoms.materials import MATERIALS, abdomen_densities
 from ctlib.physics import SpectralModel, Spectrum, mass_attenuation, virtual_monoenergetic
@@ -90,7 +92,8 @@ class ScatterTest:
 
     def material_images(self, paths: Tensor) -> Tensor:
         """Densities (N, M, Y, X) [g/cm3] from path lengths (N, M, V, U) [g/cm2]."""
-        return 10 * fbp(self.project, paths.flatten(0, 1)).unflatten(0, paths.shape[:2])
+        flat = paths.flatten(0, 1)  # what scatter leaves beside the body is no truncated object
+        return 10 * fbp(self.project, flat, truncation="ignore").unflatten(0, paths.shape[:2])
 
     def train(self, kind: str, seed: int, how: Training, decompose: Callable | None = None) -> tuple[ScatterNet, float]:
         """A trained network in evaluation mode, and its validation loss; the seed sets weights and order of bodies.
@@ -160,14 +163,18 @@ class ScatterTest:
     def floor(self, spread: str, stages: int) -> float:
         """rms error of the water image [mg/mL] of the best coarse ratio or scatter, by least squares in counts.
 
+        At most 95 % of a pixel's counts are scatter, as for the networks.
+
         spread  "ratio" or "scatter", as in `scatter_ratio`;  stages  of the encoder, each halves the columns
         """
+        contract.choice("spread", spread, ("ratio", "scatter"))
         total = self.total[self.test_set].double()
+        stages = contract.count("stages", stages, 0, int(math.log2(total.shape[-1])))
         cells, cols = total.shape[-1] // 2**stages, total.shape[-1]
         line = torch.nn.functional.interpolate(torch.eye(cells)[None], cols, mode="linear")[0].double()
         weight = torch.ones_like(total) if spread == "ratio" else 1 / total
         rows = line * weight[..., None, :]  # (N, E, V, cells, U)
         target = (self.scatter / self.total)[self.test_set].double()
         best = torch.linalg.lstsq(rows.mT, target[..., None]).solution[..., 0] @ line * weight
-        guess = (best * self.total[self.test_set]).float()
+        guess = (best.clamp_max(MOST) * self.total[self.test_set]).float()  # as the networks' own
         return float(self.errors(guess)[0][:, ROWS.index("water")].mean())

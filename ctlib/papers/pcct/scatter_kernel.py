@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.physics.arrays import numbers
 
 LEAST = 1e-6  # relative counts below it are read as this much
 NARROWEST = 0.5  # [columns]
@@ -38,8 +40,8 @@ class ScatterKernel:
 
 
 def _require_bins(total: Tensor, num_bins: int) -> None:
-    if total.ndim < 3 or total.shape[-3] != num_bins:
-        raise ArgumentError("total", tuple(total.shape), f"(..., {num_bins}, V, U)")
+    if not contract.tensor("total", total, (num_bins, None, None)).shape[-1]:
+        raise ArgumentError("total", f"shape {tuple(total.shape)}", f"(..., {num_bins}, V, U), U > 0")
 
 
 def blurred_sources(total: Tensor, exponents: Tensor, widths: Tensor) -> Tensor:
@@ -80,9 +82,13 @@ def fit_scatter_kernel(
     step (variable projection, {cite}`golub1973`), exponents and widths by L-BFGS, in float64.
     start_widths  K standard deviations to start from [columns]; they stay between 0.5 and U columns
     """
-    if total.ndim != 4 or total.shape != scatter.shape:
+    contract.alike("scatter", contract.tensor("scatter", scatter), "total", contract.tensor("total", total))
+    if total.ndim != 4 or total.shape != scatter.shape or not total.numel():
         raise ArgumentError("total, scatter", (tuple(total.shape), tuple(scatter.shape)), "both (N, E, V, U)")
-    if not all(NARROWEST < w < total.shape[-1] for w in start_widths):
+    max_iters = contract.count("max_iters", max_iters, 1)
+    start_widths = numbers("start_widths", start_widths)
+    start_widths = tuple(start_widths.tolist()) if start_widths.ndim == 1 else ()
+    if not start_widths or not all(NARROWEST < w < total.shape[-1] for w in start_widths):
         raise ArgumentError("start_widths", start_widths, f"numbers between {NARROWEST} and {total.shape[-1]} columns")
     total, scatter = total.double(), scatter.double()
     log_g = total.new_zeros(total.shape[1]).requires_grad_()

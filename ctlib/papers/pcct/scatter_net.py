@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.nets.blocks import conv_unit
 
@@ -39,12 +40,11 @@ class ScatterNet(nn.Module):
         start: float = 0.05,
     ):  # fmt: skip
         super().__init__()
-        if ndim not in LAYERS:
-            raise ArgumentError("ndim", ndim, "1 or 2")
+        ndim, num_bins = contract.count("ndim", ndim, 1, 2), contract.count("num_bins", num_bins, 1)
+        channels, last_stride = contract.shape("channels", channels), contract.count("last_stride", last_stride, 1)
+        start = contract.number("start", start, above=0, below=1)
         if not channels:
             raise ArgumentError("channels", channels, "at least one stage")
-        if not 0 < start < 1:
-            raise ArgumentError("start", start, "a ratio between 0 and 1")
         (conv, pool, _), unit = LAYERS[ndim], partial(conv_unit, ndim=ndim, bias=True)
         pairs = zip((num_bins, *channels), channels, strict=False)
         self.encoder = nn.Sequential(*(nn.Sequential(unit(i, o), unit(o, o), pool(2)) for i, o in pairs))
@@ -54,8 +54,9 @@ class ScatterNet(nn.Module):
         self.ndim, self.num_bins = ndim, num_bins
 
     def forward(self, counts: Tensor) -> Tensor:
-        step = 2 ** len(self.encoder)
-        if counts.ndim != self.ndim + 2 or counts.shape[1] != self.num_bins or any(n % step for n in counts.shape[2:]):
+        contract.alike("counts", contract.tensor("counts", counts), "the network", next(self.parameters()))
+        step, sizes = 2 ** len(self.encoder), counts.shape[2:]
+        if counts.ndim != self.ndim + 2 or counts.shape[1] != self.num_bins or any(n % step or not n for n in sizes):
             raise ArgumentError("counts", tuple(counts.shape), f"(B, {self.num_bins}, ...), sizes multiples of {step}")
         return self.bottleneck(self.encoder(-counts.clamp_min(FLOOR).log()))
 
@@ -67,26 +68,38 @@ def scatter_ratio(net: ScatterNet, counts: Tensor, spread: str = "scatter") -> T
             cell it is scatter, which is smooth and interpolated linearly; at most 95 % of a pixel's counts. "ratio":
             the ratio is interpolated, although it jumps at the edge of a body.
     """
+    contract.choice("spread", spread, ("scatter", "ratio"))
+    if contract.tensor("counts", counts).ndim != net.ndim + 3:
+        raise ArgumentError("counts", f"shape {tuple(counts.shape)}", "(N, E, V, [R,] U)")
     views = counts.transpose(1, 2).flatten(0, 1)  # (N V, E, [R,] U)
     coarse, size = net(views), views.shape[2:]
     fine = partial(nn.functional.interpolate, size=size, mode=LAYERS[net.ndim][2], align_corners=False)
     if spread == "ratio":
         ratio = fine(coarse)
-    elif spread == "scatter":
+    else:
         cells = nn.functional.interpolate(views, coarse.shape[2:], mode="area")
         ratio = (fine(coarse * cells) / views.clamp_min(FLOOR)).clamp_max(MOST)
-    else:
-        raise ArgumentError("spread", repr(spread), "'scatter' or 'ratio'")
     return ratio.unflatten(0, (counts.shape[0], counts.shape[2])).transpose(1, 2)
 
 
 def without_scatter(counts: Tensor, ratio: Tensor) -> Tensor:
     """Counts less their scatter, counts (1 - ratio): positive, as the ratio lies in (0, 1)."""
+    _require_same(counts=counts, ratio=ratio)
     return counts * (1 - ratio)
+
+
+def _require_same(**values: Tensor) -> None:
+    """Raise unless these tensors have one shape, dtype and device."""
+    contract.together(**values)
+    (first, like), *others = values.items()
+    for name, value in others:
+        if value.shape != like.shape:
+            raise ArgumentError(name, f"shape {tuple(value.shape)}", f"that of {first}, {tuple(like.shape)}")
 
 
 def direct_loss(ratio: Tensor, counts: Tensor, scatter: Tensor) -> Tensor:
     """Mean absolute error of the scatter-to-total ratio, for which the scatter must be known."""
+    _require_same(ratio=ratio, counts=counts, scatter=scatter)
     return (ratio - scatter / counts).abs().mean()
 
 
@@ -112,9 +125,7 @@ class _Limited(torch.autograd.Function):
 
 def limit_gradient(x: Tensor, limit: float) -> Tensor:
     """x itself; every entry of the gradient that comes back is cut off at +-limit."""
-    if not limit > 0:
-        raise ArgumentError("limit", limit, "a number > 0")
-    return _Limited.apply(x, limit)
+    return _Limited.apply(contract.tensor("x", x), contract.number("limit", limit, above=0))
 
 
 def cross_loss(
@@ -132,6 +143,9 @@ def cross_loss(
     gradient_limit  of the loss with respect to each relative count, which diverges where few photons arrive
     """
     corrected = without_scatter(counts, ratio)
-    corrected = corrected if gradient_limit is None else limit_gradient(corrected, gradient_limit)
+    if gradient_limit is not None:
+        corrected = limit_gradient(corrected, contract.number("gradient_limit", gradient_limit, above=0))
     paths = decompose(corrected.movedim(1, -1)).movedim(-1, 1)
-    return (reconstruct(paths) - reference).abs().mean()
+    images = reconstruct(paths)
+    _require_same(images=images, reference=reference)
+    return (images - reference).abs().mean()

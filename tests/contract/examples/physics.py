@@ -148,6 +148,7 @@ INNER = "a step of the simulation: reached with what `simulate_scatter` or `sing
 SKIP = {
     _P + "spectrum.Spectrum.filtered": "takes a dictionary: tests/physics/test_spectrum.py",
     _P + "arrays.*": "the checks themselves",
+    _P + "counts.require_stream": "a check itself",
     _P + "compton.*": "formulas over NumPy arrays, called with the energies of a checked response",
     _P + "moments.*": "products of the model and the solver, whose arguments are checked there",
     _P + "detectors.sharing.*": "steps of a response that has checked its bins",

@@ -76,6 +76,23 @@ def test_counts_per_photon_are_those_of_the_model(model):
     assert float(one.sum()) == pytest.approx(float(above[0] - above[1]))
 
 
+def test_counts_per_photon_know_the_gain_and_take_any_numbers(model):
+    at = torch.tensor([40.0, 65.0, 80.0], dtype=torch.float64)
+    scaled = model.replace(gain=1.05)
+    moved = model.replace(thresholds_kev=model.thresholds_kev / 1.05)
+    found = scatter_experiment.bin_response(scaled)(at)
+    torch.testing.assert_close(found, scatter_experiment.bin_response(moved)(at))
+    assert (found - scatter_experiment.bin_response(model)(at)).abs().max() > 1e-3
+    single = scatter_experiment.bin_response(scaled)(at.float())
+    assert single.dtype == torch.float64
+    torch.testing.assert_close(single, found)
+    assert torch.equal(scatter_experiment.bin_response(scaled)([40, 65, 80]), found)
+    pixels = model.replace(thresholds_kev=torch.stack([model.thresholds_kev, model.thresholds_kev + 1]))
+    own = pixels.counts_per_photon(at)
+    assert own.shape == (2, 4, 3)
+    torch.testing.assert_close(own[0], model.counts_per_photon(at))
+
+
 def test_simulated_single_scatter_is_the_integral_within_its_errors(model, monkeypatch):
     pytest.importorskip("numba")
     soft, response = Spectrum.tungsten(120, {"Al": 3.0}, bin_kev=8.0), scatter_experiment.bin_response(model)
@@ -226,6 +243,15 @@ def test_the_best_coarse_scatter_is_better_than_no_correction(test):
     nothing = error(test, 0 * test.scatter[test.test_set], "water")
     floors = [test.floor("scatter", stages) for stages in (1, 3)]
     assert 0 < floors[0] < floors[1] < nothing
+
+
+@pytest.mark.parametrize("spread", ["scatter", "ratio"])
+@pytest.mark.parametrize("stages", [0, 1, 3])
+def test_a_floor_takes_at_most_95_percent_of_the_counts(test, spread, stages):
+    """Strong scatter that changes from column to column: the best coarse one is more than some pixels have."""
+    columns = torch.arange(24) % 5 == 0
+    with_scatter(test, test.primary * torch.where(columns, 40.0, 0.02))
+    assert 0 <= test.floor(spread, stages) < 1e4
 
 
 class Constant:

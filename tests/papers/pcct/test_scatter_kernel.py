@@ -64,6 +64,24 @@ def test_a_blur_keeps_the_sum_far_from_the_edges():
     assert float(blurred.sum()) == pytest.approx(0.5 * torch.tensor(2.0).log().item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("column", [0, 2, 40, 79])
+@pytest.mark.parametrize("width", [3.0, 25.0])
+def test_what_a_blur_carries_beyond_the_detector_is_lost(column, width):
+    """A single bright column: what arrives is the part of its Gaussian that lies on the detector, at every place."""
+    total = torch.full((1, 1, 80), 1.0, dtype=torch.float64)
+    total[..., column] = 0.3
+    found = blurred_sources(total, torch.tensor([1.7]).double(), torch.tensor([[width]]).double())[0, 0, 0]
+    reach = torch.arange(-79, 80, dtype=torch.float64)
+    gauss = torch.exp(-0.5 * (reach / width) ** 2)
+    source = 0.3 * torch.tensor(1 / 0.3, dtype=torch.float64).log() ** 1.7
+    expected = source * (gauss / gauss.sum())[79 - column : 159 - column]
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * float(expected.max()))
+    left, whole = float(found.sum() / source), float(gauss[79 - column : 159 - column].sum() / gauss.sum())
+    assert left == pytest.approx(whole, rel=1e-4)
+    if column == 0:
+        assert left < 0.6
+
+
 def test_what_is_left_stays_positive_in_any_dtype_and_batch():
     strong = ScatterKernel(kernel().exponents, 100 * kernel().amplitudes, kernel().widths)
     total = bodies().float()
@@ -81,7 +99,9 @@ def test_what_is_left_stays_positive_in_any_dtype_and_batch():
         ("total", lambda: kernel().scatter(torch.ones(3, 4, 5))),
         ("total", lambda: kernel().scatter(torch.ones(4, 5))),
         ("total, scatter", lambda: fit_scatter_kernel(torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 5))),
+        ("total, scatter", lambda: fit_scatter_kernel(torch.ones(1, 2, 3, 4), torch.ones(2, 2, 3, 4))),
         ("total, scatter", lambda: fit_scatter_kernel(torch.ones(2, 3, 4), torch.ones(2, 3, 4))),
+        ("scatter", lambda: fit_scatter_kernel(torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4).double())),
         ("start_widths", lambda: fit_scatter_kernel(torch.ones(1, 2, 3, 4), torch.ones(1, 2, 3, 4), (0.1, 2.0))),
     ],
 )
