@@ -176,7 +176,7 @@ def test_a_little_less_than_a_short_scan_is_told_and_right_in_the_middle():
         (par(without(turn(220, 180), *range(50, 75))), "angles"),
         (par(turn(5, 135)), "angles"),  # few views: the gap is no step of theirs
         (fan(turn(240, 240), 150, 50.0), "detector_offset_mm"),  # displaced and short
-        (fan(turn(300, 300), 150, -50.0), "detector_offset_mm"),
+        (fan(turn(300, 300), 130, -80.0), "detector_offset_mm"),
         (par(turn(220, 180), 130, 40.0), "detector_offset_mm"),
         (cone(turn(220, 220), 150, 50.0), "detector_offset_mm"),
         (par(turn(360), 60, 31.0), "detector_offset_mm"),  # does not see the axis
