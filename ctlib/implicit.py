@@ -9,23 +9,39 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
 class _Attached(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, vjp: Callable, u: Tensor, *theta: Tensor) -> Tensor:
-        ctx.vjp = vjp
-        ctx.save_for_backward(u, *theta)
+    def forward(vjp: Callable, u: Tensor, *theta: Tensor) -> Tensor:
         return u.clone()
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):
+        ctx.vjp, _, *theta = inputs
+        ctx.save_for_backward(output, *theta)
+        ctx.save_for_forward(output, *theta)
+
+    @staticmethod
     def backward(ctx, v: Tensor):
         u, *theta = ctx.saved_tensors
         return None, None, *ctx.vjp(u, v, ctx.needs_input_grad[2:], *theta)
+
+    @staticmethod
+    def jvp(ctx, _vjp, _u, *tangents: Tensor):
+        u, *theta = ctx.saved_tensors
+        wanted = tuple(t is not None for t in tangents)
+
+        def product(v):
+            return tuple(t for t, want in zip(ctx.vjp(u, v, wanted, *theta), wanted, strict=True) if want)
+
+        transposed = torch.func.vjp(product, torch.zeros_like(u))[1]
+        return transposed(tuple(t for t in tangents if t is not None))[0]
 
 
 def attach(u: Tensor, vjp: Callable, *theta: Tensor) -> Tensor:
@@ -34,9 +50,10 @@ def attach(u: Tensor, vjp: Callable, *theta: Tensor) -> Tensor:
     u    found by any solver, no graph needed
     vjp  vjp(u, v, wanted, *theta) -> one tensor or None per theta, v^T du/dtheta; wanted says which are asked for
 
-    Differentiable once. Only u and theta are kept for the backward pass.
+    Derivatives of any order, and `torch.func` (vjp, jvp, vmap, jacrev), as far as the operations of the product have
+    them. Only u and theta are kept for the backward pass.
     """
-    return _Attached.apply(vjp, u.detach(), *theta)
+    return _Attached.apply(vjp, contract.tensor("u", u).detach(), *theta)
 
 
 def attach_root(u: Tensor, residual: Callable, *theta: Tensor, lower=None, upper=None) -> Tensor:
@@ -50,15 +67,20 @@ def attach_root(u: Tensor, residual: Callable, *theta: Tensor, lower=None, upper
     lower, upper  box of a constrained argmin, which u must lie in: where a component sits on a bound its derivative
               is 0, and the others follow from the system of the free components (the KKT conditions)
 
-    Differentiable once; a singular system raises torch.linalg.LinAlgError.
+    Derivatives of any order, as in `attach`; a singular system raises torch.linalg.LinAlgError.
     """
-    free = torch.ones_like(u, dtype=torch.bool)
-    if lower is not None:
-        free &= u > torch.as_tensor(lower).to(u)
-    if upper is not None:
-        free &= u < torch.as_tensor(upper).to(u)
+    contract.tensor("u", u, ("K",))
+    bounds = [None if b is None else torch.as_tensor(b).to(u) for b in (lower, upper)]
+    for name, bound in zip(("lower", "upper"), bounds, strict=True):
+        if bound is not None:
+            contract.spreads(name, bound, u.shape)
 
     def vjp(u, v, wanted, *theta):
+        free = torch.ones_like(u, dtype=torch.bool)
+        if bounds[0] is not None:
+            free = free & (u > bounds[0])
+        if bounds[1] is not None:
+            free = free & (u < bounds[1])
         matrix = reduced(residual_jacobian(residual, u, *theta), free)
         w = torch.linalg.solve(matrix.mT, v * free)
         return residual_vjp(residual, u, -w, wanted, *theta)
@@ -74,20 +96,18 @@ def reduced(matrix: Tensor, free: Tensor) -> Tensor:
 
 def residual_jacobian(residual: Callable, u: Tensor, *theta: Tensor) -> Tensor:
     """dg/du (..., K, K) of a residual that treats every pixel by itself, by K backward passes."""
-    with torch.enable_grad():
-        at = u.detach().requires_grad_()
-        g = residual(at, *(t.detach() for t in theta))
-        if g.shape != at.shape:
-            raise ArgumentError("residual", f"values of shape {tuple(g.shape)}", f"the root's shape {tuple(at.shape)}")
-        rows = [torch.autograd.grad(g[..., k].sum(), at, retain_graph=True)[0] for k in range(u.shape[-1])]
-    return torch.stack(rows, -2)
+    g, pull = torch.func.vjp(lambda u: residual(u, *theta), u)
+    if g.shape != u.shape:
+        raise ArgumentError("residual", f"values of shape {tuple(g.shape)}", f"the root's shape {tuple(u.shape)}")
+    return torch.stack([pull(unit.expand_as(g))[0] for unit in torch.eye(u.shape[-1]).to(g)], -2)
 
 
 def residual_vjp(residual: Callable, u: Tensor, w: Tensor, wanted, *theta: Tensor) -> list[Tensor | None]:
     """(dg/dtheta)^T w for every wanted theta, None for the others."""
-    at = [t.detach().requires_grad_(want) for t, want in zip(theta, wanted, strict=True)]
-    with torch.enable_grad():
-        g = residual(u.detach(), *at)
-    asked = [t for t, want in zip(at, wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(g, asked, w, allow_unused=True))
+
+    def asked(*some):
+        rest = iter(some)
+        return residual(u, *(next(rest) if want else t for t, want in zip(theta, wanted, strict=True)))
+
+    found = iter(torch.func.vjp(asked, *(t for t, want in zip(theta, wanted, strict=True) if want))[1](w))
     return [next(found) if want else None for want in wanted]

@@ -1,4 +1,8 @@
-"""What runs the layer: compiled loops for float32 on a CPU with one response for all pixels, torch for the rest."""
+"""What runs the layer: compiled loops for float32 on a CPU with one response for all pixels, torch for the rest.
+
+Whatever ran, `solve` calls a pixel converged only where the path lengths are finite, the last step was short and the
+likelihood is stationary there; pixels in doubt are solved again by `restart`.
+"""
 
 import importlib.util
 from dataclasses import replace
@@ -10,10 +14,13 @@ from torch.nn.functional import pad
 
 from ctlib.decompose.gradient import describe, implicit_vjp, spectra_gradient
 from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem, newton
+from ctlib.decompose.pieces import Pieces
+from ctlib.decompose.restart import FEW, flat, local, lowest, settled, starts
+from ctlib.decompose.start import distinct
 from ctlib.physics.moments import moment_tables
 
-STRIP = 8  # as in `cpu.newton`
-PIXELS, PIXELS_CUDA = 2048, 1 << 18  # pixels worked on at a time by torch
+FIRST = 12  # Newton steps before a pixel without a start of its own is in doubt
+RESTARTED = 1024  # pixels that are solved again at a time
 
 
 def compiled(problem: Problem) -> bool:
@@ -23,36 +30,37 @@ def compiled(problem: Problem) -> bool:
     return fits and y.numel() > 0 and importlib.util.find_spec("numba") is not None
 
 
-def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Path lengths, number of steps, and whether each pixel converged; start: path lengths or a `PolynomialStart`."""
-    if compiled(problem):
-        return _solve_compiled(problem, start, max_iters, tolerance)
-    parts = [newton(p, start(p) if callable(start) else a, max_iters, tolerance) for p, a in _parts(problem, start)]
-    return tuple(_whole(t, problem) for t in zip(*parts, strict=True))
+def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Path lengths, number of steps, whether each pixel converged, and whether it has other minima.
 
-
-def _parts(problem: Problem, *with_it):
-    """The problem, and tensors that go with it pixel by pixel, in pieces of a size that fits the caches.
-
-    Where pixels have spectra of their own they stay together, as their leading axes say which is whose.
+    start  path lengths, then the minimum near them is meant; or a `PolynomialStart`, then the lowest
     """
+    valid = problem.counts.isfinite().all(-1)
+    open_beam = problem.spectra.sum(-2)
+    counts = torch.where(valid[..., None] & (open_beam > 0), problem.counts, torch.zeros_like(problem.counts))
+    problem = replace(problem, counts=torch.where(valid[..., None], counts, open_beam))
+    first = _solve_compiled if compiled(problem) else _solve_torch
+    paths, taken, done = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
+    paths, taken, done, multiple = _again(problem, start, paths, taken, done | ~valid, max_iters, tolerance)
+    sound = valid & paths.isfinite().all(-1)
     if problem.spectra.ndim > 2:
-        yield problem, *with_it
-        return
-    size = PIXELS if problem.counts.device.type == "cpu" else PIXELS_CUDA
-    flat = [
-        t.reshape(-1, t.shape[-1]).split(size) if isinstance(t, Tensor) else None for t in (problem.counts, *with_it)
-    ]
-    for k, counts in enumerate(flat[0]):
-        yield replace(problem, counts=counts), *(None if f is None else f[k] for f in flat[1:])
+        sound = sound & distinct(problem.spectra, paths.shape[-1])
+    return torch.where(valid[..., None], paths, torch.nan), taken, done & sound, multiple & valid
 
 
-def _whole(pieces, problem: Problem) -> Tensor:
-    """Pieces of `_parts` put together again, with the problem's leading axes."""
-    lead = problem.counts.shape[:-1]
-    joined = torch.cat(list(pieces)) if len(pieces) > 1 else pieces[0]
-    own = joined.shape[len(lead) if problem.spectra.ndim > 2 else 1 :]
-    return joined.reshape((*lead, *own))
+def _solve_torch(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    pieces = Pieces(problem)
+    given = None if callable(start) else pieces.rows(start)
+    paths = problem.counts.new_empty(*pieces.size, len(problem.low))
+    steps, done = (paths.new_zeros(pieces.size, dtype=t) for t in (torch.int32, torch.bool))
+    for at, part in pieces:
+        paths[at], steps[at], closed = newton(part, start(part) if given is None else given[at], max_iters, tolerance)
+        wide, end = part.wide(), paths[at].double()
+        here = local(wide, wide.tables, end)
+        done[at] = closed & settled(wide, here, end, tolerance)
+        if given is None:
+            done[at] &= ~flat(wide, here)
+    return tuple(pieces.whole(t) for t in (paths, steps, done))
 
 
 def _solve_compiled(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,20 +70,80 @@ def _solve_compiled(problem: Problem, start, max_iters: int, tolerance: float) -
     fitted = callable(start)
     paths = problem.low.new_zeros(size, num) if fitted else start.reshape(-1, num).clone()
     steps, done = torch.zeros(size, dtype=torch.int32), torch.zeros(size, dtype=torch.bool)
+    photons = torch.as_tensor(problem.photons).to(paths).expand(lead).reshape(-1)
     task = _task(problem, start if fitted else None, tolerance, RIDGE)
-    newton_pixels(task, max_iters, *(t.numpy() for t in (paths, steps, done)))
+    arrays = (t.contiguous().numpy() for t in (photons, paths, steps, done))
+    newton_pixels(task, max_iters, np.float32(FEW if fitted else 0), *arrays)
     return paths.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
+
+
+def _again(problem: Problem, start, paths, taken, done, max_iters: int, tolerance: float):
+    """The results with those of pixels in doubt replaced by what the restarts find, and whether they have others."""
+    pieces = Pieces(problem)
+    multiple = torch.zeros_like(done)
+    every = callable(start) and start.folds
+    if bool(done.all()) and not every:
+        return paths, taken, done, multiple
+    paths, taken, done, multiple = (pieces.rows(t).clone() for t in (paths, taken, done, multiple))
+    given = None if callable(start) else pieces.rows(start)
+    for at, part in pieces:
+        for index in torch.nonzero(~done[at] | every).split(RESTARTED):
+            t, r = index.unbind(1)
+            sub = Problem(
+                part.counts[t, r], part.spectra if part.spectra.ndim == 2 else part.spectra[t, 0],
+                part.attenuation, part.low, part.high, part.photons[t, r],
+            ).wide()  # fmt: skip
+            sub.__dict__["scale"] = part.scale.double()
+            sub_paths = paths[at][t, r].double()
+            if given is None:
+                first = torch.where(sub_paths.isfinite(), sub_paths, sub.low.clamp_min(0).minimum(sub.high))
+                candidates = torch.cat([first[None], starts(sub)])
+            else:
+                candidates = given[at][t, r].double()[None]
+            best, steps, closed, others = _lowest(sub, candidates, max_iters, tolerance)
+            paths[at][t, r], taken[at][t, r] = best.to(paths), steps
+            done[at][t, r], multiple[at][t, r] = closed, others
+    return tuple(pieces.whole(t) for t in (paths, taken, done, multiple))
+
+
+def _lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: float):
+    if problem.spectra.ndim > 2 or problem.counts.device.type != "cpu" or importlib.util.find_spec("numba") is None:
+        return lowest(problem, candidates, max_iters, tolerance)
+    from ctlib.decompose.cpu import descent
+
+    shared = problem.attenuation, problem.tables, problem.low, problem.high, problem.scale
+    task = descent.Shared(*(t.contiguous().numpy() for t in shared), float(tolerance))
+    given = (t.contiguous().numpy() for t in (problem.counts, problem.photons, candidates))
+    num = len(problem.counts)
+    paths, steps = torch.empty(num, len(problem.low), dtype=torch.float64), torch.empty(num, dtype=torch.int32)
+    done, multiple = torch.empty(num, dtype=torch.bool), torch.empty(num, dtype=torch.bool)
+    descent.lowest(task, *given, max_iters, *(t.numpy() for t in (paths, steps, done, multiple)))
+    return paths, steps, done, multiple
 
 
 def vjp(problem: Problem, paths: Tensor, v: Tensor, wanted=(True, True)) -> tuple[Tensor | None, Tensor | None]:
     """Gradients to the counts and to the spectra; see `implicit_vjp`."""
-    if not compiled(problem):
-        parts = [implicit_vjp(p, a, b, wanted) for p, a, b in _parts(problem, paths, v)]
-        return _whole([p[0] for p in parts], problem), sum(p[1] for p in parts) if wanted[1] else None
-    w, to_counts = _adjoint_compiled(problem, paths, v)
-    if not wanted[1]:
-        return to_counts, None
-    return to_counts, sum(spectra_gradient(*piece) for piece in _parts(problem, paths, w, to_counts))
+    pieces = Pieces(problem)
+    rows_paths, rows_v = pieces.rows(paths), pieces.rows(v)
+    w = None
+    if compiled(problem):
+        w, to_counts = (pieces.rows(t) for t in _adjoint_compiled(problem, paths, v))
+    else:
+        to_counts = problem.counts.new_empty(*pieces.size, problem.counts.shape[-1])
+    shared = problem.spectra.ndim == 2
+    to_spectra = torch.zeros_like(problem.spectra) if wanted[1] else None
+    own = (
+        to_spectra if shared or to_spectra is None else to_spectra.view(pieces.size[0], 1, *problem.spectra.shape[-2:])
+    )
+    for at, part in pieces if w is None or wanted[1] else ():
+        if w is None:
+            to_counts[at], found = implicit_vjp(part, rows_paths[at], rows_v[at], wanted)
+        else:
+            found = spectra_gradient(part, rows_paths[at], w[at], to_counts[at])
+        if wanted[1]:
+            target = own if shared else own[at[0]]
+            target += found
+    return pieces.whole(to_counts), to_spectra
 
 
 def _adjoint_compiled(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,10 +155,15 @@ def _adjoint_compiled(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tenso
     return w, to_counts
 
 
-def state(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor]:
-    """Components held by the box (..., M), and the condition number (...) of the free ones' Hessian."""
-    parts = [describe(p, a) for p, a in _parts(problem, paths)]
-    return tuple(_whole(t, problem) for t in zip(*parts, strict=True))
+def state(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Components held by the box (..., M), condition number (...) of the free ones' Hessian, likelihood (...)."""
+    pieces = Pieces(problem)
+    rows = pieces.rows(paths)
+    active = torch.zeros(rows.shape, dtype=torch.bool, device=rows.device)
+    condition, nll = (torch.zeros(pieces.size, dtype=torch.float64, device=rows.device) for _ in range(2))
+    for at, part in pieces:
+        active[at], condition[at], nll[at] = describe(part.wide(), rows[at].double())
+    return tuple(pieces.whole(t) for t in (active, condition, nll))
 
 
 def _task(problem: Problem, start=None, tolerance: float = 0.0, ridge: float = 0.0):

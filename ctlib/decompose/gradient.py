@@ -6,7 +6,10 @@ from torch import Tensor
 from ctlib.decompose import small
 from ctlib.decompose.likelihood import LEAST, curvature, score
 from ctlib.decompose.newton import Problem
+from ctlib.decompose.restart import local
 from ctlib.physics.moments import moment_tables, moments, product, transmission
+
+SINGULAR = 1e-12  # a smaller ratio of eigenvalues is rounding
 
 
 def adjoint_solution(problem: Problem, parts: tuple[Tensor, Tensor, Tensor], paths: Tensor, v: Tensor) -> Tensor:
@@ -51,16 +54,18 @@ def spectra_gradient(problem: Problem, paths: Tensor, w: Tensor, to_counts: Tens
     return total
 
 
-def describe(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor]:
-    """Components that the box holds (..., M), and the condition number (...) of the free ones' Hessian.
+def describe(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Components that the box holds (..., M), condition number (...) of the free ones' Hessian, and L (...).
 
-    The Hessian is scaled to a unit diagonal; inf where it is not safely positive definite.
+    The Hessian is scaled to a unit diagonal; inf where it is not safely positive definite, or singular to rounding.
     """
-    parts = moments(paths, problem.attenuation, moment_tables(problem.attenuation, problem.spectra))
-    active = problem.active(paths, score(problem.counts, *parts[:2]))
-    hessian, fisher = (small.pinned(m, ~active).double() for m in curvature(problem.counts, *parts))
+    at = local(problem, problem.tables, paths)
+    active = problem.active(paths, at.gradient)
+    hessian, fisher = (small.pinned(m, ~active) for m in (at.hessian, at.fisher))
     sound = small.positive_definite(hessian, fisher)
     dense = small.full(torch.where(sound[..., None], hessian, 1.0))
     size = dense.diagonal(dim1=-2, dim2=-1).rsqrt()
     values = torch.linalg.eigvalsh(dense * size[..., None] * size[..., None, :])
-    return active, torch.where(sound, values[..., -1] / values[..., 0], torch.inf)
+    sound = sound & (values[..., 0] > SINGULAR * values[..., -1])
+    nll = problem.photons * at.value - torch.xlogy(problem.photons * problem.counts.sum(-1), problem.photons)
+    return active, torch.where(sound, values[..., -1] / values[..., 0], torch.inf), nll

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ctlib.decompose import engine
+from ctlib import contract
+from ctlib.decompose.layer import Adjoint, Solution, Task
 from ctlib.decompose.newton import Problem
-from ctlib.decompose.start import PolynomialStart, fit_start
-from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.decompose.start import PolynomialStart, check_determined, fit_start
+from ctlib.errors import ArgumentError
 from ctlib.implicit import attach
 from ctlib.physics.model import SpectralModel
 
@@ -19,24 +20,32 @@ from ctlib.physics.model import SpectralModel
 class Decomposition:
     """What the solver says about every pixel.
 
-    converged   (...) bool: the last step was below the tolerance
-    iterations  (...) int32: Newton steps taken
+    converged   (...) bool: finite, the last step below the tolerance, the likelihood stationary. Where it is not, the
+                gradient of the pixel is 0
+    iterations  (...) int32: Newton steps taken, from the start that won
     active      (..., M) bool: held by the box, gradient 0 there
     condition   (...) condition number of the Hessian of the free components, scaled to a unit diagonal; inf where it is
-                not positive definite (a fold of the model): the gradient of such a pixel is 0
+                not positive definite (a fold of the model) or singular: the gradient of such a pixel is 0
+    nll         (...) float64: the likelihood's negative logarithm at the solution, {eq}`pcct-nll`
+    multiple    (...) bool: other starts ended in another minimum; looked for below 5000 counts a pixel, and in all
+                pixels where a model with as many bins as materials folds, never with a start of the caller's
+    clipped     (...) bool: a negative reading was taken as 0
     """
 
     converged: Tensor
     iterations: Tensor
     active: Tensor
     condition: Tensor
+    nll: Tensor
+    multiple: Tensor
+    clipped: Tensor
 
 
 def decompose_mle(
     model: SpectralModel,
     counts: Tensor,
     box=((-5, 35), (-5, 10)),
-    max_iters: int = 30,
+    max_iters: int = 100,
     thresholds_kev=None,
     return_info: bool = False,
     start: Tensor | None = None,
@@ -47,91 +56,107 @@ def decompose_mle(
         A* = argmin over the box of sum_i lambda_i(A) - gamma_i log lambda_i(A)
 
     Newton's method, Fisher scoring where the Hessian is not positive definite, with steps of at most four units of
-    optical depth. The gradient is that of the implicit function theorem: it reaches counts, thresholds and the
-    model's photons, gain and detector parameters, does not depend on the iterations, and is 0 for components that the
-    box holds. Differentiable once.
-
-    The minimum found is the one near the start: with fewer than some 250 counts in all bins together the likelihood
-    can have a second, lower one (tests/decompose/test_rtk.py).
+    optical depth. Pixels of few counts, whose likelihood may have several minima, are solved from 2 M starts, and the
+    lowest minimum wins. The gradient is that of the implicit function theorem: it reaches counts, thresholds and the
+    model's spectrum, photons, gain and detector parameters, does not depend on the iterations, and is 0 for components
+    that the box holds. Differentiable any number of times; `torch.func` (vjp, jvp, vmap over counts, jacrev) works.
 
     model           the forward model; thresholds_kev (E + 1,) or (..., E + 1) overrides its own
-    counts          >= 0; a pixel without any counts ends on the box
+    counts          float32 or float64. A negative reading counts as 0 (gradient 0, flagged); a pixel with NaN or
+                    infinite ones has NaN path lengths, has not converged, and its gradient is 0; one without any
+                    counts ends on the box. A bin that can count nothing is left out.
     box             (low, high) [g/cm2] of every material
-    max_iters       most Newton steps; a pixel stops by itself at `tolerance` (optical depth, default 2e-4 in float32
-                    and 1e-7 in float64, after which the error is its square or the rounding)
-    start           path lengths to start from, such as the last solution; a polynomial of the log counts by default
-    return_info     also return a `Decomposition`. Without it, ConvergenceError where a pixel does not converge.
+    max_iters       most Newton steps from one start; a pixel stops by itself at `tolerance` (optical depth, default
+                    2e-4 in float32 and 1e-7 in float64, after which the error is its square or the rounding)
+    start           path lengths to start from, such as the last solution: the minimum near them is found. By default
+                    a polynomial of the log counts, and where in doubt others
+    return_info     also return a `Decomposition`. Without it, ConvergenceError where a pixel has not converged
+
+    ArgumentError where fewer bins than materials tell anything, or materials attenuate alike.
     """
     problem = posed(model, counts, box, max_iters, thresholds_kev)
-    tolerance = tolerance or (2e-4 if counts.dtype == torch.float32 else 1e-7)
-    fixed = replace(problem, counts=problem.counts.detach(), spectra=problem.spectra.detach())
-    with torch.no_grad():
-        first = polynomial(model, fixed, box) if start is None else _checked_start(start, fixed)
-        paths, steps, done = engine.solve(fixed, first, max_iters, tolerance)
-    if not return_info and not bool(done.all()):
-        raise ConvergenceError(_complaint(done, max_iters))
-    out = attach(paths, _vjp(fixed), problem.counts, problem.spectra)
-    return (out, Decomposition(done, steps, *engine.state(fixed, paths))) if return_info else out
+    first = polynomial(model, problem) if start is None else _checked_start(start, problem)
+    fixed = Task(
+        problem.attenuation, problem.low, problem.high, first, contract.count("max_iters", max_iters, 1),
+        _tolerance(tolerance, counts), bool(return_info),
+    )  # fmt: skip
+    paths, done, *info = Solution.apply(problem.counts, problem.spectra, problem.photons, fixed)
+    out = attach(paths, _vjp(fixed), problem.counts, problem.spectra, done)
+    if not return_info:
+        return out
+    steps, multiple, active, condition, nll = info
+    return out, Decomposition(done, steps, active, condition, nll, multiple, (counts.detach() < 0).any(-1))
 
 
-def _vjp(fixed: Problem):
-    """The layer's gradient as `attach` wants it; it keeps small tables only, autograd saves the rest."""
-    attenuation, low, high = fixed.attenuation, fixed.low, fixed.high
+def _vjp(task: Task):
+    """The layer's gradient as `attach` wants it; 0 where a pixel has not converged."""
 
-    def vjp(paths, v, wanted, counts, spectra):
-        return engine.vjp(Problem(counts, spectra, attenuation, low, high), paths, v, wanted)
+    def vjp(paths, v, wanted, counts, spectra, done):
+        here, none = done[..., None], torch.zeros((), dtype=v.dtype, device=v.device)
+        parts = (torch.where(here, t, none) for t in (paths, v, counts))
+        to_counts, to_spectra = Adjoint.apply(*parts, spectra, task, tuple(wanted[:2]))
+        return to_counts, to_spectra if wanted[1] else None, None
 
     return vjp
 
 
 def posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_kev) -> Problem:
-    """The problem in units of one incident photon, after checks of every argument."""
-    if not isinstance(counts, Tensor) or counts.dtype not in (torch.float32, torch.float64):
-        raise ArgumentError("counts", getattr(counts, "dtype", type(counts).__name__), "a float32 or float64 tensor")
-    if counts.ndim < 1 or counts.shape[-1] != model.num_bins:
-        raise ArgumentError("counts", tuple(counts.shape), f"(..., {model.num_bins})")
-    least, most = counts.detach().aminmax() if counts.numel() else (0, 0)
-    if not (least >= 0 and most < torch.inf):
-        raise ArgumentError("counts", "negative, infinite or NaN values", "finite counts >= 0")
-    if not isinstance(max_iters, int) or max_iters < 1:
-        raise ArgumentError("max_iters", max_iters, "a whole number >= 1")
-    bounds = torch.as_tensor(box, dtype=torch.float64)
-    if bounds.shape != (model.num_materials, 2) or not bool((bounds[:, 0] < bounds[:, 1]).all()):
-        raise ArgumentError("box", box, f"{model.num_materials} pairs (low, high), low < high")
-    low, high = bounds.to(counts).unbind(1)
-    per_photon = counts / model.photons_as(counts)[..., None]
-    spectra = model.bin_spectra(thresholds_kev, counts)
-    return Problem(per_photon, spectra, model.attenuation.to(counts), low, high)
+    """The problem in units of one incident photon, after checks of every argument; negative counts taken as 0."""
+    contract.tensor("counts", counts, (model.num_bins,))
+    contract.count("max_iters", max_iters, 1)
+    low, high = _bounds(box, model.num_materials).to(counts).unbind(1)
+    photons = model.photons_as(counts)
+    spectra, attenuation = model.bin_spectra(thresholds_kev, counts), model.attenuation
+    _check_spread(photons, spectra, counts)
+    check_determined(spectra, attenuation, [m.name for m in model.materials])
+    per_photon = counts.clamp_min(0) / photons[..., None]
+    return Problem(per_photon, spectra, attenuation.to(counts), low, high, photons.detach())
 
 
-def start_paths(model: SpectralModel, problem: Problem, box, start: Tensor | None) -> Tensor:
+def _bounds(box, num: int) -> Tensor:
+    if isinstance(box, Tensor) and box.requires_grad:
+        raise ArgumentError("box", "a tensor that asks for its gradient", "numbers: none flows to it (t.detach())")
+    try:
+        bounds = torch.as_tensor(box, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        bounds = torch.empty(0)
+    sound = bounds.shape == (num, 2) and bool((bounds[:, 0] < bounds[:, 1]).all() and bounds.isfinite().all())
+    if not sound:
+        given = box if isinstance(box, (tuple, list)) else f"{type(box).__name__} {tuple(bounds.shape)}"
+        raise ArgumentError("box", given, f"{num} pairs (low, high) of finite numbers, low < high")
+    return bounds
+
+
+def _check_spread(photons: Tensor, spectra: Tensor, counts: Tensor) -> None:
+    """Photons and own spectra of pixels lie along leading axes of the counts."""
+    lead = tuple(counts.shape[:-1])
+    for name, shape in (("photons", photons.shape), ("thresholds_kev, gain", spectra.shape[:-2])):
+        own = (1,) * (len(lead) - len(shape)) + tuple(shape)
+        if len(own) != len(lead) or any(n not in (1, size) for n, size in zip(own, lead, strict=True)):
+            raise ArgumentError(name, f"leading axes {tuple(shape)}", f"ones that fit {lead} of the counts")
+
+
+def _tolerance(tolerance, counts: Tensor) -> float:
+    if tolerance is None:
+        return 2e-4 if counts.dtype == torch.float32 else 1e-7
+    return contract.number("tolerance", tolerance, above=0)
+
+
+def start_paths(model: SpectralModel, problem: Problem, start: Tensor | None) -> Tensor:
     """Where a solver starts (..., M): as given, or from the polynomial."""
-    return polynomial(model, problem, box)(problem) if start is None else _checked_start(start, problem)
+    found = polynomial(model, problem)(problem) if start is None else _checked_start(start, problem)
+    return found.expand(*problem.counts.shape[:-1], len(problem.low))
 
 
-def polynomial(model: SpectralModel, problem: Problem, box) -> PolynomialStart:
-    """The polynomial start for this box and the model's own thresholds, kept with it where nothing can change."""
-
-    def make():
-        spectra = model.bin_spectra(None, problem.counts).detach()
-        spectra = spectra.reshape(-1, *spectra.shape[-2:]).mean(0)
-        return fit_start(spectra, problem.attenuation, problem.low, problem.high)
-
-    key = ("start", tuple(map(tuple, box)), problem.counts.dtype, problem.counts.device)
-    return model.kept(key, make, model.requires_grad)
+def polynomial(model: SpectralModel, problem: Problem) -> PolynomialStart:
+    """The polynomial start for this problem's box and the model's own thresholds."""
+    spectra = model.bin_spectra(None, problem.counts).detach()
+    return fit_start(spectra.reshape(-1, *spectra.shape[-2:]).mean(0), problem.attenuation, problem.low, problem.high)
 
 
 def _checked_start(start: Tensor, problem: Problem) -> Tensor:
     shape = (*problem.counts.shape[:-1], len(problem.low))
-    if not isinstance(start, Tensor) or not bool(start.isfinite().all()):
-        raise ArgumentError("start", type(start).__name__, f"a finite tensor that spreads over {shape}")
-    own = (1,) * (len(shape) - start.ndim) + tuple(start.shape)
-    if len(own) != len(shape) or any(a not in (1, b) for a, b in zip(own, shape, strict=True)) or own[-1] != shape[-1]:
-        raise ArgumentError("start", f"shape {tuple(start.shape)}", f"one that spreads over {shape}")
-    return start.detach().to(problem.counts).clamp(problem.low, problem.high).expand(shape)
-
-
-def _complaint(done: Tensor, max_iters: int) -> str:
-    bad = int((~done).sum())
-    advice = "return_info=True flags them"
-    return f"decompose_mle: {bad} of {done.numel()} pixels did not converge in {max_iters} steps; {advice}"
+    contract.spreads("start", contract.tensor("start", start, (len(problem.low),)), shape)
+    if contract.somewhere(~start.isfinite()):
+        raise ArgumentError("start", "a tensor with NaN or infinite values", f"finite ones that spread over {shape}")
+    return start.detach().to(problem.counts).clamp(problem.low, problem.high)

@@ -1,6 +1,6 @@
 """Newton's method for the likelihood inside a box, all pixels at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -20,7 +20,8 @@ RIDGE = 1e-6  # keeps a matrix of rank one (all photons of one energy) solvable
 class Problem:
     """Counts per incident photon and what is needed to model them, in one dtype on one device.
 
-    counts (..., E);  spectra (N, E) or (..., N, E);  attenuation (N, M) [cm2/g];  low, high (M,) box [g/cm2]
+    counts (..., E);  spectra (N, E) or (..., N, E);  attenuation (N, M) [cm2/g];  low, high (M,) box [g/cm2];
+    photons (...), which turn a likelihood of counts per photon into one of counts
     """
 
     counts: Tensor
@@ -28,6 +29,27 @@ class Problem:
     attenuation: Tensor
     low: Tensor
     high: Tensor
+    photons: Tensor | float = 1.0
+
+    @cached_property
+    def tables(self) -> Tensor:
+        """What `moments` needs, (N, C E) or (..., N, C E)."""
+        return moment_tables(self.attenuation, self.spectra)
+
+    def rows(self, index: Tensor) -> "Problem":
+        """Some of the pixels of a problem whose counts are (P, E), with spectra (N, E) or (P, N, E)."""
+        shared = self.spectra.ndim == 2
+        part = replace(
+            self, counts=self.counts[index], photons=self.photons[index],
+            spectra=self.spectra if shared else self.spectra[index],
+        )  # fmt: skip
+        part.__dict__.update(scale=self.scale, tables=self.tables if shared else self.tables[index])
+        return part
+
+    def wide(self) -> "Problem":
+        """The same in double precision."""
+        names = "counts", "spectra", "attenuation", "low", "high", "photons"
+        return Problem(*(torch.as_tensor(getattr(self, n)).to(self.counts.device, torch.float64) for n in names))
 
     @cached_property
     def scale(self) -> Tensor:
@@ -96,12 +118,11 @@ def newton(problem: Problem, start: Tensor, max_iters: int, tolerance: float) ->
 
     tolerance  a pixel has converged when its last step changed no material's optical depth by more
     """
-    tables = moment_tables(problem.attenuation, problem.spectra)
     paths = start
     steps = torch.zeros(start.shape[:-1], dtype=torch.int32, device=start.device)
     done = torch.zeros(start.shape[:-1], dtype=torch.bool, device=start.device)
     for k in range(max_iters):
-        moved = newton_step(problem, tables, paths, far=k < NUM_FAR)
+        moved = newton_step(problem, problem.tables, paths, far=k < NUM_FAR)
         sound = moved.isfinite().all(-1)
         moved = torch.where((sound & ~done)[..., None], moved, paths)
         steps += ~done

@@ -50,10 +50,9 @@ def full(pairs: Tensor) -> Tensor:
     """Dense symmetric (..., K, K)."""
     num = num_unknowns(pairs)
     rows, cols = torch.triu_indices(num, num)
-    out = pairs.new_empty(*pairs.shape[:-1], num, num)
-    out[..., rows, cols] = pairs
-    out[..., cols, rows] = pairs
-    return out
+    index = torch.empty(num, num, dtype=torch.long)
+    index[rows, cols] = index[cols, rows] = torch.arange(len(rows))
+    return pairs[..., index.to(pairs.device)]
 
 
 def pinned(pairs: Tensor, free: Tensor) -> Tensor:

@@ -1,14 +1,20 @@
 """A start for the solver: a quadratic polynomial of the log counts, fitted once to noiseless samples."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from ctlib import contract
 from ctlib.decompose.newton import Problem
-from ctlib.physics.moments import product, transmission
+from ctlib.errors import ArgumentError
+from ctlib.physics.moments import moment_tables, moments
 
 DARKEST = 1e-6  # transmissions below it are taken as this
+ALIKE, ALIKE_SQUARED = 1e-7, 1e-12  # smaller shares of what is left of a column, given the others, are rounding
+DEEPEST, BRIGHTEST = 18.0, -3.0  # optical depths of one material alone from which on nothing is sampled
 
 
 def log_features(counts: Tensor, open_beam: Tensor) -> Tensor:
@@ -20,18 +26,40 @@ def log_features(counts: Tensor, open_beam: Tensor) -> Tensor:
 
 def sample_paths(low: Tensor, high: Tensor) -> Tensor:
     """A regular grid (P, M) over the part of a box from a little below zero upwards, finer towards zero."""
-    num = {1: 200, 2: 32}.get(len(low), 12)
+    num = {1: 200, 2: 32, 3: 12}.get(len(low), 6)
     t = torch.linspace(0, 1, num).to(low)
     axes = [a + (b - a) * t**2 for a, b in zip(torch.maximum(low, -0.05 * high), high, strict=True)]
     return torch.cartesian_prod(*axes).reshape(-1, len(low))
 
 
+def reach(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of the box (M,), (M,) where one material alone leaves something to count, and no more than a source."""
+    weights = spectra.sum(-1, keepdim=True).log()
+
+    def bisect(limit):
+        """Where the optical depth passes the limit, as an interval inside the box."""
+        a, b = low, high
+        for _ in range(60):
+            middle = (a + b) / 2
+            deep = weights.logsumexp(0) - (weights - attenuation * middle).logsumexp(0) > limit
+            a, b = torch.where(deep, a, middle), torch.where(deep, middle, b)
+        return a, b
+
+    least, most = bisect(BRIGHTEST)[1], bisect(DEEPEST)[1]
+    least = torch.where(least < high, least, low)
+    return least, torch.where(most > least, most, high)
+
+
 @dataclass(frozen=True)
 class PolynomialStart:
-    """A quadratic polynomial of the log counts: coefficients (F, M), F of `log_features`; open_beam (E,)."""
+    """A quadratic polynomial of the log counts: coefficients (F, M), F of `log_features`; open_beam (E,).
+
+    folds  the model has as many bins as materials and gives two path lengths the same counts somewhere in the box
+    """
 
     coefficients: Tensor
     open_beam: Tensor
+    folds: bool = False
 
     def __call__(self, problem: Problem) -> Tensor:
         """Path lengths (..., M) inside the problem's box, and not negative unless the box is."""
@@ -41,15 +69,55 @@ class PolynomialStart:
 
 
 def fit_start(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -> PolynomialStart:
-    """The polynomial for spectra (N, E), fitted in float64.
+    """The polynomial for spectra (N, E), fitted in float64; the last ones are kept, known by the values of all four.
 
     Least squares over the box; samples count with the square root of their transmission, so dark ones weigh little.
     """
-    wide = [t.to("cpu", torch.float64) for t in (spectra, attenuation, low, high)]
-    paths = sample_paths(*wide[2:])
-    counts, open_beam = product(transmission(paths, wide[1]), wide[0]), wide[0].sum(0)
-    features, weight = log_features(counts, open_beam), (counts.sum(-1) / open_beam.sum()).sqrt()
+    wide = [t.detach().to("cpu", torch.float64).contiguous() for t in (spectra, attenuation, low, high)]
+    coefficients, open_beam, folds = _fitted(*((t.numpy().tobytes(), tuple(t.shape)) for t in wide))
+    return PolynomialStart(coefficients.to(spectra), open_beam.to(spectra), folds)
+
+
+@lru_cache(maxsize=32)
+def _fitted(*values) -> tuple[Tensor, Tensor, bool]:
+    spectra, f, low, high = (torch.frombuffer(bytearray(b), dtype=torch.float64).reshape(shape) for b, shape in values)
+    paths, alive = sample_paths(*reach(spectra, f, low, high)), spectra.sum(0) > 0
+    counts, jacobian, _ = moments(paths, f, moment_tables(f, spectra))
+    open_beam = torch.where(alive, spectra.sum(0), 1.0)
+    used = log_features(torch.where(alive, DARKEST, 1.0).to(f), torch.ones_like(open_beam)) != 0
+    features, weight = log_features(counts, open_beam) * used, (counts.sum(-1) / spectra.sum()).sqrt()
     weighted = features.T * weight
     ridge = 1e-9 * torch.eye(features.shape[1]).to(features)
-    coefficients = torch.linalg.solve(weighted @ features + ridge, weighted @ paths)
-    return PolynomialStart(coefficients.to(spectra), open_beam.to(spectra))
+    return torch.linalg.solve(weighted @ features + ridge, weighted @ paths), open_beam, _folds(jacobian[..., alive])
+
+
+def _folds(jacobian: Tensor) -> bool:
+    """Whether the determinant of square Jacobians (P, M, M) has both signs."""
+    if jacobian.shape[-1] != jacobian.shape[-2]:
+        return False
+    det = torch.linalg.det(normalize(jacobian, dim=-1))
+    return bool((det > 1e-6).any() and (det < -1e-6).any())
+
+
+def check_determined(spectra: Tensor, attenuation: Tensor, names) -> None:
+    """ArgumentError where no counts could tell the materials apart: too few bins that tell something, or alike ones.
+
+    spectra (..., N, E) of the bins, attenuation (N, M) in float64
+    """
+    spectra, num = spectra.detach(), len(names)
+    counting = (spectra.sum(-2) > 0).sum(-1)
+    if contract.somewhere((counting < num).all()) and spectra.numel():
+        given = f"{int(counting.max())} bins that count photons of this spectrum"
+        raise ArgumentError("thresholds_kev", given, f"at least {num} such bins for {', '.join(names)}")
+    seen = spectra.reshape(-1, *spectra.shape[-2:]).double().mean((0, 2))
+    values = torch.linalg.svdvals(normalize(attenuation.to(seen.device) * seen.sqrt()[:, None], dim=0))
+    if contract.somewhere(values[-1] <= ALIKE * values[0]) or len(seen) < num:
+        raise ArgumentError("materials", ", ".join(names), "ones of which none attenuates as the others do together")
+    if contract.somewhere(~distinct(spectra, num).any()) and spectra.numel():
+        raise ArgumentError("thresholds_kev", "bins that count the same shares", f"{num} bins that differ")
+
+
+def distinct(spectra: Tensor, num: int) -> Tensor:
+    """Whether num of the bins (...) at least count different shares of the spectrum (..., N, E)."""
+    unit = normalize(spectra.double(), dim=-2)
+    return (torch.linalg.eigvalsh(unit.mT @ unit) > ALIKE_SQUARED).sum(-1) >= num

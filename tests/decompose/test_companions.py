@@ -43,7 +43,11 @@ def test_a_proxy_trained_on_slopes_has_better_slopes(model):
     for beta in (0.0, 1.0):
         torch.manual_seed(0)  # the initial weights
         net = ProxyDecomposition(
-            model(torch.zeros(2, dtype=torch.float64)), torch.zeros(2), torch.tensor([20.0, 1.0]), 4.0, 16
+            model(torch.zeros(2, dtype=torch.float64)),
+            torch.zeros(2).double(),
+            torch.tensor([20.0, 1.0]).double(),
+            4.0,
+            16,
         )
         losses = fit_proxy(net.double(), samples, 150, 2, beta, batch=128, lr=1e-2).history["loss"]
         assert losses[-1] < 0.2 * losses[0]
@@ -56,7 +60,9 @@ def test_proxy_samples_are_the_solvers(model):
     counts, paths, jacobian = solver_samples(model, (0, 0), (20, 1), 50, torch.Generator().manual_seed(0))
     torch.testing.assert_close(decompose_mle(model, counts), paths)
     torch.testing.assert_close(jacobian, counts_jacobian(model, counts, paths) * counts[:, None, :])
-    net = ProxyDecomposition(model(torch.zeros(2, dtype=torch.float64)), torch.zeros(2), torch.ones(2)).double()
+    net = ProxyDecomposition(
+        model(torch.zeros(2, dtype=torch.float64)), torch.zeros(2).double(), torch.ones(2).double()
+    ).double()
     _, slope = relative_jacobian(net, counts[:2])
     direct = torch.autograd.functional.jacobian(net, counts[0])
     torch.testing.assert_close(slope[0], direct * counts[0])

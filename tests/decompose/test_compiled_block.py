@@ -32,7 +32,7 @@ class Case:
             self.problem, **{k: getattr(self.problem, k).double() for k in ("counts", "spectra", "attenuation")},
             low=self.problem.low.double(), high=self.problem.high.double(),
         )  # fmt: skip
-        self.start = polynomial(self.model, self.problem, self.box)
+        self.start = polynomial(self.model, self.problem)
         self.task = engine._task(self.problem, self.start, 1e-3, RIDGE)
         self.b = block.new_block(self.task.y.shape[1], self.task.tables.shape[1])
         block.load(self.task.y, 0, self.b.y)

@@ -23,8 +23,8 @@ Task = namedtuple(
 )
 # Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments, z (STRIP,);  (3,) each: a path lengths, g gradient,
 # step, other, relative, and free, 0 where the box holds a component;  h, fisher (6,) pairs of three materials;  safe, 1
-# where h is definite;  still, 1 until a pixel converges, taken, its steps
-Block = namedtuple("Block", "y acc z a g step other relative free h fisher safe still taken")
+# where h is definite;  whole (6,), fisher with no component held;  still, 1 until a pixel converges, taken, its steps
+Block = namedtuple("Block", "y acc z a g step other relative free h fisher whole safe still taken")
 
 exact = njit(error_model="numpy", forceinline=True, cache=True)
 fast = njit(fastmath=FAST, error_model="numpy", forceinline=True, cache=True)
@@ -34,10 +34,11 @@ fast = njit(fastmath=FAST, error_model="numpy", forceinline=True, cache=True)
 def new_block(bins, moments):
     """An empty block for E bins and C E moments; what a third material lacks stays 0."""
     y, acc = np.empty((bins, BLOCK), np.float32), np.empty((moments, BLOCK), np.float32)
-    r, pairs = np.zeros((6, 3, BLOCK), np.float32), np.zeros((2, 6, BLOCK), np.float32)
+    r, pairs = np.zeros((6, 3, BLOCK), np.float32), np.zeros((3, 6, BLOCK), np.float32)
     z, safe = np.empty((STRIP, BLOCK), np.float32), np.empty(BLOCK, np.float32)
-    whole = np.empty((2, BLOCK), np.int32)
-    return Block(y, acc, z, r[0], r[1], r[2], r[3], r[4], r[5], pairs[0], pairs[1], safe, whole[0], whole[1])
+    count = np.empty((2, BLOCK), np.int32)
+    sums = pairs[0], pairs[1], pairs[2]
+    return Block(y, acc, z, r[0], r[1], r[2], r[3], r[4], r[5], *sums, safe, count[0], count[1])
 
 
 @njit(inline="always")

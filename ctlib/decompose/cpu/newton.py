@@ -8,6 +8,8 @@ from ctlib.decompose.cpu import block
 from ctlib.decompose.cpu.block import BLOCK, LEAST, exact, fast, pair
 
 DEFINITE = np.float32(1e-3)
+NATS, GAIN, FLAT = np.float32(1e-4), np.float32(1e-9), np.float32(0.5)  # as in `restart`
+MISFIT = np.float32(0.5)  # expected counts further from the counts than this share are no solution yet
 PARTS = 64  # pieces that threads share
 
 
@@ -92,19 +94,21 @@ def move(task, b):
         if still[l] == 0 or not np.isfinite(step[0, l] + step[1, l] + step[2, l]):  # closed, or a singular matrix
             left += still[l]
             continue
-        cut, moved = max(depth_of(step, scale, l) / task.limit, float32(1)), float32(0)
+        cut, moved, finite = max(depth_of(step, scale, l) / task.limit, float32(1)), float32(0), True
         for k in range(scale.size):
             new = min(max(a[k, l] - step[k, l] / cut, task.low[k]), task.high[k])
+            finite = finite and np.isfinite(new)
             moved = max(moved, abs(new - a[k, l]) * scale[k])
             a[k, l] = new
-        still[l] = 1 if moved > task.tolerance else 0
+        still[l] = 0 if finite and np.isfinite(cut) and moved <= task.tolerance else 1
         left += still[l]
     return left
 
 
 @exact
 def free_step(task, b):
-    """step <- that of the components that neither the gradient nor the step takes out of the box."""
+    """step <- that of the components that neither the gradient nor the step takes out of the box; whole <- fisher."""
+    b.whole[:] = b.fisher
     hold_gradient(task, b)
     for _ in range(task.low.size):
         pin(task, b)
@@ -145,6 +149,28 @@ def newton(task, b, max_iters):
 
 
 @exact
+def settled(task, b, few, photons, l):
+    """Whether pixel l has converged beyond doubt, in numbers of photons: `restart.settled` and not `restart.flat`."""
+    f, step, total, misfit, gain = b.whole, b.step, float32(0), float32(0), float32(0)
+    for i in range(task.y.shape[1]):
+        total += b.y[i, l] * photons
+        misfit += abs(b.acc[i, l] - b.y[i, l]) * photons
+    for k in range(task.low.size):
+        for m in range(task.low.size):
+            gain += float32(0.5) * photons * f[pair(min(k, m), max(k, m)), l] * step[k, l] * step[m, l]
+    if b.still[l] or not (gain <= NATS + max(GAIN, task.tolerance**2) * total and misfit <= MISFIT * total):
+        return False
+    if total >= few:
+        return True
+    det, limit = _det3(f, l) * photons, FLAT**2
+    sure = (f[3, l] * f[5, l] - f[4, l] ** 2) * task.scale[0] ** 2 <= limit * det
+    sure = sure and (f[0, l] * f[5, l] - f[2, l] ** 2) * task.scale[1] ** 2 <= limit * det
+    if task.low.size == 3:
+        sure = sure and (f[0, l] * f[3, l] - f[1, l] ** 2) * task.scale[2] ** 2 <= limit * det
+    return sure and det > 0
+
+
+@exact
 def adjoint(task, b, v, first):
     """step <- `adjoint_solution` for rows of v, 0 where h is not definite; y <- sum_k J_ik step_k / lambda_i."""
     bins, num = task.y.shape[1], task.low.size
@@ -165,8 +191,11 @@ def adjoint(task, b, v, first):
 
 
 @njit(parallel=True, cache=True)
-def newton_pixels(task, max_iters, paths, steps, done):
-    """paths (P, M) <- solution, from the polynomial or else what they hold; steps, done (P,) <- steps, convergence."""
+def newton_pixels(task, max_iters, few, photons, paths, steps, done):
+    """paths (P, M) <- solution, from the polynomial or else what they hold; steps (P,) <- steps, done <- `settled`.
+
+    few  counts below which a flat likelihood is a reason for doubt;  photons  (P,)
+    """
     num, blocks = paths.shape[0], -(-paths.shape[0] // BLOCK)
     parts = min(blocks, PARTS)
     for part in prange(parts):
@@ -180,7 +209,8 @@ def newton_pixels(task, max_iters, paths, steps, done):
             newton(task, b, max_iters)
             block.store(b.a, first, paths)
             for l in range(min(BLOCK, num - first)):
-                done[first + l], steps[first + l] = b.still[l] == 0, b.taken[l]
+                done[first + l] = settled(task, b, few, photons[first + l], l)
+                steps[first + l] = b.taken[l]
 
 
 @njit(parallel=True, cache=True)

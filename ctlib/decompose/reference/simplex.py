@@ -29,7 +29,7 @@ def decompose_simplex(
         raise MissingDependency("scipy", "the simplex decomposition") from error
     with torch.no_grad():
         problem = posed(model, counts.detach().double(), box, max_iters, thresholds_kev)
-        first = start_paths(model, problem, box, start)
+        first = start_paths(model, problem, start)
         lead, num = first.shape[:-1], first.shape[-1]
         spectra = problem.spectra.expand(*lead, *problem.spectra.shape[-2:]).reshape(-1, *problem.spectra.shape[-2:])
         rows = zip(first.reshape(-1, num), problem.counts.reshape(-1, model.num_bins), spectra, strict=True)

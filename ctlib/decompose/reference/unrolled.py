@@ -23,7 +23,7 @@ def decompose_unrolled(
     """
     problem = posed(model, counts, box, num_iters, thresholds_kev)
     with torch.no_grad():
-        paths = start_paths(model, problem, box, start)
+        paths = start_paths(model, problem, start)
     tables = moment_tables(problem.attenuation, problem.spectra)
     for _ in range(num_iters):
         paths = newton_step(problem, tables, paths)
