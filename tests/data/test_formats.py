@@ -57,6 +57,8 @@ def test_nifti_slope_and_intercept_are_applied(tmp_path):
         ("dim", lambda p: _nifti(p, (4, 4, 2, 1, 3))),
         ("affine", lambda p: _nifti(p, srow_z=(312, (0, 0, 0, 0)))),
         ("affine", lambda p: _nifti(p, srow_z=(312, (0, 0, np.inf, 0)))),
+        ("affine", lambda p: _nifti(p, srow_x=(280, (1, 0.1, 0, 0)))),  # sheared, as by a tilted gantry
+        ("affine", lambda p: _nifti(p, srow_z=(312, (0, 0, 1e-6, 0)))),
         ("pixels", lambda p: _nifti(p, value=np.nan)),
         ("pixels", lambda p: _nifti(p, value=1e30)),
     ],
