@@ -67,6 +67,70 @@ def test_an_edit_of_an_imported_file_is_compiled_and_no_edit_is_not(where, folde
     assert run(folder) == (5.0, 1)
 
 
+def stores(folder):
+    return sorted((folder / "loops" / "__pycache__").glob("outer.twice*"))
+
+
+def test_without_a_place_for_the_store_loops_are_compiled_with_one_line(folder, tmp_path, monkeypatch):
+    """numba#4908: "no locator available" where neither the package nor the user's folder can be written."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here" / "loops" / "inner.py" / "below"))
+    monkeypatch.setenv("HOME", str(tmp_path / "here" / "loops" / "inner.py"))
+    (folder / "loops" / "__pycache__").write_text("a file in the way of the folder, for root too")
+    path = os.pathsep.join([str(folder), str(LIBRARY.parent)])
+    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", CALL], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "2.0 0\n"), done.stderr
+    assert done.stderr.count("RuntimeWarning: compiled loops cannot be stored") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04garbage that no pickle is"])
+def test_a_damaged_store_is_compiled_anew(suffix, damage, folder):
+    assert [run(folder), run(folder)] == [(2.0, 0), (2.0, 1)]
+    for file in stores(folder):
+        if file.suffix == suffix:
+            file.write_bytes(damage)
+    assert [run(folder), run(folder)] == [(2.0, 0), (2.0, 1)]
+
+
+FAILING = """
+import sys
+sys.path.insert(0, {helpers!r})
+from faults import Faults, injected
+from loops.outer import twice
+with injected(Faults({folder!r}, {at}, lasting=True)) as faults:
+    print(twice(0.0), faults.count)
+"""
+
+
+def test_a_store_on_a_full_disk_costs_time_and_not_the_result(folder):
+    helpers, path = str(Path(__file__).parent / "helpers"), os.pathsep.join([str(folder), str(LIBRARY.parent)])
+    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    for at in (0, 1, 3):
+        code = FAILING.format(helpers=helpers, folder=str(folder), at=at)
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith("2.0 "), done.stderr
+        assert int(done.stdout.split()[1]) <= at or "cannot be stored" in done.stderr
+        assert not [p for p in stores(folder) if ".tmp." in p.name]
+    assert [run(folder), run(folder)][1] == (2.0, 1)
+
+
+BOTH = "import sys; from loops.outer import twice; print(twice({}), sum(twice.stats.cache_hits.values()))"
+
+
+def test_two_processes_that_store_at_once_do_not_take_each_other_s_loops(folder):
+    """numba numbers its files: two that begin together take the same number for different types."""
+    path = os.pathsep.join([str(folder), str(LIBRARY.parent)])
+    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    for _ in range(2):
+        calls = [[sys.executable, "-c", BOTH.format(x)] for x in ("0.0", "0", "0j")]
+        children = [subprocess.Popen(c, env=env, stdout=subprocess.PIPE, text=True) for c in calls]
+        told = [child.communicate()[0].split()[0] for child in children]
+        assert told == ["2.0", "2.0", "(2+0j)"]
+    assert len([p for p in stores(folder) if p.suffix == ".nbc"]) <= 3
+
+
 def test_a_package_in_a_zip_is_watched_as_well(folder):
     archive = shutil.make_archive(str(folder), "zip", folder)
     assert [run(archive), run(archive)] == [(2.0, 0), (2.0, 1)]
