@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ctlib import metrics
-from ctlib.contract import count
+from ctlib.contract import count, number, tensor
+from ctlib.contract import mask as as_mask
 from ctlib.data.images import load_slice, window
-from ctlib.errors import MissingDependency
+from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.geometry import Volume
 from ctlib.linop import LinearOperator
 from ctlib.papers.dip.fit import Fit, fit_dip
 from ctlib.papers.dip.network import SkipNet, skip_prior
 from ctlib.papers.dip.operators import Identity, Mask, bernoulli_mask
-from ctlib.papers.dip.tasks import Task, gray_slice
+from ctlib.papers.dip.tasks import Task, gray_slice, task_stream
 from ctlib.papers.dip.theory import mean_frequency, tangent_kernel
 from ctlib.phantoms import torso_slice
 from ctlib.physics.counts import line_integrals_from_counts, transmission_counts
@@ -63,7 +64,7 @@ def fit_task(task: Task, seed: int, num_iters: int, setup: Setup, **options) -> 
     options  of `fit_dip`: snapshots, held_out, callback
     """
     net, z = setup.prior(tuple(task.truth.shape), seed)
-    noise = torch.Generator().manual_seed(50_000 + seed)
+    noise = task_stream(50_000, seed)
     settings = (num_iters, noise, setup.lr, setup.reg_noise, setup.ema)
     return fit_dip(task.A, task.x0, net, z, *settings, truth=task.truth, **options)
 
@@ -105,7 +106,7 @@ def target_energies(targets: Mapping[str, Tensor], seed: int, num_iters: int, se
 
 def hold_out(task: Task, keep: float, seed: int) -> tuple[Task, tuple[Mask, Tensor]]:
     """The task with its pixels kept with probability `keep` alone, and (operator, observation) of the others."""
-    m = bernoulli_mask(tuple(task.truth.shape), keep, torch.Generator().manual_seed(60_000 + seed)).to(task.x0.device)
+    m = bernoulli_mask(tuple(task.truth.shape), keep, task_stream(60_000, seed)).to(task.x0.device)
     fitted, left = Mask(m), Mask(1 - m)
     return Task(task.name, fitted, fitted(task.x0), task.truth), (left, left(task.x0))
 
@@ -122,11 +123,13 @@ def kernel_spectrum(seed: int, setup: Setup, n: int = 16, scales: int = 3) -> tu
 
 def synthetic_slice(n: int, seed: int = 0) -> Tensor:
     """A random torso as gray image (n, n): 0 to 0.035/mm mapped to [0.1, 0.9]."""
+    n = count("n", n, 1)
     return gray_slice(torso_slice(Volume((n, n), FIELD_MM / n), seed), 0.0, 0.035)
 
 
 def center_crop(image: Tensor, size: int) -> Tensor:
     """The middle (size, size) of an image (Y, X), or less where it is smaller."""
+    size, image = count("size", size, 1), _one_image("image", image)
     top, left = (max(0, (have - size) // 2) for have in image.shape)
     return image[top : top + size, left : left + size]
 
@@ -148,7 +151,17 @@ def own_slice(path: str, n: int, unit: str = "") -> Tensor:
 
 def psnr_db(x: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     """PSNR against the truth (Y, X) at data range 1 [dB], of the pixels where a mask is true; x of any device."""
-    return float(metrics.psnr(x.to(truth), truth, data_range=1.0, mask=mask))
+    x, truth = _one_image("x", x, promote=True), _one_image("truth", truth, promote=True)
+    if mask is not None and as_mask("mask", mask, truth.shape).ndim != 2:
+        raise ArgumentError("mask", f"shape {tuple(mask.shape)}", f"that of the truth, {tuple(truth.shape)}")
+    return float(metrics.psnr(x.to(truth.device), truth, data_range=1.0, mask=mask))
+
+
+def _one_image(name: str, x: Tensor, promote: bool = False) -> Tensor:
+    x = tensor(name, x, ("Y", "X"), promote=promote)
+    if x.ndim != 2:
+        raise ArgumentError(name, f"shape {tuple(x.shape)}", "one image (Y, X)")
+    return x
 
 
 def plain_input(task: Task) -> Tensor:
@@ -195,5 +208,8 @@ def fill_biharmonic(task: Task) -> Tensor:
 
 def noisy_scan(A: LinearOperator, x: Tensor, photons: float, seed: int) -> Tensor:
     """Noisy line integrals (V, U) of an image x (Y, X), on its device; `photons` a reading in the open beam."""
-    counts = transmission_counts(A(x).cpu(), photons, torch.Generator().manual_seed(70_000 + seed))
+    photons, y = number("photons", photons, above=0), A(_one_image("x", x))
+    if not bool(y.isfinite().all()):
+        raise ArgumentError("x", "NaN or infinity in its line integrals", "finite numbers")
+    counts = transmission_counts(y.cpu(), photons, task_stream(70_000, seed))
     return line_integrals_from_counts(counts, photons).to(x)

@@ -7,25 +7,48 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ctlib.errors import ConvergenceError
+from ctlib import contract
+from ctlib.errors import ArgumentError, ConvergenceError
 from ctlib.metrics import psnr
+
+
+def _observed(A, x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
+    """An image and what is observed of it, if they fit A and each other."""
+    x = contract.tensor("x", x, A.domain_shape)
+    x0 = contract.alike("x0", contract.tensor("x0", x0, A.range_shape), "x", x)
+    if x0.shape != (*x.shape[: x.ndim - len(A.domain_shape)], *A.range_shape) or not x0.numel():
+        raise ArgumentError("x, x0", f"shapes {tuple(x.shape)}, {tuple(x0.shape)}", "equal leading axes, not empty")
+    return x, x0
 
 
 def data_energy(A, x: Tensor, x0: Tensor) -> Tensor:
     """E(x; x0) = |A x - x0|^2 per observed entry; entries a mask hides count neither above nor below the line."""
+    x, x0 = _observed(A, x, x0)
     count = getattr(A, "num_observed", x0.numel())
     return (A(x) - x0).square().sum() / count
 
 
 def perturbed(z: Tensor, std: float, generator: torch.Generator) -> Tensor:
     """z + std xi with fresh xi ~ N(0, I): the noise regularization of every step."""
+    z, std = contract.tensor("z", z), contract.number("std", std, at_least=0)
     if std == 0:
         return z
     return z + std * torch.randn(z.shape, generator=generator).to(z)
 
 
+def _like(name: str, past: Tensor | None, x: Tensor) -> Tensor:
+    """The image x, if it is of the kind of what was before."""
+    if (
+        past is not None
+        and contract.alike("x", contract.tensor("x", x), name, contract.tensor(name, past)).shape != past.shape
+    ):
+        raise ArgumentError(name, f"shape {tuple(past.shape)}", f"that of x, {tuple(x.shape)}")
+    return contract.tensor("x", x)
+
+
 def moving_average(average: Tensor | None, x: Tensor, gamma: float) -> Tensor:
     """gamma average + (1 - gamma) x; the first image starts it."""
+    x, gamma = _like("average", average, x), contract.number("gamma", gamma, at_least=0, at_most=1)
     return x.clone() if average is None else gamma * average + (1 - gamma) * x
 
 
@@ -36,9 +59,10 @@ class MovingVariance:
     """
 
     def __init__(self, weight: float = 0.1):
-        self.weight, self.mean, self.value = weight, None, 0.0
+        self.weight, self.mean, self.value = contract.number("weight", weight, above=0, at_most=1), None, 0.0
 
     def update(self, x: Tensor) -> float:
+        x = _like("mean", self.mean, x)
         if self.mean is None:
             self.mean = x.clone()
         change = x - self.mean
@@ -51,6 +75,7 @@ class Guard:
     """Falls back to the last good weights when the fit drops by more than `drop_db` within one step."""
 
     def __init__(self, net: nn.Module, drop_db: float):
+        drop_db = contract.number("drop_db", drop_db, at_least=0, finite=False)
         self.net, self.drop_db, self.psnr, self.restored = net, drop_db, -float("inf"), 0
         self.weights = None
 
@@ -95,6 +120,7 @@ class Fit:
 
     def first(self, steps: int) -> "Fit":
         """The trajectory as it would be, had the fit ended after steps (its images are not kept)."""
+        steps = contract.count("steps", steps)
         names = ("energy", "psnr_fit", "psnr_truth", "psnr_average", "variance", "held_out")
         return Fit(**{name: getattr(self, name)[:steps] for name in names})
 
@@ -102,6 +128,24 @@ class Fit:
         """(step, PSNR) of the best output against truth: what no rule without truth can promise."""
         values = torch.tensor(self.psnr_average if averaged else self.psnr_truth)
         return int(values.argmax()), float(values.max())
+
+
+def _numbers(num_iters: int, lr: float, reg_noise: float, ema: float, guard_db: float) -> tuple:
+    """The settings of a fit, checked before it starts."""
+    bounds = {"lr": {"above": 0}, "reg_noise": {"at_least": 0}, "ema": {"at_least": 0, "at_most": 1}}
+    bounds["guard_db"] = {"at_least": 0, "finite": False}
+    values = {"lr": lr, "reg_noise": reg_noise, "ema": ema, "guard_db": guard_db}
+    return contract.count("num_iters", num_iters, 1), *(contract.number(n, v, **bounds[n]) for n, v in values.items())
+
+
+def _images(A, x0: Tensor, truth: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The observation and the truth, if they are of A's range and domain and on one device."""
+    for name, t, shape in (("x0", x0, A.range_shape), ("truth", truth, A.domain_shape)):
+        if t is None and name == "truth":
+            continue
+        if contract.tensor(name, t, shape).shape != shape or t.device != x0.device:
+            raise ArgumentError(name, f"shape {tuple(t.shape)} on {t.device}", f"one image {shape} on x0's device")
+    return x0, truth
 
 
 def fit_dip(
@@ -130,6 +174,8 @@ def fit_dip(
 
     ConvergenceError when the energy is not finite.
     """
+    num_iters, lr, reg_noise, ema, guard_db = _numbers(num_iters, lr, reg_noise, ema, guard_db)
+    x0, truth = _images(A, x0, truth)
     fit, average, guard, moving = Fit(), None, Guard(net, guard_db), MovingVariance()
     optimizer = torch.optim.Adam(net.parameters(), lr)
     for step in range(num_iters):

@@ -5,12 +5,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
-from ctlib.nets.blocks import conv_unit
+from ctlib.nets.blocks import batch, conv_unit
 from ctlib.nets.seeded import seeded
 
 # convolution with bias and reflection padding, batch normalization, LeakyReLU
 unit = partial(conv_unit, bias=True, slope=0.2, padding_mode="reflect")
+
+
+UPSAMPLING = ("bilinear", "nearest")
 
 
 class Scale(nn.Module):
@@ -56,10 +60,11 @@ class SkipNet(nn.Module):
     ):
         super().__init__()
         widths, skips = (
-            _per_scale(n, v, scales) for n, v in (("channels", channels), ("skip_channels", skip_channels))
+            _per_scale("channels", channels, scales, 1),
+            _per_scale("skip_channels", skip_channels, scales, 0),
         )
-        if up not in ("bilinear", "nearest"):
-            raise ArgumentError("up", repr(up), "'bilinear' or 'nearest'")
+        out_channels, up = contract.count("out_channels", out_channels, 1), contract.choice("up", up, UPSAMPLING)
+        self.in_channels = contract.count("in_channels", in_channels, 1)
         net = None
         for i in reversed(range(scales)):
             net = Scale(widths[i - 1] if i else in_channels, widths[i], skips[i], net, up)
@@ -67,6 +72,7 @@ class SkipNet(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(widths[0], out_channels, 1), nn.Sigmoid())
 
     def forward(self, z: Tensor) -> Tensor:
+        batch("z", z, self, self.in_channels, "Y", "X")
         step = 2**self.scales
         if any(n % step or n < 2 * step for n in z.shape[-2:]):
             raise ArgumentError("z", f"size {tuple(z.shape[-2:])}", f"multiples of {step}, at least {2 * step}")
@@ -78,10 +84,12 @@ def hourglass(in_channels: int = 2, channels: int = 128, scales: int = 5, up: st
     return SkipNet(in_channels, 1, channels, 0, scales, up)
 
 
-def _per_scale(name: str, value: int | tuple[int, ...], scales: int) -> tuple[int, ...]:
-    values = (value,) * scales if isinstance(value, int) else tuple(value)
-    if scales < 1 or len(values) != scales:
-        raise ArgumentError(name, value, f"one number, or one for each of the {scales} scales (at least 1)")
+def _per_scale(name: str, value: int | tuple[int, ...], scales: int, least: int) -> tuple[int, ...]:
+    scales = contract.count("scales", scales, 1)
+    several = isinstance(value, (tuple, list)) or getattr(value, "ndim", 0) > 0
+    values = tuple(contract.count(name, v, least) for v in (value if several else (value,) * scales))
+    if len(values) != scales:
+        raise ArgumentError(name, value, f"one number, or one for each of the {scales} scales")
     return values
 
 
@@ -92,6 +100,8 @@ def skip_prior(
 
     options  of `SkipNet`; the global random state is left as it was
     """
+    shape, seed = contract.shape("shape", shape, 2), contract.count("seed", seed, 0, 2**62)
+    in_channels = contract.count("in_channels", in_channels, 1)
     net = seeded(seed, SkipNet, in_channels, **options).to(device)
     z = torch.rand(1, in_channels, *shape, generator=torch.Generator().manual_seed(seed + 10_000)) * 0.1
     return net, z.to(device)

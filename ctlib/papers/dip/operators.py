@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.linop import LinearOperator
 
@@ -26,7 +27,7 @@ class Identity(LinearOperator):
     """A = I: the observed image itself, (Y, X)."""
 
     def __init__(self, shape: tuple[int, int]):
-        self.domain_shape = self.range_shape = tuple(shape)
+        self.domain_shape = self.range_shape = contract.shape("shape", shape, 2)
 
     def _apply(self, x: Tensor) -> Tensor:
         return x
@@ -41,6 +42,10 @@ class Mask(LinearOperator):
     """
 
     def __init__(self, mask: Tensor):
+        if isinstance(mask, Tensor) and mask.dtype == torch.bool:
+            mask = contract.mask("mask", mask, ("Y", "X"))
+        else:
+            mask = contract.tensor("mask", mask, ("Y", "X"), promote=True)
         if mask.ndim != 2 or not bool(((mask == 0) | (mask == 1)).all()):
             raise ArgumentError("mask", f"shape {tuple(mask.shape)}", "a (Y, X) tensor of zeros and ones")
         if not bool(mask.any()):
@@ -62,10 +67,11 @@ def lanczos_kernel(factor: int, lobes: int = 2, dtype: torch.dtype = torch.float
 
     k(n) ~ sinc(t) sinc(t / lobes),   t = (n - (taps - 1) / 2) / factor,   |t| < lobes
     """
+    factor, lobes = contract.count("factor", factor, 1), contract.count("lobes", lobes, 1)
     taps = 2 * lobes * factor + factor % 2
     t = (torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2) / factor
     k = torch.sinc(t) * torch.sinc(t / lobes)
-    return (k / k.sum()).to(dtype)
+    return (k / k.sum()).to(contract.dtype("dtype", dtype))
 
 
 class Downsample(LinearOperator):
@@ -75,7 +81,8 @@ class Downsample(LinearOperator):
     """
 
     def __init__(self, shape: tuple[int, int], factor: int):
-        if factor < 1 or any(n % factor for n in shape):
+        shape, factor = contract.shape("shape", shape, 2), contract.count("factor", factor, 1)
+        if any(n % factor for n in shape):
             raise ArgumentError("shape", tuple(shape), f"multiples of factor = {factor}")
         self.factor, self.domain_shape = factor, tuple(shape)
         self.range_shape = tuple(n // factor for n in shape)
@@ -97,14 +104,14 @@ def _decimate(x: Tensor, kernel: Tensor, factor: int, pad: int, dim: int) -> Ten
     first, last = x[..., :1].expand(*x.shape[:-1], pad), x[..., -1:].expand(*x.shape[:-1], pad)
     wide = torch.cat([first, x, last], -1)
     y = conv2d(wide.reshape(-1, 1, 1, wide.shape[-1]), kernel.to(x)[None, None, None], stride=(1, factor))
-    return y.reshape(*x.shape[:-1], -1).movedim(-1, dim)
+    return y.reshape(*x.shape[:-1], y.shape[-1]).movedim(-1, dim)
 
 
 def _decimate_adjoint(y: Tensor, kernel: Tensor, factor: int, pad: int, dim: int) -> Tensor:
     """Exact transpose of `_decimate`: what fell on repeated border pixels is added to the border."""
     y = y.movedim(dim, -1)
     wide = conv_transpose2d(y.reshape(-1, 1, 1, y.shape[-1]), kernel.to(y)[None, None, None], stride=(1, factor))
-    wide = wide.reshape(*y.shape[:-1], -1)
+    wide = wide.reshape(*y.shape[:-1], wide.shape[-1])
     x = wide[..., pad:-pad].clone()
     x[..., 0] += wide[..., :pad].sum(-1)
     x[..., -1] += wide[..., -pad:].sum(-1)
@@ -113,13 +120,13 @@ def _decimate_adjoint(y: Tensor, kernel: Tensor, factor: int, pad: int, dim: int
 
 def bernoulli_mask(shape: tuple[int, int], keep: float, generator: torch.Generator) -> Tensor:
     """Each pixel known with probability `keep`, independently: (Y, X) of zeros and ones."""
-    if not 0 < keep <= 1:
-        raise ArgumentError("keep", keep, "a probability in (0, 1]")
-    return (torch.rand(shape, generator=generator) < keep).float()
+    keep = contract.number("keep", keep, above=0, at_most=1)
+    return (torch.rand(contract.shape("shape", shape, 2), generator=generator) < keep).float()
 
 
 def box_mask(shape: tuple[int, int], size: float = 0.25) -> Tensor:
     """One unknown square in the middle, `size` of the image wide: (Y, X) of zeros and ones."""
+    shape, size = contract.shape("shape", shape, 2), contract.number("size", size, above=0, at_most=1)
     mask = torch.ones(shape)
     (y, x), (h, w) = (tuple(round(n * (1 - size) / 2) for n in shape), tuple(max(1, round(n * size)) for n in shape))
     mask[y : y + h, x : x + w] = 0
@@ -132,7 +139,8 @@ def text_mask(shape: tuple[int, int], text: str = "DEEP IMAGE PRIOR CT", scale: 
     text   words of A C D E G I L M P R T, one word a line, centered; lines repeat down the image
     scale  pixels per dot of a letter (default: the widest word fills most of the width)
     """
-    words = text.upper().split()
+    shape, words = contract.shape("shape", shape, 2), text.upper().split() if isinstance(text, str) else []
+    scale = None if scale is None else contract.count("scale", scale, 1)
     if not words or any(c not in GLYPHS for w in words for c in w):
         raise ArgumentError("text", repr(text), f"words of the letters {''.join(sorted(GLYPHS)).strip()}")
     scale = scale or max(1, math.floor(0.9 * shape[1] / (6 * max(map(len, words)))))

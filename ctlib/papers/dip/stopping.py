@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
@@ -11,6 +12,9 @@ def stop_at_discrepancy(energy: Sequence[float], sigma: float) -> int:
     energy  mean squared residual per observed entry
     sigma   standard deviation of the noise in x0
     """
+    energy, sigma = contract.numbers("energy", energy), contract.number("sigma", sigma, at_least=0, at_most=1e100)
+    if not energy:
+        raise ArgumentError("energy", "an empty list", "the energies of a fit")
     return next((t for t, e in enumerate(energy) if e <= sigma**2), len(energy) - 1)
 
 
@@ -19,6 +23,8 @@ def stop_at_variance(variance: Sequence[float], patience: int = 50, burn_in: int
 
     While structure is fitted the output settles; when the noise begins to be fitted it moves again.
     """
+    variance = contract.numbers("variance", variance)
+    patience, burn_in = contract.count("patience", patience, 1), contract.count("burn_in", burn_in)
     best = burn_in
     if len(variance) <= burn_in:
         raise ArgumentError("variance", f"{len(variance)} steps", f"more than burn_in = {burn_in}")
@@ -32,6 +38,8 @@ def stop_at_variance(variance: Sequence[float], patience: int = 50, burn_in: int
 
 def stop_at_held_out(held_out: Sequence[float], patience: int = 100, window: int = 11) -> int:
     """Step with the least held-out energy (running mean over `window`) that stands for `patience` steps."""
+    held_out = contract.numbers("held_out", held_out)
+    patience, window = contract.count("patience", patience, 1), contract.count("window", window, 1)
     if not held_out:
         raise ArgumentError("held_out", "an empty list", "the energies of a fit with held-out entries")
     half = window // 2

@@ -42,7 +42,7 @@ def test_a_readers_slice_is_the_mean_of_blocks_of_its_middle_square(tmp_path, ca
 
 
 def test_a_crop_is_in_the_middle_and_never_larger_than_the_image():
-    image = torch.arange(24).reshape(4, 6)
+    image = torch.arange(24.0).reshape(4, 6)
     assert experiment.center_crop(image, 2).tolist() == [[8, 9], [14, 15]]
     assert torch.equal(experiment.center_crop(image, 9), image)
 

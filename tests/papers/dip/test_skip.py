@@ -60,7 +60,7 @@ def test_a_seed_fixes_weights_and_input_and_leaves_the_global_stream_alone():
         ("z", lambda: SkipNet(2, channels=4, scales=3)(torch.zeros(1, 2, 8, 8))),
         ("channels", lambda: SkipNet(channels=(4, 4), scales=3)),
         ("up", lambda: SkipNet(up="cubic")),
-        ("channels", lambda: SkipNet(channels=4, scales=0)),
+        ("scales", lambda: SkipNet(channels=4, scales=0)),
     ],
 )
 def test_bad_input_names_the_argument(argument, call):
