@@ -12,7 +12,7 @@ import torch
 from ctlib.contract import count
 from ctlib.errors import ConvergenceError, DataError
 from ctlib.files import Unwritable, check_writable
-from ctlib.train.checkpoint import load_checkpoint, save_checkpoint
+from ctlib.train.checkpoint import load_checkpoint, plain, save_checkpoint
 from ctlib.train.distributed import rank_and_size
 from ctlib.train.identity import differing, of_parts
 from ctlib.train.sampling import stream
@@ -52,7 +52,7 @@ class Run:
         """What a checkpoint of this training says of it; taken before the first step."""
         if not self.identity:
             known = {} if "architecture" in self.about else of_parts(self.parts)
-            self.identity = {**self.about, "seed": self.seed, "parts": list(self.parts), **known}
+            self.identity = plain({**self.about, "seed": self.seed, "parts": list(self.parts), **known})
         return self.identity
 
     def save(self, path: str | Path) -> None:

@@ -208,3 +208,24 @@ def test_a_callback_with_a_state_resumes_with_the_run(tmp_path):
 def test_a_rise_without_its_schedule_is_refused(wrong):
     with pytest.raises(ArgumentError):
         Settings(**{"steps": 1, "batch": 1, "lr": 0.1, **wrong})
+
+
+def test_checkpoints_are_written_every_so_many_steps_and_at_the_end(tmp_path, monkeypatch):
+    from ctlib.train import loop
+
+    saved = []
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "save_checkpoint", lambda path, state: [saved.append(state["step"]), save(path, state)])
+    fitted(Settings(5, 3, 1e-3), path=tmp_path / "c", every=2)
+    assert saved == [2, 4, 5]
+    assert load_checkpoint(tmp_path / "c")["step"] == 5
+    fitted(Settings(5, 3, 1e-3), path=tmp_path / "d")
+    assert saved == [2, 4, 5, 5]
+
+
+def test_the_last_checkpoint_holds_the_weights_and_what_the_callback_added(tmp_path):
+    extra = lambda run: run.history.setdefault("extra", []).append(run.step)  # noqa: E731
+    net, run = fitted(Settings(3, 3, 1e-2), path=tmp_path / "c", callback=extra)
+    state = load_checkpoint(tmp_path / "c")
+    assert state["history"] == {"loss": run.history["loss"], "extra": [1, 2, 3]}
+    assert all(torch.equal(state["parts"]["net"][k], v) for k, v in net.state_dict().items())

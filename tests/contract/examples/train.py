@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
+from ctlib.train.loop import Run, train
 from ctlib.train.precision import Precision
 from ctlib.train.settings import Settings
+from ctlib.train.supervised import fit
 
 
 def rand(*shape, seed=0):
@@ -19,6 +21,20 @@ def descended(lr):
     return net.weight.detach()
 
 
+def counted(steps, every):
+    """The history of a training of nothing."""
+    return torch.tensor(train(Run({}), lambda step: {"step": step}, steps, every=every).history.get("step", []))
+
+
+def fitted(num_samples, every):
+    """The weight after three steps."""
+    net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.ones_(net.weight)
+    fetch = lambda indices, seeds: (indices[:, None].double(), indices[:, None].double() / 2)  # noqa: E731
+    fit(net, nn.functional.mse_loss, fetch, num_samples, Settings(3, 2, 0.1), every=every)
+    return net.weight.detach()
+
+
 EXAMPLES = {
     "ctlib.train.sampling.batch_indices": lambda: dict(num_samples=5, batch=3, step=2, seed=1),
     "ctlib.train.schedules.warm_up_rate": lambda: dict(step=2, peak=0.1, start=0.001, rise=4, halve=3),
@@ -28,9 +44,17 @@ EXAMPLES = {
     "ctlib.train.settings.learning_rate": lambda: dict(settings=Settings(4, 2, 0.1, "cosine"), step=2),
     "ctlib.train.precision.full": lambda: dict(x=rand(3)),
     "ctlib.train.precision.Precision.descend": lambda: dict(call=descended, lr=0.1),
+    "ctlib.train.loop.train": lambda: dict(call=counted, steps=3, every=2),
+    "ctlib.train.supervised.fit": lambda: dict(call=fitted, num_samples=3, every=2),
     "ctlib.train.distributed.average": lambda: dict(value=rand(3)),
 }
 SKIP = {
+    "ctlib.train.loop.Run": "a record of a training under way",
+    "ctlib.train.sketch.*": "of whatever a training holds, also of other types",
+    "ctlib.train.described.*": "of whatever a training holds, also of other types",
+    "ctlib.train.identity.*": "what `fit` says of a training whose arguments it has checked",
+    "ctlib.files.*": "paths and marks of processes",
+    "ctlib.compiled.*": "wraps functions, takes no values of its own",
     "ctlib.train.distributed.WholeBatchNorm2d.*": "a layer within networks, which check what they are given",
     "ctlib.train.sampling.stream": "any keys; tested in tests/train",
     "ctlib.train.precision.Precision.__call__": "calls a network with whatever it takes",
