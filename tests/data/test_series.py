@@ -184,7 +184,9 @@ def test_a_tilted_gantry_gives_no_volume(tmp_path):
         DataError, match=r"ImagePositionPatient: shifted in the plane by a gantry tilted by 15\.0 degrees"
     ):
         read_ct_series(tmp_path / "tilted")
-    assert "tilted by 15.0 degrees, which is left" in read_ct_series(tmp_path / "oblique").describe()
+    oblique = read_ct_series(tmp_path / "oblique")
+    assert "tilted by 15.0 degrees, which is left" in oblique.describe()
+    assert oblique.spacing_mm[0] == pytest.approx(3)  # along the normal, not along the table
 
 
 @pytest.mark.parametrize("name", ["none", "empty"])
