@@ -35,17 +35,22 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
 
     start  path lengths, then the minimum near them is meant; or a `PolynomialStart`, then the lowest
     """
-    valid = problem.counts.isfinite().all(-1)
     open_beam = problem.spectra.sum(-2)
-    counts = torch.where(valid[..., None] & (open_beam > 0), problem.counts, torch.zeros_like(problem.counts))
-    problem = replace(problem, counts=torch.where(valid[..., None], counts, open_beam))
+    valid = _finite(problem.counts)
+    if not bool(valid.all()) or not bool((open_beam > 0).all()):
+        counts = torch.where(open_beam > 0, problem.counts, 0.0)
+        problem = replace(problem, counts=torch.where(valid[..., None], counts, open_beam))
     first = _solve_compiled if compiled(problem) else _solve_torch
     paths, taken, done = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
     paths, taken, done, multiple = _again(problem, start, paths, taken, done | ~valid, max_iters, tolerance)
-    sound = valid & paths.isfinite().all(-1)
     if problem.spectra.ndim > 2:
-        sound = sound & distinct(problem.spectra, paths.shape[-1])
-    return torch.where(valid[..., None], paths, torch.nan), taken, done & sound, multiple & valid
+        done = done & distinct(problem.spectra, paths.shape[-1])
+    return torch.where(valid[..., None], paths, torch.nan), taken, done & valid & _finite(paths), multiple & valid
+
+
+def _finite(t: Tensor) -> Tensor:
+    """Where all entries of the last axis are finite; one sum tells where that is everywhere."""
+    return torch.ones_like(t[..., 0], dtype=torch.bool) if bool(t.sum().isfinite()) else t.isfinite().all(-1)
 
 
 def _solve_torch(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -56,8 +56,8 @@ def decompose_mle(
         A* = argmin over the box of sum_i lambda_i(A) - gamma_i log lambda_i(A)
 
     Newton's method, Fisher scoring where the Hessian is not positive definite, with steps of at most four units of
-    optical depth. Pixels of few counts, whose likelihood may have several minima, are solved from 2 M starts, and the
-    lowest minimum wins. The gradient is that of the implicit function theorem: it reaches counts, thresholds and the
+    optical depth. Pixels of few counts, whose likelihood may have several minima, are solved from 3 M - 1 starts, and
+    the lowest minimum wins. The gradient is that of the implicit function theorem: it reaches counts, thresholds and the
     model's spectrum, photons, gain and detector parameters, does not depend on the iterations, and is 0 for components
     that the box holds. Differentiable any number of times; `torch.func` (vjp, jvp, vmap over counts, jacrev) works.
 

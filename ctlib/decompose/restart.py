@@ -1,5 +1,6 @@
 """Pixels that Newton's steps leave in doubt: from several starts, with steps that never climb, in double precision."""
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from ctlib.physics.moments import product
 FEW = 5000.0  # counts in all bins together below which a likelihood may have more than one minimum
 FLAT = 0.5  # and the standard deviation of a path length [optical depth] from which on it may: measured 0.85
 SAME = 1e-2  # minima that are closer than this [optical depth] are one
-AHEAD = -3.0  # optical depth of a material that a start takes away, to be made up for by another one
+AHEAD = -3.0, 6.0  # optical depths of a material that a start adds, to be made up for by another one
 ROUNDING = 1e-13  # of the terms of the likelihood: a difference below it is none
 NATS = 1e-4  # what a step may still gain where a pixel has settled
 
@@ -109,14 +110,17 @@ def flat(problem: Problem, at: Local) -> Tensor:
 
 
 def starts(problem: Problem) -> Tensor:
-    """Path lengths (2 M - 1, P, M) with the counts of all bins together: one material alone, for each, and `AHEAD`."""
+    """Path lengths (3 M - 2, P, M) with the counts of all bins together: one material alone, for each, and `AHEAD`.
+
+    Chosen among 28 kinds of starts: they miss the lowest minimum in 1 of 3000 pixels of three materials.
+    """
     num, zero = len(problem.low), problem.counts.new_zeros(*problem.counts.shape[:-1], len(problem.low))
     filler = int(problem.scale.argmin())
     found = [matched(problem, zero.clamp(problem.low, problem.high), k) for k in range(num)]
-    for k in set(range(num)) - {filler}:
-        less = zero.clone()
-        less[..., k] = AHEAD / problem.scale[k]
-        found.append(matched(problem, less.clamp(problem.low, problem.high), filler))
+    for k, depth in itertools.product(set(range(num)) - {filler}, AHEAD):
+        more = zero.clone()
+        more[..., k] = depth / problem.scale[k]
+        found.append(matched(problem, more.clamp(problem.low, problem.high), filler))
     return torch.stack(found)
 
 

@@ -73,14 +73,22 @@ def fit_start(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -
 
     Least squares over the box; samples count with the square root of their transmission, so dark ones weigh little.
     """
-    wide = [t.detach().to("cpu", torch.float64).contiguous() for t in (spectra, attenuation, low, high)]
-    coefficients, open_beam, folds = _fitted(*((t.numpy().tobytes(), tuple(t.shape)) for t in wide))
+    coefficients, open_beam, folds = _fitted(*map(_value, (spectra, attenuation, low, high)))
     return PolynomialStart(coefficients.to(spectra), open_beam.to(spectra), folds)
+
+
+def _value(t: Tensor) -> tuple[bytes, tuple[int, ...]]:
+    t = t.detach().to("cpu", torch.float64).contiguous()
+    return t.numpy().tobytes(), tuple(t.shape)
+
+
+def _tensor(content: bytes, shape: tuple[int, ...]) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.float64).reshape(shape)
 
 
 @lru_cache(maxsize=32)
 def _fitted(*values) -> tuple[Tensor, Tensor, bool]:
-    spectra, f, low, high = (torch.frombuffer(bytearray(b), dtype=torch.float64).reshape(shape) for b, shape in values)
+    spectra, f, low, high = (_tensor(*v) for v in values)
     paths, alive = sample_paths(*reach(spectra, f, low, high)), spectra.sum(0) > 0
     counts, jacobian, _ = moments(paths, f, moment_tables(f, spectra))
     open_beam = torch.where(alive, spectra.sum(0), 1.0)
@@ -104,8 +112,20 @@ def check_determined(spectra: Tensor, attenuation: Tensor, names) -> None:
 
     spectra (..., N, E) of the bins, attenuation (N, M) in float64
     """
-    spectra, num = spectra.detach(), len(names)
-    counting = (spectra.sum(-2) > 0).sum(-1)
+    spectra, names = spectra.detach(), tuple(names)
+    if spectra.ndim > 2 or torch._C._functorch.is_batchedtensor(spectra):
+        _refuse_alike(spectra, attenuation, names)
+    else:
+        _determined(_value(spectra.double()), _value(attenuation), names)
+
+
+@lru_cache(maxsize=32)
+def _determined(spectra, attenuation, names) -> None:
+    _refuse_alike(_tensor(*spectra), _tensor(*attenuation), names)
+
+
+def _refuse_alike(spectra: Tensor, attenuation: Tensor, names: tuple[str, ...]) -> None:
+    num, counting = len(names), (spectra.sum(-2) > 0).sum(-1)
     if contract.somewhere((counting < num).all()) and spectra.numel():
         given = f"{int(counting.max())} bins that count photons of this spectrum"
         raise ArgumentError("thresholds_kev", given, f"at least {num} such bins for {', '.join(names)}")
