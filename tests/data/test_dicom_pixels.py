@@ -99,6 +99,18 @@ def test_padding_is_air(tmp_path, stored, changes, expected):
     assert told == ("PixelPaddingValue" in changes)
 
 
+def test_padding_beyond_the_stored_bits_and_without_its_sign(tmp_path):
+    bits = {"BitsStored": 12, "HighBit": 11}
+    beyond = np.where(PADDED > 0, PADDED, 63536).astype(np.uint16)  # -2000 in an unsigned image of twelve bits
+    expected = np.where(PADDED > 0, PADDED - 1024.0, -1000)
+    path = write_ct(tmp_path / "a.dcm", beyond, PixelPaddingValue=63536, **bits)
+    assert np.array_equal(read_ct_slice(path).image.numpy(), expected)
+    short = np.where(PADDED > 0, PADDED, 0x830).astype(np.uint16)  # -2000 in twelve bits of a signed image
+    signed = {"PixelRepresentation": 1, "PixelPaddingValue": -2000, "RescaleIntercept": "1500"}
+    path = write_ct(tmp_path / "b.dcm", short, **bits, **signed)
+    assert np.array_equal(read_ct_slice(path).image.numpy(), np.where(PADDED > 0, PADDED + 1500.0, -1000))
+
+
 def test_a_padding_value_inside_the_image_only_is_not_believed(tmp_path):
     stored = np.array([[5, 6, 7], [8, 1024, 9], [5, 6, 7]], np.uint16)
     s = read_ct_slice(write_ct(tmp_path / "a.dcm", stored, PixelPaddingValue=1024))

@@ -79,6 +79,14 @@ ASIDE = {  # what lies beside four slices at -4.5, -1.5, 1.5, 4.5, and how it is
         lambda f: _again(f, 7.5, ImageOrientationPatient=list("010100")),
         "of other size, spacing, orientation or kernel",
     ),
+    "other tilt": (
+        lambda f: _again(f, 7.5, ImageOrientationPatient=["1", "0", "0", "0", "0.984808", "-0.173648"]),
+        "of other size, spacing, orientation or kernel",
+    ),
+    "other thickness": (
+        lambda f: _again(f, 7.5, SliceThickness="5"),
+        "of other size, spacing, orientation or kernel",
+    ),
     "no place": (lambda f: _again(f, 7.5, ImagePositionPatient=None), "without a place"),
     "damaged": (lambda f: (f / "extra.dcm").write_bytes(b"DICM"), "unreadable (DICOM)"),
     "damaged pixels": (lambda f: _again(f, 7.5, PixelData=b"\0" * 8), "unreadable (PixelData)"),
