@@ -127,7 +127,11 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
     source, engine = read_notebook(project.source(slug)), register(progress)
     try:
         with _private_sockets() as sockets:
-            papermill.execute_notebook(source, str(part), parameters, engine_name=engine, **options, **sockets)
+            try:
+                papermill.execute_notebook(source, str(part), parameters, engine_name=engine, **options, **sockets)
+            except (KeyboardInterrupt, SystemExit):
+                _end_kernels()
+                raise
     except papermill.PapermillExecutionError as error:
         if store.failures(nbformat.read(part, 4)):
             raise _failed(project, slug, part, error.source, f"{error.ename}: {error.evalue}") from None
@@ -151,6 +155,17 @@ def _private_sockets() -> Iterator[dict]:
             yield {"config": Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})}
         else:
             yield {}
+
+
+def _end_kernels() -> None:
+    """End the kernels of this process: one that was still starting would outlive an interrupt, and complain."""
+    import psutil  # comes with ipykernel
+
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "ipykernel_launcher" in child.cmdline():
+                child.kill()
+                child.wait(5)
 
 
 def _failed(project: Project, slug: str, part: Path, source: str, what: str) -> ChapterFailed:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import signal
+import subprocess
+import time
 
 import nbformat
 import pytest
 from faults import CODES, Faults, in_child, injected
+from minibook import command
 
 from ctlib.book.ledger import stored_runs
 from ctlib.book.page.output import Collector
-from ctlib.book.project import BookError, Project
+from ctlib.book.project import ROOT, BookError, Project
 from ctlib.book.runner import record, run, store, sweep
 from ctlib.errors import CtlibError
 from ctlib.files import HOST, Unwritable
@@ -197,3 +201,28 @@ def test_the_place_of_the_store_is_said_by_option_or_environment(mini, book, tmp
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
     assert "cannot be written" in done.stderr
     assert not mini.build.exists()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_a_command_that_is_ended_leaves_nothing_or_the_next_one_clears_it(mini, book, tmp_path, name):
+    """Ctrl-C, a job that runs out of its time, and a kill that nobody can answer."""
+    tmp, number = tmp_path / "t", getattr(signal, name)
+    tmp.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp)}
+    words = command(mini, "run", "beta", "-p", "wait", "60")
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        deadline = time.time() + 90
+        while not list(mini.store.rglob("*.part.ipynb")) and time.time() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    if name == "SIGKILL":
+        assert child.returncode == -9
+        assert list(mini.store.rglob("*.part.ipynb"))
+        assert [p.name for p in tmp.glob("ctlib.*")]
+        assert book("run", "beta", TMPDIR=str(tmp)).returncode == 0
+    else:
+        assert (child.returncode, out, err) == (130, "", "interrupted; finished runs are kept\n")
+    assert not list(mini.store.rglob("*.part*"))
+    assert not list(tmp.glob("ctlib.*"))
