@@ -129,7 +129,7 @@ def minimized(problem: Problem, pixel: int, starts, method: str = "L-BFGS-B") ->
 def by_ctlib(problem: Problem, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Path lengths and what is flagged: not converged, or with a second minimum."""
     paths, info = decompose_mle(problem.model, problem.counts.to(dtype), problem.box, return_info=True)
-    return paths.double(), ~info.converged | getattr(info, "multiple", ~info.converged)
+    return paths.double(), ~info.converged | info.multiple
 
 
 def by_scipy(problem: Problem, num_starts: int, method: str) -> tuple[Tensor, Tensor]:
