@@ -32,8 +32,7 @@ def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, b
     y = plain(y).reshape(-1, geometry.num_views, *geometry.sino_shape[1:-1] or (1,), geometry.num_cols)
     if y.numel() and weights.missing.max() > NOTICED:
         needed = filled(y).cpu().numpy()
-        missing = weights.missing[needed] if needed.any() else weights.missing
-        _tell_missing(geometry, weights, float(missing.mean() if weights.by_offset else missing.max()), incomplete)
+        _tell_missing(geometry, weights, needed if needed.any() else ~needed, incomplete)
     ends = weights.open_ends
     if y.numel() and truncation == "warn":
         cut = [name for name, end, on in zip(("first", "last"), ends, truncated(y), strict=True) if end and on]
@@ -47,18 +46,19 @@ def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, b
     return ends
 
 
-def _tell_missing(geometry, weights: ScanWeights, missing: float, incomplete: str) -> None:
-    if missing <= NOTICED:
+def _tell_missing(geometry, weights: ScanWeights, columns: np.ndarray, incomplete: str) -> None:
+    missing, by_angles = weights.missing[columns], weights.by_angles[columns]
+    by_offset = bool((missing > by_angles + TOLERATED).any())
+    part = float(missing.mean() if by_offset else missing.max())
+    if part <= NOTICED:
         return
-    degrees = np.degrees(np.reshape(weights.gaps, (-1, 2)))
-    largest = sorted(degrees.tolist(), key=lambda gap: -gap[1])[:3]
-    places = ", ".join(f"{size:.3g} degrees after the view at {place:.4g}" for place, size in largest)
-    given = f"views that miss {100 * missing:.2g} % of the lines (gaps: {places or 'none'})"
+    largest = sorted(np.degrees(weights.gaps).tolist(), key=lambda gap: -gap[1])[:3]
+    places = ", ".join(f"{size:.3g} degrees after the view at {place % 360:.4g}" for place, size in largest)
+    given = f"views that miss {100 * part:.2g} % of the lines" + f" (gaps: {places})" * bool(places)
     name, needed = "angles", "views of every line: half a turn, for a fan with the fan's angle on top"
-    if weights.by_offset:
-        name = "detector_offset_mm"
-        given = f"{geometry.detector_offset_mm:g} and {given}"
+    if by_offset:
+        name, given = "detector_offset_mm", f"{geometry.detector_offset_mm:g} and {given}"
         needed = "a whole turn, or a detector that covers both sides of the object"
-    if missing > (BY_OFFSET if weights.by_offset else TOLERATED) and incomplete == "refuse":
+    if part > (BY_OFFSET if by_offset else TOLERATED) and incomplete == "refuse":
         raise ArgumentError(name, given, f"{needed}; or incomplete='warn'")
     warnings.warn(f"{name}: got {given}, a whole image needs {needed}", IncompleteScanWarning, stacklevel=4)

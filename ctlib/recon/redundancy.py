@@ -31,8 +31,8 @@ class ScanWeights:
     views      (V,) [rad]
     rays       (V, U), or None where all are 1
     missing    (U,) part of a column's lines, over a turn, that is never measured
+    by_angles  (U,) the same, were the detector as long on its short side
     gaps       (place, size) of gaps in the angles [rad]
-    by_offset  whether it is the detector's place that leaves lines out
     open_ends  whether the object must end before the first and last column: not at a displaced detector's short end
     padding    columns to add at both ends before the filter, whose result reaches beyond that end
     """
@@ -40,8 +40,8 @@ class ScanWeights:
     views: Tensor
     rays: Tensor | None
     missing: np.ndarray
+    by_angles: np.ndarray
     gaps: tuple[tuple[float, float], ...] = ()
-    by_offset: bool = False
     open_ends: tuple[bool, bool] = (True, True)
     padding: tuple[int, int] = (0, 0)
 
@@ -59,19 +59,19 @@ def scan_weights(geometry: ParallelBeam | FanBeam | ConeBeam) -> ScanWeights:
     parallel = type(geometry) is ParallelBeam
     angles = torch.tensor(geometry.angles, dtype=torch.float64)
     turn, detector = _Turn(angles, 2 * math.pi), _Detector(geometry)
-    if not detector.displaced and parallel:
-        half = _Turn(angles, math.pi)  # both directions of a line are one view
-        return ScanWeights(half.shares, None, np.full(geometry.num_cols, half.missing), half.gaps)
-    if not detector.displaced and not turn.holes:
-        return ScanWeights(turn.shares / 2, None, np.zeros(geometry.num_cols))
-    if parallel:
-        turn = _Turn(angles, 2 * math.pi, _Turn(angles, math.pi))
+    half = _Turn(angles, math.pi) if parallel else None  # both directions of a line are one view
+    if not detector.displaced and (parallel or not turn.holes):
+        views, gaps = (half.shares, half.gaps) if parallel else (turn.shares / 2, ())
+        missing = np.full(geometry.num_cols, half.missing if parallel else 0.0)
+        return ScanWeights(views, None, missing, missing, gaps)
+    turn = _Turn(angles, 2 * math.pi, half)
     missing, by_angles = (_missing(turn, detector, covers) for covers in (detector.covers, detector.covers_both))
-    left_out = bool((missing > by_angles + 1 / 12).any())
-    ends = (True, True) if left_out or not detector.displaced else (detector.side < 0, detector.side > 0)
+    complete = bool((missing < by_angles + 1 / 12).all())
+    ends = (detector.side < 0, detector.side > 0) if detector.displaced and complete else (True, True)
     more = round(2 * abs(geometry.detector_offset_mm) / geometry.pitch_mm) * detector.displaced
     padding = (more, 0) if detector.side > 0 else (0, more)
-    return ScanWeights(turn.shares, _rays(turn, detector), missing, turn.gaps, left_out, ends, padding)
+    gaps = half.gaps or turn.gaps if parallel else turn.gaps
+    return ScanWeights(turn.shares, _rays(turn, detector), missing, by_angles, gaps, ends, padding)
 
 
 class _Turn:
@@ -90,7 +90,7 @@ class _Turn:
         end = torch.full_like(gaps, step / 2)  # how far the views beside a gap reach into it
         after = before = end
         if half is not None:
-            after, before = (torch.minimum(end, torch.where(t > 0, t, end)) for t in half.reach)
+            after, before = (torch.where(t > 0, t, end).clamp_max(WIDE * step / 2) for t in half.reach)
             after, before = after[order], before[order].roll(-1)
         ahead, back = (torch.where(wide & (gaps > BRIDGED), t, gaps / 2) for t in (after, before))
         self.reach = tuple(torch.empty_like(gaps).scatter_(0, order, t) for t in (ahead, back.roll(1)))
