@@ -22,6 +22,8 @@ def batch(name: str, x: object, net: nn.Module, *shape: int | str, leading: int 
     contract.trailing(name, x, shape)
     if x.ndim != len(shape) + leading:
         raise ArgumentError(name, f"shape {tuple(x.shape)}", f"a batch (B, {', '.join(map(str, shape))})")
+    if 0 in x.shape[leading:]:
+        raise ArgumentError(name, f"shape {tuple(x.shape)}, no pixel", "at least one")
     if weight is not None and (x.dtype != weight.dtype or x.device != weight.device):
         autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
         if not autocast or x.device != weight.device:

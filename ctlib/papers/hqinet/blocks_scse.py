@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ctlib.errors import ArgumentError
-from ctlib.nets.blocks import ChannelAttention, conv_unit
+from ctlib import contract
+from ctlib.nets.blocks import ChannelAttention, batch, conv_unit
 
 
 class SCSE(ChannelAttention):
@@ -18,12 +18,12 @@ class SCSE(ChannelAttention):
 
     def __init__(self, channels: int, reduction: int = 16, fusion: str = "add"):
         super().__init__(channels, reduction)
-        if fusion not in ("add", "max"):
-            raise ArgumentError("fusion", repr(fusion), "'add' or 'max'")
-        self.place, self.fusion = nn.Conv2d(channels, 1, 1), fusion
+        self.place = nn.Conv2d(self.squeeze.in_channels, 1, 1)
+        self.fusion = contract.choice("fusion", fusion, ("add", "max"))
 
     def place_weights(self, x: Tensor) -> Tensor:
         """q in (0, 1), one a pixel: (B, 1, Y, X)."""
+        batch("x", x, self, self.place.in_channels, "Y", "X")
         return torch.sigmoid(self.place(x))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +36,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels: int, mid: int, stride: int = 1, scse: bool = True, reduction: int = 16):
         super().__init__()
-        out = 4 * mid
+        given = ("in_channels", in_channels), ("mid", mid), ("stride", stride)
+        in_channels, mid, stride = (contract.count(n, v, 1) for n, v in given)
+        self.in_channels, out = in_channels, 4 * mid
         self.body = nn.Sequential(
             conv_unit(in_channels, mid, 1),
             conv_unit(mid, mid, 3, stride),
@@ -47,4 +49,5 @@ class Bottleneck(nn.Module):
         self.shortcut = nn.Identity() if same else conv_unit(in_channels, out, 1, stride)[:2]
 
     def forward(self, x: Tensor) -> Tensor:
+        batch("x", x, self, self.in_channels, "Y", "X")
         return torch.relu(self.recalibrate(self.body(x)) + self.shortcut(x))

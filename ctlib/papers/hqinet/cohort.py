@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from ctlib import contract
 from ctlib.data.images import window
 from ctlib.data.pairs import DosePair
-from ctlib.errors import ArgumentError
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.papers.hqinet.volume import torso_volume
 from ctlib.phantoms.torso import TEXTURE
@@ -34,6 +34,8 @@ class DoseScanner:
     """
 
     def __init__(self, n: int, num_views: int, size_mm: float = 400.0, window: str = "ram-lak"):
+        n, num_views = contract.count("n", n, 1), contract.count("num_views", num_views, 1)
+        size_mm = contract.number("size_mm", size_mm, above=0)
         pixel = size_mm / n
         fine, coarse = (Volume((k * n, k * n), pixel / k) for k in (2, 1))
         detector = {"num_views": num_views, "num_cols": round(1.1 * n), "pitch_mm": pixel}
@@ -43,6 +45,8 @@ class DoseScanner:
 
     def reconstruct(self, line_integrals: Tensor, photons: float, generator: torch.Generator) -> Tensor:
         """One noisy scan: line integrals (Z, V, U) -> gray (Z, Y, X); `photons` per reading in the open beam."""
+        geometry, photons = self.image.geometry, contract.number("photons", photons, above=0, at_most=1e15)
+        line_integrals = contract.tensor("line_integrals", line_integrals, (geometry.num_views, geometry.num_cols))
         counts = transmission_counts(line_integrals, photons, generator)
         return gray_of(fbp(self.image, line_integrals_from_counts(counts, photons), self.window))
 
@@ -55,8 +59,12 @@ class DoseScanner:
         seed     of the body; the two noises have streams of their own, derived from it
         texture  as in `torso_volume`
         """
-        if not 0 < dose <= 1:
-            raise ArgumentError("dose", dose, "a fraction in (0, 1]")
+        dose, photons = (
+            contract.number("dose", dose, above=0, at_most=1),
+            contract.number("photons", photons, above=0, at_most=1e15),
+        )
+        seed, num_slices = contract.count("seed", seed, 0, 2**62), contract.count("num_slices", num_slices, 1)
+        slice_mm = contract.number("slice_mm", slice_mm, above=0)
         fine = Volume((num_slices, 2 * self.n, 2 * self.n), (slice_mm, *(self.size_mm / (2 * self.n),) * 2))
         mu = torso_volume(fine, seed, texture, supersample=1)
         y = self.forward(mu)

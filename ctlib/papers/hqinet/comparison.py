@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ctlib import metrics
+from ctlib import contract, metrics
 from ctlib.data.pairs import Stacks
-from ctlib.errors import MissingDependency
+from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.metrics.paired import paired_interval
 from ctlib.papers.hqinet.wiener import apply_response, wiener_response
 from ctlib.prox import prox_tv
@@ -23,6 +23,10 @@ def slice_scores(
 
     mi_bins  histogram bins of the mutual information over [0, 1]
     """
+    x, ref = contract.together((1, "Y", "X"), promote=True, x=x, ref=ref)
+    if x.shape != ref.shape or x.ndim != 4:
+        raise ArgumentError("x", f"shape {tuple(x.shape)}", f"(N, 1, Y, X) as ref, {tuple(ref.shape)}")
+    mi_bins = contract.count("mi_bins", mi_bins, 1)
     known = {
         "L1": lambda a, b: (a - b).abs().mean((1, 2)),
         "NMSE": metrics.nmse,
@@ -30,6 +34,7 @@ def slice_scores(
         "MI": partial(metrics.mutual_information, bins=mi_bins),
         "SSIM": partial(metrics.ssim, data_range=1.0),
     }
+    names = [contract.choice("names", name, tuple(known)) for name in names]
     return {name: known[name](x[:, 0], ref[:, 0]) for name in names}
 
 
@@ -44,6 +49,9 @@ def per_patient(outputs: Sequence[Tensor], ref: Tensor, patients: Sequence[str],
     outputs   (N, 1, Y, X) of one network a seed, on the same slices
     patients  whose slice each of the N is
     """
+    if not outputs or any(len(x) != len(patients) for x in (*outputs, ref)) or not patients:
+        lengths = ([len(x) for x in outputs], len(ref), len(patients))
+        raise ArgumentError("outputs, ref, patients", lengths, "one slice each for every name, and at least one")
     member = torch.tensor([[p == q for q in patients] for p in sorted(set(patients))], dtype=torch.float32)
     values = torch.stack([slice_scores(x, ref, [what])[what].cpu() for x in outputs])
     return values @ member.T / member.sum(1)

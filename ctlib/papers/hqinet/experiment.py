@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.data.pairs import DosePair, Stacks, require_disjoint, split_patients, stacks
+from ctlib.errors import ArgumentError
 from ctlib.losses import l1_ssim_loss
 from ctlib.nets.unet import UNet, make_unet
 from ctlib.papers.hqinet.cohort import DoseScanner, gray_of
@@ -32,6 +34,7 @@ def synthetic_cohort(
 
     photons  a reading in the open beam at full dose; doses are fractions of it
     """
+    num_patients = contract.count("num_patients", num_patients, len(SHARES))
     dose_of = {f"{'LCN'[k % len(doses)]}{k:03d}": doses[k % len(doses)] for k in range(num_patients)}
     parts = split_patients(list(dose_of), SHARES, 0)
     patient = partial(scanner.patient, photons=photons, num_slices=num_slices)
@@ -56,6 +59,8 @@ def sample_sets(
     cohort: Mapping[str, Sequence[DosePair]], num_slices: int, margin: int, device: str = "cpu"
 ) -> dict[str, Stacks]:
     """The samples of every part, as `stacks` makes them; ArgumentError when two parts share a patient."""
+    if empty := [part for part, pairs in cohort.items() if not pairs]:
+        raise ArgumentError("cohort", f"no patients in {', '.join(empty)}", "patients in every part")
     require_disjoint({part: [p.patient for p in pairs] for part, pairs in cohort.items()})
     return {part: stacks(pairs, num_slices, margin).to(device) for part, pairs in cohort.items()}
 
@@ -95,7 +100,7 @@ class Plan:
 
     sets         samples of "train", "val" (curves and rates) and "test", on the device that trains
     settings     of `fit`; each training puts its own seed there
-    alpha        weight of the L1 loss; SSIM has the rest
+    alpha        weight of the L1 loss in [0, 1]; SSIM has the rest
     checkpoints  folder where a stopped training finds what it had; empty: none
     """
 
@@ -103,6 +108,14 @@ class Plan:
     settings: Settings
     alpha: float = 0.85
     checkpoints: str = ""
+
+    def __post_init__(self):
+        contract.number("alpha", self.alpha, at_least=0, at_most=1)
+        if self.settings.steps < 1:
+            raise ArgumentError("steps", self.settings.steps, "a whole number >= 1: nothing would be trained")
+        for part in ("train", "val", "test"):
+            if part not in self.sets or not len(self.sets[part]):
+                raise ArgumentError("sets", f"no samples to {part}", "samples of every part")
 
     def at_rate(self, lr: float) -> Plan:
         """The same with another learning rate."""

@@ -4,8 +4,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
-from ctlib.nets.blocks import conv_unit
+from ctlib.nets.blocks import batch, conv_unit
 from ctlib.nets.seeded import draw_weights, he_normal, seeded
 from ctlib.papers.hqinet.blocks_aspp import ASPP
 from ctlib.papers.hqinet.blocks_decoder import DecoderBlock, Reconstruction
@@ -40,8 +41,11 @@ class HQINet(nn.Module):
         multi_scale: bool = True,
     ):
         super().__init__()
-        if len(mids) != len(blocks) or not mids or min(*mids, *blocks) < 1:
+        mids, blocks = contract.shape("mids", mids), contract.shape("blocks", blocks)
+        if len(mids) != len(blocks) or not mids:
             raise ArgumentError("mids, blocks", (mids, blocks), "as many numbers >= 1 in both")
+        given = ("num_slices", num_slices), ("stem", stem), ("aspp", aspp), ("low", low), ("decoder", decoder)
+        num_slices, stem, aspp, low, decoder = (contract.count(n, v, 1) for n, v in given)
         widths = [stem, *(4 * m for m in mids)]  # of what each decoder block gets from the encoder, and the deepest
         self.num_slices, self.step = num_slices, 2 ** len(mids)
         self.stem = nn.Sequential(conv_unit(num_slices, stem, 3), conv_unit(stem, stem, 3))
@@ -54,7 +58,8 @@ class HQINet(nn.Module):
         self.head = Reconstruction(decoder, len(mids), multi_scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.num_slices or any(n % self.step for n in x.shape[2:]):
+        batch("x", x, self, self.num_slices, "Y", "X")
+        if any(n % self.step for n in x.shape[2:]):
             raise ArgumentError("x", tuple(x.shape), f"(B, {self.num_slices}, Y, X), sizes multiples of {self.step}")
         encoded = [self.stem(x)]
         for stage_ in self.stages:
@@ -68,6 +73,7 @@ class HQINet(nn.Module):
 
 def stage(in_channels: int, mid: int, num_blocks: int, scse: bool) -> nn.Sequential:
     """Residual blocks of one resolution, the first of which halves it."""
+    num_blocks = contract.count("num_blocks", num_blocks, 1)
     first = Bottleneck(in_channels, mid, 2, scse)
     return nn.Sequential(first, *(Bottleneck(4 * mid, mid, 1, scse) for _ in range(num_blocks - 1)))
 
@@ -77,8 +83,7 @@ def initialize(net: nn.Module, how: str, seed: int) -> nn.Module:
 
     how  "paper": Gaussian of standard deviation 0.01, truncated at two of them; "kaiming": {cite}`he2015`
     """
-    if how not in ("paper", "kaiming"):
-        raise ArgumentError("how", repr(how), "'paper' or 'kaiming'")
+    contract.choice("how", how, ("paper", "kaiming"))
     truncated = partial(nn.init.trunc_normal_, mean=0.0, std=0.01, a=-0.02, b=0.02)
     return seeded(seed, draw_weights, net, truncated if how == "paper" else he_normal)
 

@@ -5,7 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import batch
 from ctlib.nets.seeded import draw_weights, he_normal, seeded
 
 
@@ -20,14 +22,17 @@ class REDCNN(nn.Module):
 
     def __init__(self, num_slices: int = 1, width: int = 96, depth: int = 5, kernel: int = 5):
         super().__init__()
-        if depth < 1 or kernel % 2 == 0:
+        given = ("num_slices", num_slices), ("width", width), ("depth", depth), ("kernel", kernel)
+        num_slices, width, depth, kernel = (contract.count(n, v, 1) for n, v in given)
+        if kernel % 2 == 0:
             raise ArgumentError("depth, kernel", (depth, kernel), "depth >= 1 and an odd kernel")
         self.num_slices, self.shrink = num_slices, depth * (kernel - 1)
         self.down = nn.ModuleList(nn.Conv2d(width if i else num_slices, width, kernel) for i in range(depth))
         self.up = nn.ModuleList(nn.ConvTranspose2d(width, width if i < depth - 1 else 1, kernel) for i in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.num_slices or min(x.shape[2:]) <= self.shrink:
+        batch("x", x, self, self.num_slices, "Y", "X")
+        if min(x.shape[2:]) <= self.shrink:
             raise ArgumentError("x", tuple(x.shape), f"(B, {self.num_slices}, Y, X) above {self.shrink} pixels a side")
         h, kept = x, [x[:, self.num_slices // 2 : self.num_slices // 2 + 1]]
         for i, conv in enumerate(self.down):
@@ -49,6 +54,7 @@ def make_redcnn(seed: int, num_slices: int = 1, gain: float = 1.0, **options) ->
 
     Kaiming's weights times `gain`, {cite}`he2015`; the last layer starts at 0: the network starts as the middle slice.
     """
+    gain = contract.number("gain", gain)
     net = seeded(seed, lambda: draw_weights(REDCNN(num_slices, **options), partial(he_normal, gain=gain)))
     nn.init.zeros_(net.up[-1].weight)
     return net

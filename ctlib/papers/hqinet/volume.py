@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import Anatomy, organs, ribs, spine, wall
@@ -65,9 +66,8 @@ def torso_solids(seed: int, size_mm: float = 400.0, height_mm: float = 40.0) -> 
 
     height_mm  of the part that is looked at: organs, lesions and ribs begin and end around it
     """
-    if not (size_mm > 0 and height_mm > 0):
-        raise ArgumentError("size_mm, height_mm", (size_mm, height_mm), "numbers > 0")
-    a = _Solid(np.random.default_rng(seed), size_mm / 2, 2 * height_mm / size_mm)
+    size_mm, height_mm = contract.number("size_mm", size_mm, above=0), contract.number("height_mm", height_mm, above=0)
+    a = _Solid(np.random.default_rng(contract.count("seed", seed)), size_mm / 2, 2 * height_mm / size_mm)
     half_axes = wall(a)
     a.is_long = False
     organs(a)
@@ -85,6 +85,10 @@ def torso_volume(
     texture  relative standard deviation in soft tissue; correlated over 2 % and 0.8 % of the width in the plane, and
              over about two slices across it; air and bone have none
     """
+    if volume.ndim != 3:
+        raise ArgumentError("volume", volume.shape, "three axes")
+    seed, texture = contract.count("seed", seed, 0, 2**62), contract.number("texture", texture, at_least=0, at_most=1)
+    dtype = contract.dtype("dtype", dtype)
     depth, _, width = volume.extent_mm
     x = torso_solids(seed, width, depth).raster(volume, supersample, torch.float64)
     if texture:

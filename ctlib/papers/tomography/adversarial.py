@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ctlib.contract import choice, count, number
+from ctlib.contract import choice, count, number, shape
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography.latent import random_sphere
-from ctlib.papers.tomography.losses import critic_loss, data_term, sampler_loss
+from ctlib.papers.tomography.losses import critic_loss, data_term, rays, sampler_loss
 from ctlib.train.described import code_of
 from ctlib.train.distributed import rank_and_size
 from ctlib.train.identity import of_training
@@ -47,7 +47,7 @@ class GanSettings(Settings):
         choice("kind", self.kind, ("data", "kl"))
         numbers = {"lam": number("lam", self.lam, at_least=0), "eta": number("eta", self.eta, at_least=0)}
         numbers |= {"betas": tuple(number("betas", b, at_least=0, below=1) for b in self.betas)}
-        numbers |= {"z_shape": tuple(count("z_shape", n, at_least=1) for n in self.z_shape)}
+        numbers |= {"z_shape": shape("z_shape", self.z_shape)}
         if self.z_radius is not None:
             numbers["z_radius"] = number("z_radius", self.z_radius, above=0)
         for name, value in numbers.items():
@@ -56,6 +56,7 @@ class GanSettings(Settings):
 
 def latents(settings: GanSettings, step: int) -> Tensor:
     """The two z of every reading of a step, (2 batch, *z_shape): first all first ones, then all second ones."""
+    step = count("step", step)
     source = torch.Generator().manual_seed(stream("latent", settings.seed, step))
     return random_sphere((2 * settings.batch, *settings.z_shape), source, settings.z_radius)
 
@@ -121,6 +122,7 @@ class Players:
 
 def spread(y1: Tensor, y2: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
     """Root mean square of (y1 - y2) / (sqrt(2) sigma): 1 for samples as wide as sigma, 0 where z is ignored."""
+    y1, y2, sigma = rays(y1=y1, y2=y2, sigma=sigma)
     return (data_term(y1, y2, sigma, mask) / 2).sqrt()
 
 

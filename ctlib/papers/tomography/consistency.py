@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
@@ -17,7 +18,10 @@ def data_misfit(
               or mu(r) and sigma(r), for the square root of the first term of {eq}`gtr-objective`, which is near 1 for
               the true image and larger for one that denies the readings
     """
-    if y.ndim != 3 or len(x) != len(y) or (sigma is not None and sigma.shape != y.shape):
+    x = contract.tensor("x", x, ("Y", "X"))
+    y = contract.alike("y", contract.tensor("y", y, ("V", "U")), "x", x)
+    sigma = None if sigma is None else contract.alike("sigma", contract.tensor("sigma", sigma), "x", x)
+    if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or (sigma is not None and sigma.shape != y.shape):
         given = (tuple(x.shape), tuple(y.shape), None if sigma is None else tuple(sigma.shape))
         raise ArgumentError("x, y, sigma", given, "(B, Y, X), (B, V, U) and the same as y's")
     off = project(x) - y

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.linop import FunctionOperator
+from ctlib.nets.blocks import batch
 
 
 class Critic(nn.Module):
@@ -21,14 +23,16 @@ class Critic(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512), normalized: bool = True, in_channels: int = 1):
         super().__init__()
-        channels = [in_channels, *widths, 1]
+        channels = [contract.count("in_channels", in_channels, 1), *contract.shape("widths", widths), 1]
+        self.in_channels = channels[0]
         convs = [nn.Conv2d(channels[i], channels[i + 1], 4, 2, 1) for i in range(len(channels) - 1)]
         self.convs = nn.ModuleList(spectral_norm(c) if normalized else c for c in convs)
 
     def forward(self, x: Tensor) -> Tensor:
         step = 2 ** len(self.convs)
-        if x.ndim != 4 or any(n % step for n in x.shape[2:]):
-            raise ArgumentError("x", tuple(x.shape), f"(B, C, Y, X), sizes multiples of {step}")
+        batch("x", x, self, self.in_channels, "Y", "X")
+        if any(n % step for n in x.shape[2:]):
+            raise ArgumentError("x", tuple(x.shape), f"(B, {self.in_channels}, Y, X), sizes multiples of {step}")
         for conv in self.convs[:-1]:
             x = nn.functional.leaky_relu(conv(x), 0.2)
         return self.convs[-1](x).mean((1, 2, 3))
@@ -36,11 +40,14 @@ class Critic(nn.Module):
 
 def reshaped_norm(weight: Tensor) -> float:
     """sigma_1 of a kernel (out, in, h, w) reshaped to (out, in h w): what spectral normalization sets to 1."""
+    if contract.tensor("weight", weight).ndim < 2 or not weight.numel() or not bool(weight.isfinite().all()):
+        raise ArgumentError("weight", tuple(weight.shape), "a kernel (out, in, ...) of finite numbers")
     return float(torch.linalg.matrix_norm(weight.detach().double().flatten(1), 2))
 
 
 def conv_norm(conv: nn.Conv2d, shape: tuple[int, int], num_iters: int = 300) -> float:
     """Largest singular value of a convolution as a map of images of this shape, zero padding and stride included."""
+    shape, num_iters = contract.shape("shape", shape, 2), contract.count("num_iters", num_iters, 1)
     weight = _weight(conv).double()
     options = {"stride": conv.stride, "padding": conv.padding, "dilation": conv.dilation, "groups": conv.groups}
     domain = (weight.shape[1] * conv.groups, *shape)
@@ -66,7 +73,9 @@ def _weight(conv: nn.Conv2d) -> Tensor:
 
 def lipschitz_bound(critic: Critic, shape: tuple[int, int]) -> float:
     """Product of the true norms of the critic's convolutions and of the last mean: |D(x) - D(x')| <= c |x - x'|."""
-    bound = 1.0
+    bound, shape = 1.0, contract.shape("shape", shape, 2)
+    if any(n % 2 ** len(critic.convs) for n in shape):
+        raise ArgumentError("shape", shape, f"multiples of {2 ** len(critic.convs)}")
     for conv in critic.convs:
         bound *= conv_norm(conv, shape)
         shape = (shape[0] // 2, shape[1] // 2)

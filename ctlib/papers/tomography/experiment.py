@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ctlib import linop, metrics
+from ctlib import contract, linop, metrics
 from ctlib.losses import l1_ssim_loss
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.consistency import data_misfit
@@ -22,6 +22,7 @@ from ctlib.train import Settings, fit
 
 def average_of_views(A, spacing: float):
     """Back-projection A.T in units where a sinogram of ones gives pi times the share of the half circle it saw."""
+    spacing = contract.number("spacing", spacing, above=0)
     return linop.scaled(A.T, spacing * A.geometry.pitch_mm / A.volume.voxel_mm[0] ** 2)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.papers.tomography.bodies import AXES, Body, Insert
@@ -38,18 +39,22 @@ def local_contrast(difference: Tensor, soft: Tensor, plain: Tensor, radius: floa
 
     soft, plain  pixels (Y, X), bool: soft tissue, and soft tissue without inserts, which would cast shadows
     """
-    masks = (soft, plain)
-    if difference.ndim != 2 or any(m.shape != difference.shape or m.dtype != torch.bool for m in masks):
-        given = (tuple(difference.shape), *((tuple(m.shape), m.dtype) for m in masks))
+    difference, radius = (
+        contract.tensor("difference", difference, ("Y", "X")),
+        contract.number("radius", radius, above=0),
+    )
+    masks = tuple(contract.mask(n, m, difference.shape[-2:]) for n, m in (("soft", soft), ("plain", plain)))
+    if difference.ndim != 2 or not difference.numel() or any(m.ndim != 2 for m in masks):
+        given = (tuple(difference.shape), *(tuple(m.shape) for m in masks))
         raise ArgumentError("difference, soft, plain", given, "(Y, X), and bool of the same shape")
-    if not radius > 0:
-        raise ArgumentError("radius", radius, "a number of pixels > 0")
+    if radius > 4 * max(difference.shape):
+        raise ArgumentError("radius", radius, "one that fits into the image")
     reach = math.ceil(RING[1] * radius)
     t = torch.arange(-reach, reach + 1, dtype=torch.float64)
     far = (t[:, None].square() + t.square()).sqrt()
     kernels = torch.stack([far <= radius, (far >= RING[0] * radius) & (far <= RING[1] * radius)]).double()
-    weight = torch.stack(masks).double()
-    maps = torch.stack([difference.double() * weight, weight]).cpu()  # (2, 2, Y, X): values and weights, soft and plain
+    weight = torch.stack([m.cpu() for m in masks]).double()
+    maps = torch.stack([difference.double().cpu() * weight, weight])  # (2, 2, Y, X): values and weights, soft and plain
     sums = _correlate(maps, kernels)  # of the disk and of the ring
     known = (sums[1, 0] >= kernels[0].sum() / 2 - 0.1) & (sums[1, 1] > 0.1)
     means = sums[0] / sums[1].clamp_min(1)
@@ -82,8 +87,9 @@ def count_inserts(image: Tensor, body: Body, volume: Volume, threshold: float) -
     false  local extrema in soft tissue, of either sign, at least as strong, and more than one radius outside of the
            outline of every insert
     """
-    if image.shape != body.image.shape or not threshold > 0:
-        raise ArgumentError("image, threshold", (tuple(image.shape), threshold), "an image of the body, a number > 0")
+    threshold = contract.number("threshold", threshold, above=0)
+    if contract.tensor("image", image).shape != body.image.shape or not bool(image.isfinite().all()):
+        raise ArgumentError("image", tuple(image.shape), f"a finite image of the body, {tuple(body.image.shape)}")
     c = _response(image, body, volume)
     shown = tuple(v >= threshold for v in _at_inserts(c, body.inserts, volume))
     window = 2 * round(insert_radius(volume)) + 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
 
 
@@ -14,8 +15,9 @@ def to_sphere(z: Tensor, radius: float | None = None) -> Tensor:
 
     The paper's sphere has radius 1, on which entries have deviation 1 / sqrt(m): with sqrt(m) they have 1.
     """
-    if z.ndim < 2 or (radius is not None and not radius > 0):
-        raise ArgumentError("z, radius", (tuple(z.shape), radius), "samples (B, ...) and a number > 0")
+    radius = None if radius is None else contract.number("radius", radius, above=0)
+    if contract.tensor("z", z).ndim < 2 or 0 in z.shape[1:]:
+        raise ArgumentError("z", tuple(z.shape), "samples (B, ...) of one number or more")
     flat = z.flatten(1)
     radius = math.sqrt(flat.shape[1]) if radius is None else radius
     return (flat * (radius / flat.norm(dim=1, keepdim=True))).reshape(z.shape)
@@ -25,12 +27,19 @@ def random_sphere(
     shape: tuple[int, ...], generator: torch.Generator, radius: float | None = None, dtype=torch.float32
 ) -> Tensor:  # fmt: skip
     """Samples (B, ...) distributed uniformly over the sphere, on the generator's device."""
+    if not isinstance(shape, (tuple, list)) or len(shape) < 2:
+        raise ArgumentError("shape", shape, "(B, ...) with one axis or more behind B")
+    shape = tuple(contract.count("shape", n, int(k > 0)) for k, n in enumerate(shape))
+    dtype = contract.dtype("dtype", dtype)
     return to_sphere(torch.randn(shape, generator=generator, dtype=dtype, device=generator.device), radius)
 
 
 def sphere_step(z: Tensor, gradient: Tensor, lr: float, radius: float | None = None) -> Tensor:
     """One projected step, {eq}`gtr-sphere`: z <- radius (z - lr gradient) / |z - lr gradient|, sample by sample."""
-    return to_sphere(z - lr * gradient, radius)
+    z, gradient = contract.together(z=z, gradient=gradient)
+    if z.shape != gradient.shape:
+        raise ArgumentError("gradient", tuple(gradient.shape), f"the shape of z, {tuple(z.shape)}")
+    return to_sphere(z - contract.number("lr", lr) * gradient, radius)
 
 
 def projected_gradient(
@@ -51,7 +60,8 @@ def projected_gradient(
 
     (z, J): the last z, and J before each step and at the end, (num_iters + 1, B) float64.
     """
-    z, values = to_sphere(z.detach(), radius), []
+    num_iters, lr = contract.count("num_iters", num_iters), contract.number("lr", lr)
+    z, values = to_sphere(contract.tensor("z", z).detach(), radius), []
     for k in range(num_iters + 1):
         z.requires_grad_(k < num_iters)
         value = objective(z)

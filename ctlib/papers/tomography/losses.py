@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.train.precision import full
 
@@ -17,16 +18,28 @@ DIRECTIONS = ("fit || target", "target || fit")
 EULER_GAMMA = 0.5772156649015329
 
 
-def ray_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over all rays, or over those where the mask (broadcast to values) holds."""
-    if mask is None:
+def rays(**values: Tensor) -> list[Tensor]:
+    """Tensors of one dtype whose shapes spread over each other; those in half precision become float32."""
+    half = (torch.float16, torch.bfloat16)
+    return contract.together(
+        **{n: full(t) if isinstance(t, Tensor) and t.dtype in half else t for n, t in values.items()}
+    )
+
+
+def ray_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over all rays, or over those where the mask (bool, broadcast to values) holds: 0 where it holds nowhere."""
+    (values,) = rays(values=values)
+    if mask is None or not values.numel():
         return values.mean()
-    weight = mask.to(values).expand_as(values)
-    return (weight * values).sum() / weight.sum().clamp_min(1)
+    mask = contract.spreads("mask", contract.mask("mask", mask, ()), values.shape).expand_as(values)
+    if mask.device != values.device:
+        raise ArgumentError("mask", f"a mask on {mask.device}", f"one on {values.device}, as the values")
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
 
 
 def mean_loss(y: Tensor, mu: Tensor, mask: Tensor | None = None) -> Tensor:
     """Stage 1: (y - mu)^2, least at mu = E[y | r], {eq}`gtr-mean`."""
+    y, mu = rays(y=y, mu=mu)
     return ray_mean((y - mu).square(), mask)
 
 
@@ -35,6 +48,7 @@ def gaussian_nll(y: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = Non
 
     For a fixed mu it is least at sigma^2 = E[(y - mu)^2 | r].
     """
+    y, mu, sigma = rays(y=y, mu=mu, sigma=sigma)
     return ray_mean(((y - mu) / sigma).square() + 2 * sigma.log(), mask)
 
 
@@ -43,6 +57,7 @@ def gaussian_kl(m: Tensor, s: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
 
     log(sigma / s) + (s^2 + (m - mu)^2) / (2 sigma^2) - 1/2
     """
+    m, s, mu, sigma = rays(m=m, s=s, mu=mu, sigma=sigma)
     return (sigma / s).log() + (s.square() + (m - mu).square()) / (2 * sigma.square()) - 0.5
 
 
@@ -50,11 +65,15 @@ def distillation_loss(
     student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], mask: Tensor | None = None
 ) -> Tensor:  # fmt: skip
     """KL(teacher || student) of two Gaussians (mean, deviation): 0 where they are the same, {eq}`gtr-distillation`."""
+    for name, pair in (("student", student), ("teacher", teacher)):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ArgumentError(name, type(pair).__name__, "mean and deviation")
     return ray_mean(gaussian_kl(*teacher, *student), mask)
 
 
 def data_term(y: Tensor, mu: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
     """|y - mu|^2_sigma / rays, the first term of {eq}`gtr-objective`. Its expectation charges for the variance of y."""
+    y, mu, sigma = rays(y=y, mu=mu, sigma=sigma)
     return ray_mean(((y - mu) / sigma).square(), mask)
 
 
@@ -63,8 +82,8 @@ def fitted_gaussian(y1: Tensor, y2: Tensor, estimator: str = "ml") -> tuple[Tens
 
     estimator  "ml": c = 1/4; "unbiased": c = 1/2
     """
-    if estimator not in FACTORS:
-        raise ArgumentError("estimator", repr(estimator), f"one of {', '.join(FACTORS)}")
+    contract.choice("estimator", estimator, tuple(FACTORS))
+    y1, y2 = rays(y1=y1, y2=y2)
     return (y1 + y2) / 2, FACTORS[estimator] * (y1 - y2).square()
 
 
@@ -79,9 +98,9 @@ def two_sample_kl(
 
     In float32 even under autocast, as (y1 - y2)^2 underflows in half precision.
     """
-    if direction not in DIRECTIONS or eta < 0:
-        raise ArgumentError("direction, eta", (direction, eta), f"one of {DIRECTIONS}, and a number >= 0")
-    y1, y2, mu, sigma = (full(t) for t in (y1, y2, mu, sigma))
+    contract.choice("direction", direction, DIRECTIONS)
+    eta = contract.number("eta", eta, at_least=0)
+    y1, y2, mu, sigma = rays(y1=y1, y2=y2, mu=mu, sigma=sigma)
     m, variance = fitted_gaussian(y1, y2, estimator)
     fit, target = (m, (variance + (eta * sigma).square()).sqrt()), (mu, sigma)
     pair = (*fit, *target) if direction == DIRECTIONS[0] else (*target, *fit)
@@ -93,7 +112,7 @@ def calibrated_ratio(estimator: str = "ml") -> float:
 
     1 for "ml", sqrt(2/3) for "unbiased" (eta = 0, independent Gaussian samples).
     """
-    return (2 * FACTORS[estimator] + 0.5) ** -0.5
+    return (2 * FACTORS[contract.choice("estimator", estimator, tuple(FACTORS))] + 0.5) ** -0.5
 
 
 def kl_floor(estimator: str = "ml") -> float:
@@ -101,12 +120,14 @@ def kl_floor(estimator: str = "ml") -> float:
 
     (log((2 c + 1/2) / (2 c)) + gamma + log 2) / 2,    gamma Euler's constant
     """
-    c = FACTORS[estimator]
+    c = FACTORS[contract.choice("estimator", estimator, tuple(FACTORS))]
     return 0.5 * (math.log((2 * c + 0.5) / (2 * c)) + EULER_GAMMA + math.log(2))
 
 
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """E D(x) - E D(G), {cite}`arjovsky2017` with D low on real images: its minimum over D is -c W1."""
+    (real,), (fake,) = rays(real=real), rays(fake=fake)
+    contract.alike("fake", fake, "real", real)
     return real.mean() - fake.mean()
 
 
@@ -119,6 +140,9 @@ def sampler_loss(
     samples  sinograms A G(r, z_j): one or more for "data", two for "kl"
     kind     "data": equation 1 of {cite}`ronchetti2020`; "kl": `two_sample_kl` in its place, with its `options`
     """
+    (scores,), lam = rays(scores=scores), contract.number("lam", lam)
+    if not isinstance(samples, (tuple, list)) or not samples:
+        raise ArgumentError("samples", type(samples).__name__, "one or two sinograms")
     if kind == "data":
         match = torch.stack([data_term(y, mu, sigma, mask) for y in samples]).mean()
     elif kind == "kl" and len(samples) == 2:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
+from ctlib.nets.blocks import batch
 from ctlib.train.precision import full
 
 POSITIONS = ("fixed", "learned", "none")
@@ -13,7 +15,7 @@ POSITIONS = ("fixed", "learned", "none")
 
 def position_maps(shape: tuple[int, int]) -> Tensor:
     """(x, y, x^2 + y^2, 1) of every pixel, x and y in [-1, 1]: (4, Y, X)."""
-    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape), indexing="ij")
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in contract.shape("shape", shape, 2)), indexing="ij")
     return torch.stack([x, y, x * x + y * y, torch.ones_like(x)])
 
 
@@ -26,8 +28,8 @@ class Positions(nn.Module):
 
     def __init__(self, kind: str, shape: tuple[int, int]):
         super().__init__()
-        if kind not in POSITIONS:
-            raise ArgumentError("kind", repr(kind), f"one of {', '.join(POSITIONS)}")
+        contract.choice("kind", kind, POSITIONS)
+        shape = contract.shape("shape", shape, 2)
         self.num = 0 if kind == "none" else 4
         if kind == "learned":
             self.maps = nn.Parameter(0.1 * torch.randn(4, *shape))
@@ -35,6 +37,7 @@ class Positions(nn.Module):
             self.register_buffer("maps", position_maps(shape)[: self.num], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        batch("x", x, nn.Identity(), "C", "Y", "X")  # its maps follow the images
         if x.shape[-2:] != self.maps.shape[-2:]:
             raise ArgumentError("x", tuple(x.shape), f"images of {tuple(self.maps.shape[-2:])} pixels")
         return torch.cat([x, self.maps.to(x).expand(len(x), -1, -1, -1)], 1)
@@ -51,6 +54,9 @@ class PostProcessor(nn.Module):
         self.unet, self.positions = unet, positions
 
     def forward(self, image: Tensor, *z: Tensor) -> Tensor:
+        inputs = getattr(self.unet, "in_channels", None)
+        shape = self.positions.maps.shape[-2:]
+        batch("image", image, self, "C" if inputs is None else inputs - self.positions.num, *shape)
         return self.unet(self.positions(image), *z)
 
 
@@ -73,6 +79,7 @@ class EndToEnd(nn.Module):
 
     def sinogram(self, features: Tensor) -> Tensor:
         """The C channels that are back-projected."""
+        batch("features", features, self, getattr(self.g1, "in_channels", "F"), "V", "U")
         s, ramp = self.g1(features), self.operators[1]
         return s if ramp is None else torch.cat([s[:, :1] + ramp(features[:, :1]), s[:, 1:]], 1)
 

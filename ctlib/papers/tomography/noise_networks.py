@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
+from ctlib.nets.blocks import batch
+
 SMALLEST = 1e-3  # standard deviation of a line integral [1]: below it, log sigma means nothing
 
 
@@ -12,6 +15,7 @@ def reading_features(log: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
     log        line integrals (..., V, U) from the readings alone
     mu, sigma  (mu0(r), sigma0(r)) of the exact table of single readings
     """
+    log, mu, sigma = torch.broadcast_tensors(*contract.together(("V", "U"), log=log, mu=mu, sigma=sigma))
     return torch.stack([log, mu, sigma.clamp_min(SMALLEST).log()], -3)
 
 
@@ -23,6 +27,7 @@ class MeanNet(nn.Module):
         self.body = body
 
     def forward(self, features: Tensor) -> Tensor:
+        batch("features", features, self, 3, "V", "U")
         return features[:, 1] + self.body(features)[:, 0]
 
 
@@ -31,9 +36,10 @@ class SpreadNet(nn.Module):
 
     def __init__(self, body: nn.Module, smallest: float = SMALLEST):
         super().__init__()
-        self.body, self.smallest = body, smallest
+        self.body, self.smallest = body, contract.number("smallest", smallest, above=0, at_most=1e30)
 
     def forward(self, features: Tensor) -> Tensor:
+        batch("features", features, self, 3, "V", "U")
         return (features[:, 2] + self.body(features)[:, 0]).exp().clamp_min(self.smallest)
 
 
@@ -42,8 +48,9 @@ class PosteriorNet(nn.Module):
 
     def __init__(self, body: nn.Module, smallest: float = SMALLEST):
         super().__init__()
-        self.body, self.smallest = body, smallest
+        self.body, self.smallest = body, contract.number("smallest", smallest, above=0, at_most=1e30)
 
     def forward(self, features: Tensor) -> Tensor:
+        batch("features", features, self, 3, "V", "U")
         mu, log_sigma = (features[:, 1:3] + self.body(features)[:, :2]).unbind(1)
         return torch.stack([mu, log_sigma.exp().clamp_min(self.smallest)], 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.physics.counts import line_integrals_from_counts, transmission_counts
 
@@ -31,8 +32,11 @@ class Readings:
     step: float = 1.0
 
     def __post_init__(self):
-        if not (self.electronic_std >= 0 and self.step > 0 and self.bits >= 1 and math.isfinite(self.signal)):
-            raise ArgumentError("signal, electronic_std, bits, step", self, "a number, and numbers >= 0, >= 1 and > 0")
+        given = {"signal": contract.number("signal", self.signal, at_least=-100, at_most=100)}
+        given |= {"electronic_std": contract.number("electronic_std", self.electronic_std, at_least=0)}
+        given |= {"bits": contract.count("bits", self.bits, 1, 20), "step": contract.number("step", self.step, above=0)}
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
 
     @property
     def photons(self) -> float:
@@ -46,11 +50,14 @@ class Readings:
 
     def sample(self, y: Tensor, generator: torch.Generator) -> Tensor:
         """Readings r of line integrals y of any shape: integers, in y's type. The generator is on y's device."""
+        if contract.somewhere(~(contract.tensor("y", y) > -math.inf)):
+            raise ArgumentError("y", "NaN or minus infinity", "line integrals")
         read = transmission_counts(y, self.photons, generator, self.electronic_std, 1 / self.step, self.bits)
         return (read / self.step).round()
 
     def line_integrals(self, r: Tensor, floor: float = 0.5) -> Tensor:
         """s - log(k r), readings below `floor` taken as `floor`: the log alone, biased where photons are few."""
+        r, floor = contract.tensor("r", r), contract.number("floor", floor, above=0)
         return line_integrals_from_counts(self.step * r, self.photons, self.step * floor)
 
     def likelihood(self, y: Tensor) -> Tensor:
@@ -58,7 +65,7 @@ class Readings:
 
         p(r | y) = sum_n Poisson(n; e^(s-y)) P(r | n photons)
         """
-        if y.ndim != 1 or not bool(torch.isfinite(y).all()):
+        if contract.tensor("y", y).ndim != 1 or not y.numel() or not bool(torch.isfinite(y).all()):
             raise ArgumentError("y", tuple(y.shape), "finite line integrals (N,)")
         mean = torch.exp(self.signal - y.double())
         most = float(mean.max())
@@ -91,9 +98,11 @@ class PosteriorTable:
 
     def __call__(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """(mu0(r), sigma0(r)) of readings of any shape, on their device and in their type (float64 for integers)."""
-        index = r.long().clamp(0, len(self.mu) - 1)
-        dtype = r.dtype if r.is_floating_point() else self.mu.dtype
-        return self.mu.to(r.device)[index].to(dtype), self.sigma.to(r.device)[index].to(dtype)
+        dtype = r.dtype if isinstance(r, Tensor) and r.is_floating_point() else self.mu.dtype
+        r = contract.tensor("r", r, promote=True)
+        index, known = r.nan_to_num(0).clamp(0, len(self.mu) - 1).long(), ~r.isnan()
+        found = (torch.where(known, t.to(r.device)[index], math.nan).to(dtype) for t in (self.mu, self.sigma))
+        return tuple(found)
 
 
 def posterior_table(readings: Readings, y: Tensor, weight: Tensor) -> PosteriorTable:
@@ -103,7 +112,13 @@ def posterior_table(readings: Readings, y: Tensor, weight: Tensor) -> PosteriorT
 
     y, weight  line integrals (N,) and their prior probabilities, as from `line_integral_prior`
     """
-    if y.ndim != 1 or weight.shape != y.shape or not bool((weight >= 0).all()) or not float(weight.sum()) > 0:
+    _check_prior(y, weight)
+    if (
+        y.ndim != 1
+        or weight.shape != y.shape
+        or not bool(((weight >= 0) & weight.isfinite()).all())
+        or not float(weight.sum()) > 0
+    ):
         raise ArgumentError("weight", tuple(weight.shape), f"weights >= 0, not all 0, for y of shape {tuple(y.shape)}")
     y, weight = y.double(), weight.double() / weight.double().sum()
     joint = weight[:, None] * readings.likelihood(y)  # (N, 2^b)
@@ -112,6 +127,15 @@ def posterior_table(readings: Readings, y: Tensor, weight: Tensor) -> PosteriorT
     variance = (joint * (y[:, None] - mu).square()).sum(0) / evidence
     nearest = _nearest_true(evidence > RAREST)
     return PosteriorTable(mu[nearest], variance.sqrt()[nearest], evidence)
+
+
+def _check_prior(y: Tensor, weight: Tensor) -> None:
+    """Line integrals (N,) and their weights, which may be of another dtype: both are taken to float64."""
+    y, weight = contract.tensor("y", y, ("N",)), contract.tensor("weight", weight, ("N",))
+    if y.shape != weight.shape or y.ndim != 1 or y.device != weight.device:
+        raise ArgumentError(
+            "weight", f"{tuple(weight.shape)} on {weight.device}", f"{tuple(y.shape)} on {y.device}, as y"
+        )
 
 
 def _nearest_true(known: Tensor) -> Tensor:
@@ -128,8 +152,8 @@ def line_integral_prior(y: Tensor, num_bins: int = 512) -> tuple[Tensor, Tensor]
 
     The mean of the prior is that of the samples; rays through air alone keep a point of their own at 0.
     """
-    y = y.detach().double().flatten()
-    if not y.numel() or num_bins < 1 or not bool(torch.isfinite(y).all()):
+    y, num_bins = contract.tensor("y", y).detach().double().flatten(), contract.count("num_bins", num_bins, 1)
+    if not y.numel() or not bool(torch.isfinite(y).all()):
         raise ArgumentError("y, num_bins", (y.numel(), num_bins), "finite line integrals and a number >= 1")
     low, high = float(y.min()), float(y.max())
     bins = ((y - low) / max(high - low, 1e-300) * num_bins).long().clamp_max(num_bins - 1)
@@ -148,6 +172,10 @@ def converter_step(
     readings   its own step is not looked at;  y, weight  the prior, as in `posterior_table`
     certainty  the posterior probability that is asked for; a ceiling that is never reached is no loss either
     """
+    _check_prior(y, weight)
+    almost, certainty = contract.number("almost", almost), contract.number("certainty", certainty, above=0, at_most=1)
+    if y.shape != weight.shape or y.ndim != 1 or not bool(torch.isfinite(weight).all()):
+        raise ArgumentError("weight", tuple(weight.shape), f"finite, (N,) as y, {tuple(y.shape)}")
     if not bool((y <= almost).any()):
         raise ArgumentError("almost", almost, f"at least the smallest line integral of the prior, {float(y.min()):g}")
     k = 1

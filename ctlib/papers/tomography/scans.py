@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.papers.tomography.signal_levels import SignalLevels
 
 RANGE = 0.04  # 1/mm: gray 0 to 1 in networks, figures and metrics
@@ -51,7 +52,7 @@ class Scans:
 
 def hit(mu: Tensor) -> Tensor:
     """Rays (B, V, U) that cross the body, by the estimate."""
-    return mu > 0.2
+    return contract.tensor("mu", mu) > 0.2
 
 
 @torch.no_grad()

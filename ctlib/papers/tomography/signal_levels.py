@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography.noise_networks import reading_features
 from ctlib.papers.tomography.readings import Readings, converter_step, line_integral_prior, posterior_table
@@ -22,6 +23,9 @@ class SignalLevels:
     """
 
     def __init__(self, detectors: Sequence[Readings], prior: Tensor, step: float | None = None):
+        step = None if step is None else contract.number("step", step, at_least=0)
+        if not contract.tensor("prior", prior).numel() or not bool(prior.isfinite().all()):
+            raise ArgumentError("prior", f"shape {tuple(prior.shape)}", "finite line integrals")
         y, weight = line_integral_prior(prior)
         if step == 0:
             almost = max(0.1, float(y.min()))  # every ray may cross the body
@@ -36,10 +40,13 @@ class SignalLevels:
 
     def read(self, y: Tensor, signal: float, seed: int) -> Tensor:
         """Readings r of line integrals y (..., V, U) at one signal: whole numbers in y's type, on its device."""
+        y, seed = contract.tensor("y", y, ("V", "U")), contract.count("seed", seed, 0, 2**62)
         return self._detector(signal).sample(y, torch.Generator(y.device).manual_seed(seed))
 
     def features(self, r: Tensor, signal: float) -> Tensor:
         """What networks see of readings r (..., V, U): (..., 3, V, U), see `reading_features`."""
+        r = contract.tensor("r", r, ("V", "U"))
+        signal = contract.number("signal", signal)
         return reading_features(self._detector(signal).line_integrals(r), *self.tables[signal](r))
 
     def drawn(self, y: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -47,6 +54,8 @@ class SignalLevels:
 
         Its signal is number (seed mod number of signals).
         """
+        if contract.tensor("y", y, ("V", "U")).ndim != 3:
+            raise ArgumentError("y", f"shape {tuple(y.shape)}", "sinograms (B, V, U)")
         if len(seeds) != len(y):
             raise ArgumentError("seeds", len(seeds), f"one a sample, {len(y)}")
         levels = [self.signals[s % len(self.signals)] for s in seeds]
@@ -54,6 +63,7 @@ class SignalLevels:
         return torch.stack([self.features(self.read(one, level, seed), level) for one, level, seed in pairs])
 
     def _detector(self, signal: float) -> Readings:
+        signal = contract.number("signal", signal)
         if signal not in self.detectors:
             raise ArgumentError("signal", signal, f"one of {self.signals}")
         return self.detectors[signal]

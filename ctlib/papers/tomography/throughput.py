@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
@@ -16,8 +17,9 @@ def frames_per_second(apply: Callable[[Tensor], object], inputs: Tensor, repeats
 
     inputs  (B, ...), on the device that the function runs on: its work is waited for
     """
-    if repeats < 1 or not len(inputs):
-        raise ArgumentError("inputs, repeats", (len(inputs), repeats), "at least one sample and one repeat")
+    repeats = contract.count("repeats", repeats, 1)
+    if not isinstance(inputs, Tensor) or not inputs.ndim or not len(inputs):
+        raise ArgumentError("inputs", getattr(inputs, "shape", inputs), "a tensor of at least one sample")
     seconds, wait = [], torch.cuda.synchronize if inputs.is_cuda else lambda: None
     for _ in range(repeats + 1):
         wait()

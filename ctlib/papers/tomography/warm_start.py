@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import unfold
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
 from ctlib.papers.tomography.residual_unet import LATENT_BLOCK, join
@@ -17,6 +18,7 @@ def warm_start(sampler: Sampler, trained: EndToEnd, log_scale: float = 1.0) -> S
     whose place it stands, with the neutral value 1/2 of the channel attention, for its features f; l, the logarithm of
     the scale of z, starts as `log_scale` everywhere. PReLU starts as the identity.
     """
+    log_scale = contract.number("log_scale", log_scale)
     sampler.load_state_dict(trained.state_dict(), strict=False)
     block, old = sampler.g2.unet.up[LATENT_BLOCK], trained.g2.unet.up[LATENT_BLOCK]
     (conv, prelu), num = block.first, block.split[0]
@@ -41,6 +43,9 @@ def fit_scale(
 
     The prediction, linear in 3 x 3 pixels of all channels, is stretched to have slope 1, as far as `largest` allows.
     """
+    ridge, largest = contract.number("ridge", ridge, above=0), contract.number("largest", largest, above=0)
+    contract.tensor("features", features, (3, "V", "U"))
+    contract.alike("log_sigma", contract.tensor("log_sigma", log_sigma), "features", features)
     if log_sigma.shape != features.shape[:1] or len(features) < 2:
         raise ArgumentError("log_sigma", tuple(log_sigma.shape), f"({len(features)},), of two or more readings")
     block, maps = sampler.g2.unet.up[LATENT_BLOCK], sampler.prepare(features)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ctlib.data.pairs import DosePair, stacks
-from ctlib.errors import ArgumentError
+from ctlib.errors import ArgumentError, DataError
 from ctlib.nets.seeded import seeded
 from ctlib.papers.hqinet import experiment
 from ctlib.papers.hqinet.cohort import DoseScanner
@@ -110,9 +110,11 @@ def test_a_finished_training_is_read_from_its_checkpoint(plan, tmp_path):
     first = experiment.train_once(kept, one_layer, 0, "one layer")
     assert [f.name for f in tmp_path.iterdir()] == ["one-layer-0.ckpt"]
     calls = []
-    again = experiment.train_once(kept, lambda seed: calls.append(seed) or one_layer(9), 0, "one layer")
+    again = experiment.train_once(kept, lambda seed: calls.append(seed) or one_layer(seed), 0, "one layer")
     assert calls == [0]
-    assert torch.equal(again.output, first.output)  # weights of the checkpoint, not of seed 9
+    assert torch.equal(again.output, first.output)
+    with pytest.raises(DataError, match="initial weights"):  # another start is another training
+        experiment.train_once(kept, lambda seed: one_layer(9), 0, "one layer")
     assert again.curve == first.curve
     assert plan.checkpoint("one layer", 0) is None
 
