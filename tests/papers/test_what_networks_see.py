@@ -246,3 +246,12 @@ def test_z_counts_as_much_as_the_features_say():
     conv.bias.data[net.split[0] :] = 100.0  # held below e^8
     assert float((net(h, skip, z) - net(h, skip, 0 * z)).abs().max()) > 1
     assert math.isfinite(float(net(h, skip, z).abs().max()))
+
+
+def test_rates_that_read_padding_alone_are_told(recwarn):
+    """The paper's rate of 18 on the 16 x 16 map of a 256 x 256 image never meets a pixel."""
+    net = ASPP(2, 2, (6, 18)).eval()
+    net(torch.zeros(1, 2, 19, 4))
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"rates \(6, 18\): some read padding alone on maps of \(16, 16\)"):
+        net(torch.zeros(1, 2, 16, 16))

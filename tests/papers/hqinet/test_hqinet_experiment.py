@@ -142,3 +142,17 @@ def test_builders_take_a_seed_alone(plan):
     trained = experiment.train_once(plan, build, 0, "one slice")
     assert trained.net.in_channels == 1
     assert trained.output.shape == plan.sets["test"].full.shape
+
+
+def test_a_plan_that_cannot_end_is_refused_before_it_starts(plan):
+    with pytest.raises(ArgumentError, match="steps"):
+        replace(plan, settings=replace(plan.settings, steps=0))
+    with pytest.raises(ArgumentError, match="no samples to val"):
+        replace(plan, sets={part: s for part, s in plan.sets.items() if part != "val"})
+    for alpha in (-0.1, 1.5, float("nan"), "1"):
+        with pytest.raises(ArgumentError, match="alpha"):
+            replace(plan, alpha=alpha)
+    with pytest.raises(ArgumentError, match="no patients in test"):
+        experiment.sample_sets({"train": [1], "test": []}, 3, 1)
+    with pytest.raises(ArgumentError, match="num_patients"):
+        experiment.synthetic_cohort(DoseScanner(16, 12), 1e5, [0.5], 2, 3)
