@@ -11,10 +11,9 @@ import threading
 from pathlib import Path
 
 from ctlib import files
+from ctlib.book import command_line
 from ctlib.book.project import PRESETS, ROOT, STORE, BookError, Project, UsageError, check_preset
 from ctlib.errors import CtlibError
-
-WITH_PARAMETERS = ("run", "sweep", "record")
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     def preset(p, default="ci"):
         p.add_argument("--preset", default=default, metavar="|".join(PRESETS), help=f"default: {default}")
 
-    def given(p):  # read by `pairs` before argparse sees the command line
+    def given(p):  # read by `command_line` before argparse sees the command line
         p.add_argument("-p", metavar="NAME=VALUE", dest="given", help="a parameter of the chapter; may be repeated")
 
     p = command("build", "run every chapter and render the book")
@@ -90,37 +89,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def pairs(words: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The words of a command line without `-p NAME=VALUE` and `-p NAME VALUE`, and these pairs.
-
-    argparse takes a value such as -1e-3 for an option.
-    """
-    rest, found, words = [], [], list(words)
-    while words:
-        word = words.pop(0)
-        if word.startswith("--") or not word.startswith("-p"):
-            rest.append(word)
-            continue
-        name = word[2:] or (words.pop(0) if words and not words[0].startswith("--") else "")
-        name, equals, value = name.partition("=")
-        if not equals:
-            if not name or not words or words[0] == "-p" or words[0].startswith("--"):
-                raise UsageError(f"argument -p: {name or 'nothing'} without a value; needs NAME=VALUE or NAME VALUE")
-            value = words.pop(0)
-        found.append((name.strip(), value))
-    return rest, found
-
-
 def main(argv: list[str] | None = None) -> int:
-    words, given = list(sys.argv[1:] if argv is None else argv), []
-    if words[:1] and words[0] in WITH_PARAMETERS:
-        try:
-            words, given = pairs(words)
-        except UsageError as error:
-            print(f"error: {error} (see `python -m ctlib.book {words[0]} --help`)", file=sys.stderr)
-            return 2
-        if {"-h", "--help"} & set(words):
-            _print_parameters(words)
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        words, given = command_line.without_parameters(words)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if {"-h", "--help"} & set(words):
+        print(command_line.parameters_of(words), end="")
     args = parser().parse_args(words)
     args.given = given
     project = Project(Path(args.root).resolve(), store=args.store)
@@ -142,22 +119,6 @@ def _end_orderly() -> None:
     """A command that is told to end stops as with Ctrl-C: nothing half done is left."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _print_parameters(words: list[str]) -> None:
-    """The parameters of the chapter that a call for help names, above what argparse says of the command."""
-    root = words[words.index("--root") + 1] if "--root" in words[:-1] else ROOT
-    project = Project(Path(root).resolve())
-    for word in words[1:]:
-        try:
-            slug = project.slug(word)
-        except UsageError:
-            continue
-        from ctlib.book import declarations, parameters
-
-        print(f"parameters of {slug}, each with default, meaning and what it may be:\n")
-        print(declarations.table(parameters.declarations_of(project, slug)), end="\n\n")
-        return
 
 
 def _complain(args, error: Exception, code: int) -> int:

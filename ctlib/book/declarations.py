@@ -185,33 +185,11 @@ def typed(p: Parameter, value: object, slug: str) -> object:
 def read(p: Parameter, text: str, slug: str, folders: list) -> object:
     """A text of the command line as a value of this parameter; a path is looked for in these folders."""
     try:
-        return paths.found(text, p.path, folders) if p.path and text != p.default else p.read(text)
+        return paths.found(text, p.path, folders) if p.path and text else p.read(text)
     except paths.NotThere as error:
         raise refusal(slug, p, text, f"{p.needed}: {error}") from None
     except ValueError:
         raise refusal(slug, p, text) from None
-
-
-def make_folders(found: dict[str, Parameter], values: dict, slug: str) -> None:
-    """Make the folders that a run with these values writes into; UsageError for one that cannot be made."""
-    for p in found.values():
-        if p.path == "folder to write" and values.get(p.name):
-            try:
-                paths.make(values[p.name])
-            except paths.NotThere as error:
-                raise refusal(slug, p, values[p.name], f"{p.needed}: {error}") from None
-
-
-def check_devices(found: dict[str, Parameter], values: dict, slug: str) -> None:
-    """UsageError for a device that this machine does not have; torch is loaded only to ask for another than the CPU."""
-    for p in found.values():
-        if "torch device" in p.rule and values.get(p.name, "cpu") != "cpu":
-            import torch
-
-            kind, _, number = values[p.name].partition(":")
-            room = getattr(torch, kind, None)
-            if room is None or not room.is_available() or int(number or 0) >= room.device_count():
-                raise refusal(slug, p, values[p.name], f"a device of this machine; torch {torch.__version__} sees none")
 
 
 def refusal(slug: str, p: Parameter, value: object, needed: str = "", beside: dict | None = None) -> UsageError:
@@ -221,10 +199,3 @@ def refusal(slug: str, p: Parameter, value: object, needed: str = "", beside: di
     if beside:
         given += f", the default, beside {', '.join(f'{name} = {v!r}' for name, v in sorted(beside.items()))}"
     return UsageError(f"{slug}: parameter {p.name}: got {given}, needs {needed or p.needed}")
-
-
-def table(found: dict[str, Parameter]) -> str:
-    """The parameters as lines for a person: name, default, meaning and what is allowed."""
-    rows = [(p.name, repr(p.default), f"{p.meaning} | {p.rule}" if p.rule else p.meaning) for p in found.values()]
-    name, default = (max((len(r[i]) for r in rows), default=0) for i in (0, 1))
-    return "\n".join(f"  {a:{name}}  {b:{min(default, 24)}}  {c}".rstrip() for a, b, c in rows)

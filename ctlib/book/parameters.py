@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ctlib.book import declarations
+from ctlib.book import declarations, paths
 from ctlib.book.chapter import code_cells
 from ctlib.book.declarations import Parameter
 from ctlib.book.paths import FILE_LIKE
@@ -74,8 +74,32 @@ def prepare(project: Project, slug: str, values: dict, here: bool = True) -> Non
     """Make the folders that a run with these values writes into; ask for its device, if it runs here."""
     found = declarations_of(project, slug)
     if here:
-        declarations.check_devices(found, values, slug)
-    declarations.make_folders(found, values, slug)
+        check_devices(found, values, slug)
+    make_folders(found, values, slug)
+
+
+def make_folders(found: dict[str, Parameter], values: dict, slug: str) -> None:
+    """Make the folders that a run with these values writes into; UsageError for one that cannot be made."""
+    for p in found.values():
+        if p.path == "folder to write" and values.get(p.name):
+            try:
+                paths.make(values[p.name])
+            except paths.NotThere as error:
+                raise declarations.refusal(slug, p, values[p.name], f"{p.needed}: {error}") from None
+
+
+def check_devices(found: dict[str, Parameter], values: dict, slug: str) -> None:
+    """UsageError for a device that this machine does not have; torch is loaded only to ask for another than the CPU."""
+    for p in found.values():
+        if "torch device" in p.rule and values.get(p.name, "cpu") != "cpu":
+            import torch
+
+            kind, _, number = values[p.name].partition(":")
+            room = getattr(torch, kind, None)
+            if room is None or not room.is_available() or int(number or 0) >= room.device_count():
+                raise declarations.refusal(
+                    slug, p, values[p.name], f"a device of this machine; torch {torch.__version__} sees none"
+                )
 
 
 def presets(project: Project, slug: str) -> dict[str, dict]:

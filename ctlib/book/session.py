@@ -105,8 +105,8 @@ def _meant(found: dict, given: dict[str, object], folders: list[Path]) -> dict[s
         text = isinstance(value, str) and not (p.path and not value)
         out[name] = declarations.read(p, value, NOTEBOOK, folders) if text else value
     out = declarations.checked(found, out, NOTEBOOK)
-    declarations.check_devices(found, out, NOTEBOOK)
-    declarations.make_folders(found, out, NOTEBOOK)
+    parameters.check_devices(found, out, NOTEBOOK)
+    parameters.make_folders(found, out, NOTEBOOK)
     return out
 
 

@@ -369,10 +369,10 @@ def test_inputs_are_what_a_run_reads_and_folders_to_write_are_made(with_paths, t
 def test_a_device_that_is_not_here_is_told_before_a_run():
     torch = pytest.importorskip("torch")
     found = cell('device = "cpu"  # where | torch device')
-    declarations.check_devices(found, {"device": "cpu"}, "toy")
+    parameters.check_devices(found, {"device": "cpu"}, "toy")
     number = torch.cuda.device_count()
     with pytest.raises(UsageError, match=f"device: got 'cuda:{number}', needs a device of this machine"):
-        declarations.check_devices(found, {"device": f"cuda:{number}"}, "toy")
+        parameters.check_devices(found, {"device": f"cuda:{number}"}, "toy")
 
 
 @pytest.mark.parametrize("slug", sorted(TINY))

@@ -12,9 +12,9 @@ from ctlib.book.project import Project, UsageError
 
 # Reader modules whose output lands in a notebook count; what moves notebooks around leaves no trace in them.
 PIPELINE = (
-    "book/runner/", "book/site/", "book/cli.py", "book/chapter.py", "book/lint.py", "book/parameters.py",
-    "book/declarations.py", "book/rules.py", "book/reading.py", "book/paths.py", "book/project.py", "book/session.py",
-    "book/__main__.py", "book/ledger/staleness.py", "book/ledger/scoreboard.py",
+    "book/runner/", "book/site/", "book/cli.py", "book/command_line.py", "book/chapter.py", "book/lint.py",
+    "book/parameters.py", "book/declarations.py", "book/rules.py", "book/reading.py", "book/paths.py",
+    "book/project.py", "book/session.py", "book/__main__.py", "book/ledger/staleness.py", "book/ledger/scoreboard.py",
 )  # fmt: skip
 COMMANDS = re.compile(r"""["']-m["'],\s*["']ctlib\.book["']""")
 LOADED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
