@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.noise_level import noise_level
 
@@ -18,13 +19,18 @@ def hosvd_threshold(groups: Tensor, tau: float) -> tuple[Tensor, Tensor]:
 
     Also the weight (G,) of each group, 1 / (number of coefficients kept): groups of simple structure count more.
     """
+    tau, groups = contract.number("tau", tau, at_least=0), contract.tensor("groups", groups, ("G", "K", "P", "E"))
+    if groups.ndim != 4 or not groups.numel() or not bool(groups.isfinite().all()):
+        raise ArgumentError("groups", f"shape {tuple(groups.shape)}", "finite numbers (G, K, P, E)")
     first = _vectors(torch.einsum("gkpe,gape->gka", groups, groups))
     second = _vectors(torch.einsum("gkpe,gkae->gpa", groups, groups))
     third = _vectors(torch.einsum("gkpe,gkpa->gea", groups, groups))
     core = torch.einsum("gkpe,gka,gpb,gec->gabc", groups, first, second, third)
     kept = core.abs() > tau
     core = torch.where(kept, core, 0.0)
-    return torch.einsum("gabc,gka,gpb,gec->gkpe", core, first, second, third), 1 / kept.sum((1, 2, 3)).clamp_min(1)
+    return torch.einsum("gabc,gka,gpb,gec->gkpe", core, first, second, third), 1 / kept.sum((1, 2, 3)).clamp_min(1).to(
+        core
+    )
 
 
 def _vectors(gram: Tensor) -> Tensor:
@@ -56,8 +62,15 @@ def nonlocal_lowrank(
 
     strength  threshold in units of the noise, which is estimated in every bin;  search  window of the grouping, odd
     """
+    strength = contract.number("strength", strength, at_least=0)
+    counts = {"patch": patch, "stride": stride, "search": search, "num_similar": num_similar}
+    patch, stride, search, num_similar = (contract.count(n, v, 1) for n, v in counts.items())
+    x = contract.tensor("x", x, ("Z", "E", "Y", "X"))
+    if not x.numel() or not bool(x.isfinite().all()):
+        raise ArgumentError("x", f"shape {tuple(x.shape)} with values that are none", "finite images (Z, E, Y, X)")
     if x.ndim != 4 or min(x.shape[-2:]) < patch + 1 or search % 2 == 0 or stride > patch:
-        raise ArgumentError("x, search, stride", (tuple(x.shape), search, stride), "(Z, E, Y, X), odd, at most patch")
+        given = tuple(x.shape), patch, search, stride
+        raise ArgumentError("x, patch, search, stride", given, "(Z, E, Y, X) above patch, odd search, stride <= patch")
     sigma = noise_level(x).clamp_min(torch.finfo(x.dtype).eps)
     return torch.stack([_slice(s, strength, patch, stride, search // 2, num_similar) for s in x / sigma]) * sigma
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 
 
@@ -16,7 +17,11 @@ def fit_matrix(images: Tensor, densities: Tensor) -> Tensor:
 
     Fitted to sharp images; where edges are blurred, blur both alike or mask them first.
     """
-    if images.ndim < 3 or images.shape[:-3] != densities.shape[:-3] or images.shape[-2:] != densities.shape[-2:]:
+    images = contract.tensor("images", images, ("E", "Y", "X"))
+    densities = contract.alike("densities", contract.tensor("densities", densities, ("M", "Y", "X")), "images", images)
+    if not images.numel() or not bool(images.isfinite().all() & densities.isfinite().all()):
+        raise ArgumentError("images, densities", "no pixels, NaN or infinity", "finite numbers")
+    if images.shape[:-3] != densities.shape[:-3] or images.shape[-2:] != densities.shape[-2:]:
         raise ArgumentError("images, densities", (tuple(images.shape), tuple(densities.shape)), "(..., E/M, Y, X)")
     mu, a = (t.double().movedim(-3, 0).flatten(1) for t in (images, densities))
     if int(torch.linalg.matrix_rank(a)) < len(a):

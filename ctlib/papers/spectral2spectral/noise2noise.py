@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import FanBeam, ParallelBeam
 from ctlib.papers.spectral2spectral.binned import thin
@@ -24,8 +25,7 @@ class ThinnedPairs:
     """
 
     def __init__(self, counts: Tensor, reconstruct: Callable[[Tensor], Tensor], generator: torch.Generator, every: int):
-        if every < 1:
-            raise ArgumentError("every", every, "a whole number >= 1")
+        every = contract.count("every", every, 1)
         self.counts, self.reconstruct, self.generator, self.every = counts, reconstruct, generator, every
         self.calls, self.pair = 0, None
 

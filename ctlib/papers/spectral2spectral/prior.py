@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
 
 
 def bin_scale(x: Tensor) -> Tensor:
     """Mean of every energy bin over slices and pixels, (E, 1, 1), of x (Z, E, Y, X): what the network divides by."""
+    if contract.tensor("x", x, ("Z", "E", "Y", "X")).ndim != 4:
+        raise ArgumentError("x", f"shape {tuple(x.shape)}", "(Z, E, Y, X)")
     return x.mean((0, 2, 3))[:, None, None]
 
 
 def batches(num: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Endless batches of slice numbers: random order, every slice once before any comes again."""
+    num, size = contract.count("num", num, 1), contract.count("size", size, 1)
     size = min(size, num)
     while True:
         order = torch.randperm(num, generator=generator)
@@ -37,8 +41,9 @@ class SelfTrainedPrior:
         self, net: nn.Module, loss: Callable, num_outer: int, steps: int, generator: torch.Generator,
         lr: float = 1e-3, batch: int = 4, retrain: bool = True, decay: float = 0.9,
     ):  # fmt: skip
-        if num_outer < 1 or steps < 0:
-            raise ArgumentError("num_outer, steps", (num_outer, steps), "at least 1 and at least 0")
+        num_outer, steps = contract.count("num_outer", num_outer, 1), contract.count("steps", steps)
+        lr, decay = contract.number("lr", lr, above=0), contract.number("decay", decay, above=0)
+        batch = contract.count("batch", batch, 1)
         self.net, self.loss, self.generator, self.batch, self.retrain = net, loss, generator, batch, retrain
         self.num_outer, self.steps, self.step, self.losses = num_outer, steps, 0, []
         self.optimizer = torch.optim.Adam(net.parameters(), lr)

@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
+from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.specimens import ALUMINIUM
+
+
+def _densities(t: Tensor) -> Tensor:
+    """Densities (Z, 3, Y, X) without NaN, which would lie outside every region unseen."""
+    if contract.tensor("densities", t, (3, "Y", "X")).ndim != 4 or not t.numel() or bool(t.isnan().any()):
+        raise ArgumentError("densities", f"shape {tuple(t.shape)}", "numbers (Z, 3, Y, X)")
+    return t
 
 
 def bone_regions(densities: Tensor, least: float = 0.8) -> tuple[Tensor, Tensor]:
@@ -11,6 +20,7 @@ def bone_regions(densities: Tensor, least: float = 0.8) -> tuple[Tensor, Tensor]
 
     least  aluminium-equivalent density from which a voxel counts as bone
     """
+    densities, least = _densities(densities), contract.number("least", least)
     bone = densities[:, :1] >= least
     near = torch.nn.functional.max_pool2d(bone.float(), 7, 1, 3) > 0
     soft = (densities[:, :1].abs() < 0.02) & (densities[:, 1:2] > 0.9)
@@ -19,11 +29,12 @@ def bone_regions(densities: Tensor, least: float = 0.8) -> tuple[Tensor, Tensor]
 
 def vessel_region(densities: Tensor, least: float = 0.004) -> Tensor:
     """Bool mask (Z, 1, Y, X) of the voxels with at least this much iodine [g/cm3]."""
-    return densities[:, 2:3] >= least
+    return _densities(densities)[:, 2:3] >= contract.number("least", least)
 
 
 def slopes(x: Tensor) -> Tensor:
     """Central differences (2, ..., Y, X) per pixel along y and x; 0 across the border."""
+    x = contract.tensor("x", x, ("Y", "X"))
     g = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
     g[0, ..., 1:-1, :] = (x[..., 2:, :] - x[..., :-2, :]) / 2
     g[1, ..., :, 1:-1] = (x[..., :, 2:] - x[..., :, :-2]) / 2
@@ -37,6 +48,9 @@ def edge_gradient(x: Tensor, truth: Tensor) -> float:
 
     Noise, which does not know where the edges are, averages out.
     """
+    x, truth = contract.together(("Y", "X"), x=x, truth=truth)
+    if x.shape != truth.shape or not x.numel() or bool(truth.isnan().any()):
+        raise ArgumentError("x, truth", f"shapes {tuple(x.shape)}, {tuple(truth.shape)}", "equal ones, without NaN")
     g, g_true = slopes(x), slopes(truth)
     length = g_true.norm(dim=0)
     steep = length > 0.5 * length.amax()
@@ -45,4 +59,5 @@ def edge_gradient(x: Tensor, truth: Tensor) -> float:
 
 def in_units(maps: Tensor) -> Tensor:
     """Densities (..., 3, Y, X) [g/cm3] as {cite:t}`guo2022` states them: aluminium as a share of the metal."""
+    maps = contract.tensor("maps", maps, (3, "Y", "X"))
     return maps / torch.tensor([ALUMINIUM, 1.0, 1.0]).to(maps)[:, None, None]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
 from ctlib.phantoms.anatomy import Anatomy
@@ -27,6 +28,13 @@ TISSUES = {
 TEXTURE = 0.04  # relative standard deviation of the density of soft tissue
 
 
+def _places(slice_number: float, drift: float) -> tuple[float, float]:
+    """Where a slice lies, and how far shapes move from one to the next."""
+    return tuple(
+        contract.number(n, v, at_least=-1e4, at_most=1e4) for n, v in (("slice_number", slice_number), ("drift", drift))
+    )
+
+
 def rods(slice_number: float = 0.0, seed: int = 0, size_mm: float = 82.6, drift: float = 0.0) -> MaterialPhantom:
     """Five rods in air: aluminium, water, 5, 10 and 15 mg/mL iodine in water, {cite}`guo2022`.
 
@@ -43,6 +51,8 @@ def rods(slice_number: float = 0.0, seed: int = 0, size_mm: float = 82.6, drift:
 
 
 def _rod_places(slice_number: float, seed: int, size_mm: float, drift: float) -> tuple[np.ndarray, np.ndarray]:
+    slice_number, drift = _places(slice_number, drift)
+    seed, size_mm = contract.seed("seed", seed), contract.number("size_mm", size_mm, above=0)
     turn = np.random.default_rng(seed).uniform(0, 2 * math.pi) + drift * slice_number
     t = turn + 2 * math.pi * np.arange(5) / 5
     centers = 0.30 * size_mm * np.stack([np.cos(t), np.sin(t)], 1)
@@ -84,6 +94,10 @@ def mouse_shapes(
 
     drift  how far shapes move from slice to slice, as a share of half the field of view
     """
+    slice_number, drift = _places(slice_number, drift)
+    seed, size_mm = contract.seed("seed", seed), contract.number("size_mm", size_mm, above=0)
+    if abs(drift * slice_number) > 10:
+        raise ArgumentError("slice_number, drift", (slice_number, drift), "a slice within the specimen")
     m = _Mouse(seed, size_mm / 2, drift * slice_number)
     body = m.add("fat", None, (0, 0), (0.80, 0.64), moves=0.3)
     m.add("soft", "fat", (0, 0), (0.74, 0.58), motion=body)
@@ -110,6 +124,8 @@ def mouse(
 
     The texture, too, changes from slice to slice when drift is not 0: its correlation falls as cos(20 drift z).
     """
+    slice_number, drift = _places(slice_number, drift)
+    seed, dtype = contract.seed("seed", seed), contract.dtype("dtype", dtype)
     d = mouse_shapes(slice_number, seed, volume.extent_mm[-1], drift).densities(volume, 2, dtype)
     generator, turn = torch.Generator().manual_seed(seed), 20 * drift * slice_number
     grain = tissue_texture(volume.shape, (0.025, 0.01), generator, weight=0.7, turn=turn, dtype=dtype)
@@ -122,8 +138,8 @@ def specimen(
     kind: str, volume: Volume, num_slices: int, seed: int, drift: float = 0.0, dtype: torch.dtype = torch.float64
 ) -> Tensor:
     """Densities (Z, 3, Y, X) [g/cm3] of slices of the "rods" or the "mouse", the middle one at slice number 0."""
-    if kind not in ("rods", "mouse") or num_slices < 1:
-        raise ArgumentError("kind, num_slices", (kind, num_slices), "'rods' or 'mouse', at least one slice")
+    contract.choice("kind", kind, ("rods", "mouse"))
+    num_slices = contract.count("num_slices", num_slices, 1)
     where = [z - (num_slices - 1) / 2 for z in range(num_slices)]
     if kind == "mouse":
         return torch.stack([mouse(volume, z, seed, drift, dtype) for z in where])

@@ -33,9 +33,18 @@ class Splitting:
 
 def coupling(A, rho: float, like: Tensor) -> float:
     """lam_1 = rho times the mean of A^T 1: a weight [mm] that keeps its meaning when views or pixels change."""
-    if not rho >= 0:
-        raise ArgumentError("rho", rho, "a number >= 0")
+    rho, like = contract.number("rho", rho, at_least=0), contract.tensor("like", like)
     return rho * float(A.T(like.new_ones(tuple(A.range_shape))).mean())
+
+
+def _checked(A, y: Tensor, x: Tensor, z: Tensor, lam: float) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Data and two images of the same leading axes, dtype and device, and a weight >= 0."""
+    x, z = contract.together(A.domain_shape, x=x, z=z)
+    y = contract.alike("y", data_of(A, y), "x", x)
+    if x.shape != z.shape or y.shape[: y.ndim - len(A.range_shape)] != x.shape[: x.ndim - len(A.domain_shape)]:
+        shapes = [tuple(t.shape) for t in (y, x, z)]
+        raise ArgumentError("y, x, z", f"shapes {shapes}", "equal leading axes")
+    return y, x, z, contract.number("lam", lam, at_least=0)
 
 
 def data_steps(
@@ -50,6 +59,8 @@ def data_steps(
     The objective never rises: diag(A^T 1) - A^T R A is positive semidefinite for A >= 0. Pixels that no ray meets stay
     where they are, or go to z.
     """
+    y, x, z, lam = _checked(A, y, x, z, lam)
+    num_iters = contract.count("num_iters", num_iters)
     R, C = sirt_scaling(A, y)
     step = 1 / (torch.where(C > 0, 1 / C, C) + lam) if lam > 0 else C
     for _ in range(num_iters):
@@ -61,6 +72,7 @@ def data_steps(
 
 def data_objective(A, y: Tensor, x: Tensor, z: Tensor, lam: float) -> float:
     """1/2 |y - A x|_R^2 + lam/2 |x - z|^2, summed over everything: what `data_steps` lowers."""
+    y, x, z, lam = _checked(A, y, x, z, lam)
     R, _ = sirt_scaling(A, y)
     return float((R * (y - A(x)).square()).sum() + lam * (x - z).square().sum()) / 2
 
@@ -87,6 +99,10 @@ def split_reconstruct(
     ConvergenceError when an image is not finite.
     """
     y, num_outer = data_of(A, y), contract.count("num_outer", num_outer)
+    num_inner = contract.count("num_inner", num_inner)
+    x0 = contract.alike("x0", contract.tensor("x0", x0, A.domain_shape), "y", y)
+    if y.shape[: y.ndim - len(A.range_shape)] != x0.shape[: x0.ndim - len(A.domain_shape)]:
+        raise ArgumentError("y, x0", f"shapes {tuple(y.shape)}, {tuple(x0.shape)}", "equal leading axes")
     lam, x, b, out = coupling(A, rho, y), x0, torch.zeros_like(x0), Splitting(x0, x0)
     for k in range(num_outer):
         z = prior(x + b, k)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.splitting import Prior
 
@@ -29,7 +30,16 @@ class MaterialSubspace:
 
         White noise of the bins becomes white noise of unit variance; the projection is Gauss and Markov's.
         """
-        if matrix.ndim != 2 or sigma.shape != (len(matrix),) or not bool((sigma > 0).all()):
+        matrix = contract.tensor("matrix", matrix, ("E", "M"))
+        sigma = contract.alike("sigma", contract.tensor("sigma", sigma), "matrix", matrix)
+        if not bool(matrix.isfinite().all()) or not matrix.numel():
+            raise ArgumentError("matrix", f"shape {tuple(matrix.shape)} with values that are none", "finite numbers")
+        if (
+            not bool(sigma.isfinite().all())
+            or matrix.ndim != 2
+            or sigma.shape != (len(matrix),)
+            or not bool((sigma > 0).all())
+        ):
             raise ArgumentError("matrix, sigma", (tuple(matrix.shape), tuple(sigma.shape)), "(E, M), (E,) positive")
         if len(matrix) < matrix.shape[1]:
             raise ArgumentError("matrix", tuple(matrix.shape), "no more materials than bins")
@@ -38,10 +48,12 @@ class MaterialSubspace:
 
     def coordinates(self, x: Tensor) -> Tensor:
         """(..., E, Y, X) -> (..., K, Y, X)."""
+        x = contract.tensor("x", x, (self.down.shape[1], "Y", "X"))
         return torch.einsum("ke,...eyx->...kyx", self.down.to(x), x)
 
     def spectra(self, c: Tensor) -> Tensor:
         """(..., K, Y, X) -> (..., E, Y, X)."""
+        c = contract.tensor("c", c, (self.up.shape[1], "Y", "X"))
         return torch.einsum("ek,...kyx->...eyx", self.up.to(c), c)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.geometry import Volume
 from ctlib.phantoms.ellipsoids import Ellipsoids
 from ctlib.phantoms.materials import MaterialPhantom
@@ -21,7 +22,7 @@ def vials_and_head(seed: int) -> MaterialPhantom:
 
     The vials hold aqueous solutions and stand where they stand in the published slice; the field of view is 31 mm.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(contract.seed("seed", seed))
     soft = [(1.0, *c, RADIUS_MM, RADIUS_MM, 0.0) for c in CENTERS_MM]
     head = np.array([6.0, 3.5]) + rng.uniform(-0.5, 0.5, 2)
     axes = np.array([5.6, 6.4]) * rng.uniform(0.9, 1.1, 2)
@@ -42,6 +43,7 @@ def vial_densities(volume: Volume, seed: int, texture: float = 0.05) -> Tensor:
 
     texture  relative standard deviation, correlated over 1.5 % of the width
     """
+    seed, texture = contract.seed("seed", seed), contract.number("texture", texture, at_least=0)
     x = vials_and_head(seed).densities(volume)
     grain = tissue_texture(volume.shape, (0.015,), torch.Generator().manual_seed(seed), dtype=x.dtype)
     x[[0, 4]] *= 1 + texture * grain * (x[1:4].sum(0) == 0)

@@ -7,7 +7,7 @@ from ctlib.nets.seeded import seeded
 from ctlib.papers.dip import experiment, operators
 from ctlib.papers.dip.fit import Fit, Guard, MovingVariance
 from ctlib.papers.dip.network import SkipNet, skip_prior
-from ctlib.papers.dip.tasks import make_task
+from ctlib.papers.dip.tasks import make_task, task_stream
 
 
 def rand(*shape, seed=0):
@@ -121,6 +121,9 @@ EXAMPLES = {
         A=operators.Identity((4, 6)), x=rand(4, 6), photons=1000.0, seed=1
     ),
 }
+EXAMPLES["ctlib.papers.dip.tasks.task_stream"] = lambda: dict(
+    call=lambda seed: torch.rand(2, generator=task_stream(10, seed)), seed=1
+)
 RUNS = "the chapter's runs: whole fits, whose parts are walked; their parameters are declared in the chapter"
 SKIP = {
     "ctlib.papers.dip.experiment.Setup*": RUNS,
