@@ -158,6 +158,7 @@ def test_one_of_several_series_is_read_by_its_uid(tmp_path):
         ((0, 1.5, 3, 6, 7.5), ((0, 3), (3, 5))),  # overlapping slices
         ((0, 2.99, 6, 9.01), ((0, 4),)),  # as rounded to two decimals
         ((0, 3, 6, 6.5, 9.5, 12.5), ((0, 3), (3, 6))),
+        ((0, 0.62, 1.25, 1.87, 2.5), ((0, 5),)),  # steps of 0.625, rounded
     ],
 )
 def test_a_series_with_gaps_is_read_in_runs(tmp_path, heights, runs):
