@@ -118,8 +118,8 @@ def test_of_projections_two_headers_are_read_and_of_images_all(tmp_path, monkeyp
     from ctlib.papers.hqinet import ldct_headers
 
     base, read = write_collection(tmp_path, PATIENTS[:1]), []
-    real = ldct_headers._header
-    monkeypatch.setattr(ldct_headers, "_header", lambda path: read.append(path) or real(path))
+    real = ldct_headers.read_header
+    monkeypatch.setattr(ldct_headers, "read_header", lambda path: read.append(path) or real(path))
     find_cohort(base)
     assert len(read) == 2 * 5 + 2
 
