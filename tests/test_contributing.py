@@ -8,7 +8,7 @@ import pytest
 from test_layers import LEVELS
 
 from ctlib.book.chapter import code_cells
-from ctlib.book.cli import parser
+from ctlib.book.cli import pairs, parser
 from ctlib.book.project import Project
 from ctlib.book.site.check import toc_pages
 
@@ -19,11 +19,12 @@ COMMANDS = re.findall(r"python -m ctlib\.book ([^`#\n]+)", TEXT)
 
 @pytest.mark.parametrize("command", sorted({c.strip() for c in COMMANDS}))
 def test_a_command_is_one(command):
-    args = parser().parse_args(shlex.split(command))
+    words, given = pairs(shlex.split(command))
+    args = parser().parse_args(words)
     named = getattr(args, "chapters", None) or [args.chapter]
     assert [Project().slug(name) for name in named] == ["02-deep-image-prior"]
     (declared,) = (c.source for c in code_cells(Project().source("02-deep-image-prior")) if "parameters" in c.tags)
-    assert all(re.search(rf"^{name} = ", declared, re.M) for name, _ in getattr(args, "given", []))
+    assert all(re.search(rf"^{name} = ", declared, re.M) for name, _ in given)
 
 
 def test_every_room_stands_at_its_level():

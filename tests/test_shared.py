@@ -15,7 +15,6 @@ LABS = {"lab-dip-fit": "02", "lab-real-mouse": "03"}  # a lab counts with its ch
 # A module, or a folder of modules, and why it is in the core although fewer than two chapters use it.
 REASONS = {
     "backends": "engines behind the projector of every chapter; the registry loads them by name",
-    "compiled": "keys compiled kernels on their sources, for the engines, the decomposition and the scatter",
     "data.deeplesion": "a reader of a public collection of real anatomy, not a paper's own format",
     "data.lesion_files": "where the files of that collection lie, and how they are divided",
     "data.enclosing_circle": "crops a body out of any slice; the DeepLesion reader is its first user",
