@@ -8,7 +8,8 @@ import pytest
 from test_layers import LEVELS
 
 from ctlib.book.chapter import code_cells
-from ctlib.book.cli import pairs, parser
+from ctlib.book.cli import parser
+from ctlib.book.command_line import without_parameters
 from ctlib.book.project import Project
 from ctlib.book.site.check import toc_pages
 
@@ -19,7 +20,7 @@ COMMANDS = re.findall(r"python -m ctlib\.book ([^`#\n]+)", TEXT)
 
 @pytest.mark.parametrize("command", sorted({c.strip() for c in COMMANDS}))
 def test_a_command_is_one(command):
-    words, given = pairs(shlex.split(command))
+    words, given = without_parameters(shlex.split(command))
     args = parser().parse_args(words)
     named = getattr(args, "chapters", None) or [args.chapter]
     assert [Project().slug(name) for name in named] == ["02-deep-image-prior"]
