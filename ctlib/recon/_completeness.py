@@ -7,21 +7,12 @@ from torch import Tensor
 
 from ctlib import contract
 from ctlib.errors import ArgumentError, IncompleteScanWarning, TruncationWarning
-from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
 from ctlib.recon._truncation import filled, plain, truncated
 from ctlib.recon.redundancy import ScanWeights, scan_weights
 
 TOLERATED = 1 / 12  # part of a column's lines that may be missing with a warning
 BY_OFFSET = 1 / 36  # part of all lines, where a displaced detector leaves out half of those of some columns
 NOTICED = 0.004  # part that is told
-
-
-def scan_of(A) -> ParallelBeam | FanBeam | ConeBeam:
-    """The geometry of an operator, if it has one."""
-    geometry = getattr(A, "geometry", A)
-    if type(geometry) not in (ParallelBeam, FanBeam, ConeBeam):
-        raise ArgumentError("A", type(geometry).__name__, "a ParallelBeam, FanBeam or ConeBeam geometry")
-    return geometry
 
 
 def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, bool]:

@@ -19,23 +19,33 @@ def plain(y: Tensor) -> Tensor:
     return seen[0]
 
 
-def filled(y: Tensor, columns: slice | list[int] = slice(None), blocks: tuple[int, int] = (1, 1)) -> Tensor:
-    """Which columns hold more than noise, in some block of views and rows: (B, V, R, U) -> bool (columns,).
-
-    The noise is that of the second differences along the row.
-    """
-    pooled = F.adaptive_avg_pool3d(y[..., columns], (*blocks, None))
-    peak = y.mean((1, 2), keepdim=True).abs().amax(-1, keepdim=True)
-    noise = y.diff(n=2).square().mean((1, 2), keepdim=True) / 6 if y.shape[-1] > 2 else 0 * y[:, :1, :1, :1]
-    noise = torch.cat([noise[..., :1], noise, noise[..., -1:]], -1)[..., : y.shape[-1]][..., columns]
-    error = noise * (blocks[0] * blocks[1] / (y.shape[1] * y.shape[2]))
-    return ((pooled.abs() > LEVEL * peak) & (pooled.square() > SIGMAS**2 * error)).flatten(0, 2).any(0)
+def filled(y: Tensor) -> Tensor:
+    """Which columns hold more than noise on average: (B, V, R, U) -> bool (U,)."""
+    means, noise = y.mean((1, 2)), _noise(y) if y.shape[-1] > 2 else 0 * y[:, 0, 0, :1]
+    noise = torch.cat([noise[:, :1], noise, noise[:, -1:]], 1)[:, : y.shape[-1]]
+    error, peak = noise / (y.shape[1] * y.shape[2]), means.abs().amax(1, keepdim=True)
+    return _exceeds(means, error, peak).any(0)
 
 
 def truncated(y: Tensor) -> tuple[bool, bool]:
-    """Whether the first and the last column see an object in some of the views and rows: (B, V, R, U)."""
-    first, last = filled(y, [0, -1], (min(16, y.shape[1]), min(8, y.shape[2]))).tolist()
-    return first, last
+    """Whether the first and the last column see an object in some block of views and rows: (B, V, R, U)."""
+    blocks = min(16, y.shape[1]), min(8, y.shape[2])
+    peak = y.mean((1, 2)).abs().amax(1)[:, None, None]
+    found = []
+    for end in (y[..., :3], y[..., -3:].flip(-1)):
+        noise = _noise(end)[:, None] if end.shape[-1] > 2 else 0 * peak
+        error = noise * (blocks[0] * blocks[1] / (y.shape[1] * y.shape[2]))
+        found.append(bool(_exceeds(F.adaptive_avg_pool2d(end[..., 0], blocks), error, peak).any()))
+    return found[0], found[1]
+
+
+def _noise(y: Tensor) -> Tensor:
+    """Variance of the noise, from second differences along the row: (B, V, R, U) -> (B, U - 2)."""
+    return y.diff(n=2).square().mean((1, 2)) / 6
+
+
+def _exceeds(means: Tensor, error: Tensor, peak: Tensor) -> Tensor:
+    return (means.abs() > LEVEL * peak) & (means.square() > SIGMAS**2 * error)
 
 
 def continued(y: Tensor, geometry: ParallelBeam | FanBeam | ConeBeam, sides: tuple[bool, bool]):

@@ -9,10 +9,10 @@ from torch.nn.functional import pad
 from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam
-from ctlib.recon._completeness import scan_of, tell
+from ctlib.recon._completeness import tell
 from ctlib.recon._truncation import continued
 from ctlib.recon.backproject import backproject
-from ctlib.recon.redundancy import scan_weights, view_weights
+from ctlib.recon.redundancy import scan_of, scan_weights, view_weights
 
 __all__ = ["fan_cosine", "fbp", "filter_sinogram", "ramp_kernel", "view_weights", "window_response"]
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")

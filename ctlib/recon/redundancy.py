@@ -46,7 +46,15 @@ class ScanWeights:
     padding: tuple[int, int] = (0, 0)
 
 
-@lru_cache(maxsize=8)
+def scan_of(A) -> ParallelBeam | FanBeam | ConeBeam:
+    """The geometry of an operator, or the geometry itself."""
+    geometry = getattr(A, "geometry", A)
+    if type(geometry) not in (ParallelBeam, FanBeam, ConeBeam):
+        raise ArgumentError("A", type(geometry).__name__, "a ParallelBeam, FanBeam or ConeBeam geometry")
+    return geometry
+
+
+@lru_cache(maxsize=4)
 def scan_weights(geometry: ParallelBeam | FanBeam | ConeBeam) -> ScanWeights:
     """Weights of views and rays such that every line counts once, float64 on the CPU.
 
