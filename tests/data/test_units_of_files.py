@@ -78,6 +78,7 @@ def test_a_unit_that_only_one_reading_fits_is_taken_and_told(tmp_path, name, num
         ("a.npy", np.array([[40, 41]])),
         ("a.png", (HU + 32768).astype(np.uint16)),  # DeepLesion: all gray would lie around 1/2
         ("a.png", (HU + 1024).astype(np.uint16)),
+        ("a.png", np.array([[31768, 47000]], np.uint16)),  # likewise, with metal
         ("a.nii", np.array([[0, 900], [5, 1]], np.int16)),  # an MR, say
         ("a.nii.gz", np.array([[0, 3], [1, 1]], np.int16)),  # labels
     ],
