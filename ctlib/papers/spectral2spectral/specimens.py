@@ -96,7 +96,7 @@ def mouse_shapes(
     """
     slice_number, drift = _places(slice_number, drift)
     seed, size_mm = contract.seed("seed", seed), contract.number("size_mm", size_mm, above=0)
-    if abs(drift * slice_number) > 10:
+    if abs(drift * slice_number) > 100:
         raise ArgumentError("slice_number, drift", (slice_number, drift), "a slice within the specimen")
     m = _Mouse(seed, size_mm / 2, drift * slice_number)
     body = m.add("fat", None, (0, 0), (0.80, 0.64), moves=0.3)

@@ -78,6 +78,7 @@ EXAMPLES = {
     "ctlib.projector.Projector.T": lambda: dict(call=Projector(CONE, "sparse", 2).T, y=rand(2, 3, 4, 6)),
 }
 SKIP = {
+    "ctlib.recon.redundancy.ScanWeights": "a record of a scan's weights, made from a geometry",
     "ctlib.contract.*": "the contract itself: tested by what uses it, and in tests/test_contract_helper.py",
     "ctlib.compiled.njit": "takes a function; numba's options are passed on",
     "ctlib.backends.*": "engines and their tables stand behind the projector, which checks",

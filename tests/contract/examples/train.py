@@ -58,7 +58,6 @@ SKIP = {
     "ctlib.train.distributed.WholeBatchNorm2d.*": "a layer within networks, which check what they are given",
     "ctlib.train.sampling.stream": "any keys; tested in tests/train",
     "ctlib.train.precision.Precision.__call__": "calls a network with whatever it takes",
-    "ctlib.train.settings.make_optimizer": "settings are checked where they are made, parameters by torch",
 }
 ANY = "turns half precision into float32 and leaves everything else as it is"
 ALLOW = {"ctlib.train.precision.full": {n: ANY for n in ("complex64", "complex128", "sparse")}}
