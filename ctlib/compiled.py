@@ -152,9 +152,13 @@ def source(name: str) -> str:
 
 @lru_cache(maxsize=256)
 def _imported(name: str) -> frozenset[str]:
-    """What the module imports from its own package, and the names it takes from there, which may be modules."""
-    package, found = getattr(sys.modules[name], "__package__", None) or name, set()
-    for node in ast.walk(ast.parse(source(name))):
+    return imported(ast.parse(source(name)), getattr(sys.modules[name], "__package__", None) or name, name)
+
+
+def imported(tree: ast.Module, package: str, name: str) -> frozenset[str]:
+    """What a module imports from its own package, and the names it takes from there, which may be modules."""
+    found = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.util
 import inspect
 import types
 from pathlib import PurePath
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctlib.compiled import source, sources
+from ctlib.compiled import imported
 from ctlib.train.sketch import form, sketch
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic, PurePath, torch.dtype, torch.device)
@@ -75,11 +76,14 @@ def described(value: object, depth: int = 0) -> str:
 def code_of(*values: object) -> str:
     """Digest of the modules in which functions and classes are defined, and of what these import from their package.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and layout do not count, nor what happens to be imported by now.
     """
-    modules = {m for value in values for m in _modules(value) if m.partition(".")[0] not in FOREIGN}
-    names = sorted({name for module in modules for name in sources(module)})
-    return digest(*(f"{name} {_stripped(name)}" for name in names))
+    waiting, found = {m for value in values for m in _modules(value) if m.partition(".")[0] not in FOREIGN}, {}
+    while waiting:
+        name = waiting.pop()
+        found[name], imported = _stripped(name)
+        waiting |= imported - found.keys()
+    return digest(*(f"{name} {code}" for name, code in sorted(found.items()) if code))
 
 
 def _modules(value: object) -> set[str]:
@@ -94,14 +98,19 @@ def _modules(value: object) -> set[str]:
     return {(value if isinstance(value, type) else type(value)).__module__}
 
 
-@functools.lru_cache(maxsize=256)
-def _stripped(module: str) -> str:
-    """The module as an abstract syntax tree without docstrings."""
-    tree = ast.parse(source(module))
+@functools.lru_cache(maxsize=1024)
+def _stripped(module: str) -> tuple[str, frozenset[str]]:
+    """(digest of a module as a syntax tree without docstrings, "" for what is none; what it imports of its package)."""
+    try:
+        spec = importlib.util.find_spec(module)
+        tree = ast.parse(spec.loader.get_source(spec.name) or "")
+        package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
+    except (ImportError, AttributeError, ValueError, OSError, SyntaxError):
+        return "", frozenset()
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             del node.body[0]
-    return digest(ast.dump(tree))
+    return digest(ast.dump(tree)), imported(tree, package, module)
 
 
 def _code(code: types.CodeType, doc: str | None = None) -> str:

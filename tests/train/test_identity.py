@@ -1,6 +1,8 @@
 """A checkpoint is that of one training: whatever differs is named, what is the same goes on, nothing is overwritten."""
 
+import importlib
 import math
+import sys
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +13,7 @@ from torch import nn
 
 from ctlib.errors import ArgumentError, DataError
 from ctlib.files import HOST
-from ctlib.train import Run, Settings, fit, load_checkpoint, save_checkpoint, train
+from ctlib.train import Run, Settings, described, fit, load_checkpoint, save_checkpoint, train
 from ctlib.train.checkpoint import plain
 from ctlib.train.sketch import alike, sketch
 
@@ -278,3 +280,52 @@ def test_what_killed_trainings_left_is_cleaned(tmp_path):
     dead.write_bytes(b"half")
     trained(tmp_path / "c")
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of losses of its own."""
+    (tmp_path / "losses_of_mine").mkdir()
+    files = {
+        "__init__.py": "",
+        "loss.py": "from .helper import power\n\n\ndef loss(a, b):\n    return (a - b).abs().pow(power()).mean()\n",
+        "helper.py": 'def power():\n    """Of the error."""\n    from . import late\n    return late.POWER\n',
+        "late.py": "POWER = 2.0\n",
+        "unused.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / "losses_of_mine" / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "losses_of_mine"
+    for name in [m for m in sys.modules if m.startswith("losses_of_mine")]:
+        del sys.modules[name]
+
+
+EDITS = {  # file, text, another one, whether that is another loss
+    "a helper behind it": ("helper.py", "late.POWER", "late.POWER + 1", True),
+    "a module imported late": ("late.py", "2.0", "3.0", True),
+    "a comment": ("loss.py", "def loss", "# a comment\ndef loss", False),
+    "a docstring": ("helper.py", "Of the error.", "Of the residual.", False),
+    "a module that nothing imports": ("unused.py", "", "x = 1", False),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_the_code_behind_a_loss_counts_its_comments_do_not(package, tmp_path, what):
+    name, old, new, counts = EDITS[what]
+
+    def run():
+        for module in [m for m in sys.modules if m.startswith("losses_of_mine")]:
+            del sys.modules[module]
+        described._stripped.cache_clear()
+        importlib.invalidate_caches()
+        return trained(tmp_path / "c", loss=importlib.import_module("losses_of_mine.loss").loss)
+
+    run()
+    assert run()[1].step == 4
+    (package / name).write_text((package / name).read_text().replace(old, new) if old else new)
+    if counts:
+        with pytest.raises(DataError, match="code of the loss"):
+            run()
+    else:
+        assert run()[1].step == 4
