@@ -27,7 +27,8 @@ def _told(name: str, stored: dict, own: dict) -> str:
         stored, own = (d.get(key) if isinstance(d, dict) else None for d in (stored, own))
     if all(isinstance(v, (int, float, str)) and len(str(v)) < 20 for v in (stored, own)):
         return f"is {stored!r}, this training has {own!r}"
-    return "is that of another training"
+    trained = " (one that is trained already starts elsewhere)" if name == "initial weights" else ""
+    return f"is that of another training{trained}"
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-4  # relative to the root mean square
-MAX_ROW, MAX_ROWS, LARGE = 1 << 20, 256, 1 << 28  # of a sketch; of tensors with more than `LARGE` numbers
+MAX_ROW, MAX_ROWS, LARGE = 1 << 20, 256, 1 << 26  # of a sketch; of tensors with more than `LARGE` numbers
 
 
 def sketch(x: Tensor | np.ndarray) -> Tensor:
