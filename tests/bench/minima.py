@@ -9,7 +9,7 @@ case, materials, counts, engine, pixels
 above, above_silently   share of pixels more than 1e-4 nat above the lowest value known, and those not flagged either
 flagged, outside        share that says it did not converge (ctlib: or that has a second minimum); beyond the box
 bias, rmse              of every material, mean and root mean square of the error over its Cramer-Rao bound
-ms_per_pixel
+ms_per_pixel            processor time, which a busy machine does not change
 """
 
 import argparse
@@ -32,7 +32,7 @@ from ctlib.physics import Detector, SpectralModel, Spectrum
 COUNTS = (10, 30, 100, 300, 1000)
 ABOVE = 1e-4  # nat
 HEIGHTS = torch.arange(1.0, 121.0, dtype=torch.float64)  # [keV]; RTK knows no others
-SLOW = 50  # pixels that trust-constr gets
+SLOW = 20  # pixels that trust-constr gets
 SETUPS = {  # thresholds [keV], box, least and largest path lengths [g/cm2], nodes of the grid along each axis
     ("water", "calcium"): ((15, 33, 45, 59, 120), ((-5, 35), (-5, 10)), ((5.0, 0.0), (25.0, 1.5)), 201),
     ("water", "calcium", "iodine"): (
@@ -139,25 +139,26 @@ def by_scipy(problem: Problem, num_starts: int, method: str) -> tuple[Tensor, Te
     return problem.best_of([minimized(problem, k, starts, method) for k in range(len(problem.counts))])
 
 
-def by_rtk(problem: Problem, python: str) -> tuple[Tensor, float]:
-    """RTK's path lengths and seconds, of a process in its environment."""
-    f, _, photons, counts, _ = problem.arrays
-    low, high = np.array(SETUPS[tuple(m.name for m in problem.model.materials)][2])
-    spectrum = photons[:, None] * problem.model.spectrum.weights.numpy()
+def by_rtk(problems: list[Problem], python: str) -> list[tuple[Tensor, float]]:
+    """RTK's path lengths and seconds of every problem, from one process in its environment."""
     with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder, "given.npz"), Path(folder, "found.npz")
-        np.savez(given, spectrum=spectrum, response=problem.model.detector.density.numpy().T, attenuation=f,
-                 counts=counts, start=np.tile(0.5 * (low + high), (len(counts), 1)),
-                 thresholds=problem.model.thresholds_kev.numpy())  # fmt: skip
-        subprocess.run([python, str(Path(__file__).with_name("rtk_simplex.py")), given, found], check=True)
-        result = np.load(found)
-        return torch.from_numpy(result["paths"]), float(result["seconds"])
+        files = [Path(folder, f"{k}.npz") for k in range(len(problems))]
+        for path, problem in zip(files, problems, strict=True):
+            f, _, photons, counts, _ = problem.arrays
+            low, high = np.array(SETUPS[tuple(m.name for m in problem.model.materials)][2])
+            np.savez(path, spectrum=photons[:, None] * problem.model.spectrum.weights.numpy(), attenuation=f,
+                     response=problem.model.detector.density.numpy().T, counts=counts,
+                     start=np.tile(0.5 * (low + high), (len(counts), 1)),
+                     thresholds=problem.model.thresholds_kev.numpy())  # fmt: skip
+        subprocess.run([python, str(Path(__file__).with_name("rtk_simplex.py")), *files], check=True)
+        found = [np.load(path) for path in files]
+        return [(torch.from_numpy(f["paths"]), float(f["seconds"])) for f in found]
 
 
-def records(materials, mean_counts: float, pixels: int, rtk: str | None) -> list[dict]:
-    """A row for every contestant."""
-    problem = Problem.of(materials, mean_counts, pixels)
-    few = Problem.of(materials, mean_counts, min(pixels, SLOW))
+def records(problem: Problem, mean_counts: float, theirs: tuple[Tensor, float] | None) -> list[dict]:
+    """A row for every contestant; theirs  what RTK found, if it took part."""
+    names = tuple(m.name for m in problem.model.materials)
+    few = Problem.of(names, mean_counts, min(len(problem.counts), SLOW))
     runs = {
         "ctlib": (problem, partial(by_ctlib, problem, torch.float64)),
         "ctlib, float32": (problem, partial(by_ctlib, problem, torch.float32)),
@@ -169,17 +170,17 @@ def records(materials, mean_counts: float, pixels: int, rtk: str | None) -> list
     for name, (asked, run) in runs.items():
         if name.startswith("ctlib"):
             run()  # compiled and cached
-        begin = time.perf_counter()
+        begin = time.process_time()
         paths, flagged = run()
-        found[name] = asked, paths, flagged, (time.perf_counter() - begin) / len(paths)
-    if rtk:
-        paths, seconds = by_rtk(problem, rtk)
+        found[name] = asked, paths, flagged, (time.process_time() - begin) / len(paths)
+    if theirs:
+        paths, seconds = theirs
         found["RTK simplex"] = problem, paths, torch.zeros(len(paths), dtype=torch.bool), seconds / len(paths)
     lowest = {p: p.value(p.by_grid()) for p in (problem, few)}
     for asked, paths, *_ in found.values():
         inside = paths.clamp(*torch.tensor(asked.box, dtype=torch.float64).T)
         lowest[asked] = torch.minimum(lowest[asked], asked.value(inside).nan_to_num(torch.inf))
-    labels = {"case": "minimum", "materials": len(materials), "counts": mean_counts}
+    labels = {"case": "minimum", "materials": len(names), "counts": mean_counts}
     return [labels | row(name, *result, lowest[result[0]]) for name, result in found.items()]
 
 
@@ -205,13 +206,15 @@ def main(out: Path, pixels: int, counts, rtk: str | None) -> None:
     torch.set_num_threads(1)
     about = {"machine": report.machine(), "versions": report.versions() | rtk_version(rtk), "date": report.today()}
     notes, rows = [] if rtk else ["RTK simplex: left out, no environment of its own was named"], []
-    for materials in SETUPS:
-        for mean_counts in counts:
-            rows += records(materials, mean_counts, pixels, rtk)
-            result = about | {"gpu": "not used", "notes": notes, "records": rows}
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(result | {"digest": report.digest(result)}, indent=1) + "\n")
-            print(f"{len(materials)} materials, {mean_counts} counts", flush=True)
+    cases = [(materials, n) for materials in SETUPS for n in counts]
+    problems = [Problem.of(*case, pixels) for case in cases]
+    theirs = by_rtk(problems, rtk) if rtk else [None] * len(cases)
+    for (materials, mean_counts), problem, result in zip(cases, problems, theirs, strict=True):
+        rows += records(problem, mean_counts, result)
+        whole = about | {"gpu": "not used", "notes": notes, "records": rows}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(whole | {"digest": report.digest(whole)}, indent=1) + "\n")
+        print(f"{len(materials)} materials, {mean_counts:g} counts", flush=True)
 
 
 def rtk_version(python: str | None) -> dict:
@@ -224,7 +227,7 @@ def rtk_version(python: str | None) -> dict:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Lowest minima of the decomposition's likelihood.")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--pixels", type=int, default=400)
+    parser.add_argument("--pixels", type=int, default=200)
     parser.add_argument("--counts", type=float, nargs="+", default=COUNTS, help="mean counts in all bins of a pixel")
     parser.add_argument("--rtk", help="python of the environment that holds itk-rtk")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""RTK's decomposition of the pixels in one .npz file into another, run by `minima.py` in RTK's own environment."""
+"""RTK's decomposition of pixels in .npz files, to which it adds its own; run by `minima.py` in RTK's environment."""
 
 import sys
 import time
@@ -41,8 +41,9 @@ def decomposed(given: dict) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    given = dict(np.load(sys.argv[1]))
-    decomposed(given | {k: given[k][:1] for k in ("start", "counts", "spectrum")})  # loads what it needs
-    begin = time.perf_counter()
-    paths = decomposed(given)
-    np.savez(sys.argv[2], paths=paths, seconds=time.perf_counter() - begin)
+    for path in sys.argv[1:]:
+        given = dict(np.load(path))
+        decomposed(given | {k: given[k][:1] for k in ("start", "counts", "spectrum")})  # loads what it needs
+        begin = time.process_time()
+        paths = decomposed(given)
+        np.savez(path, paths=paths, seconds=time.process_time() - begin)
