@@ -1,5 +1,6 @@
 """PNG, NumPy and NIfTI do not say what their numbers are: a stated unit, a safe guess that is told, or one error."""
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -228,3 +229,13 @@ def test_no_file_that_nibabel_ships_is_taken_for_a_ct(path):
     """They are MR, maps and labels."""
     with pytest.raises((ArgumentError, DataError)):
         load_slice(path)
+
+
+def test_a_nifti_header_that_promises_too_much_asks_for_no_memory(tmp_path):
+    _nifti(tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[42:48] = np.array([4000, 4000, 4000], "<i2").tobytes()
+    for name, content in (("a.nii", bytes(data)), ("a.nii.gz", gzip.compress(bytes(data)))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=r"data: need 128000000000 bytes, the file has"):
+            load_slice(tmp_path / name)
