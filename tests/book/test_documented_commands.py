@@ -78,8 +78,8 @@ def test_a_command_of_the_book_is_understood(words, elsewhere):
 
 @those("make")
 def test_a_target_of_make_exists(words):
-    done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert words[1] in targets  # `make -n` would run the lines that call make again
     if file := [w.partition("=")[2] for w in words if w.startswith("FILE=")]:
         assert (ROOT / file[0]).is_file()
 
