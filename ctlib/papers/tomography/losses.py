@@ -1,7 +1,7 @@
 """What a sampler of reconstructions is trained on: Gaussian likelihoods, the two-sample KL term, Wasserstein losses.
 
 Line integrals y, their estimate mu and its deviation sigma have shape (B, V, U) or any other; all losses are means per
-ray, so that the weight lam of the critic does not depend on the geometry.
+ray, so that the weight lam of the critic does not depend on the geometry. Half precision and integers are promoted.
 """
 
 import math
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
-from ctlib.train.precision import full
 
 FACTORS = {"ml": 0.25, "unbiased": 0.5}  # c in s^2 = c (y1 - y2)^2
 DIRECTIONS = ("fit || target", "target || fit")
@@ -19,11 +18,8 @@ EULER_GAMMA = 0.5772156649015329
 
 
 def rays(**values: Tensor) -> list[Tensor]:
-    """Tensors of one dtype whose shapes spread over each other; those in half precision become float32."""
-    half = (torch.float16, torch.bfloat16)
-    return contract.together(
-        **{n: full(t) if isinstance(t, Tensor) and t.dtype in half else t for n, t in values.items()}
-    )
+    """Tensors whose shapes spread over each other, promoted to the widest of their dtypes, float32 at least."""
+    return contract.together(promote=True, **values)
 
 
 def ray_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -127,7 +123,8 @@ def kl_floor(estimator: str = "ml") -> float:
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """E D(x) - E D(G), {cite}`arjovsky2017` with D low on real images: its minimum over D is -c W1."""
     (real,), (fake,) = rays(real=real), rays(fake=fake)
-    contract.alike("fake", fake, "real", real)
+    if real.device != fake.device:
+        raise ArgumentError("fake", f"scores on {fake.device}", f"some on {real.device}, as real")
     return real.mean() - fake.mean()
 
 
