@@ -18,42 +18,46 @@ class _Attached(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(vjp: Callable, u: Tensor, *theta: Tensor) -> Tensor:
+    def forward(vjp: Callable, jvp: Callable | None, u: Tensor, *theta: Tensor) -> Tensor:
         return u.clone()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.vjp, _, *theta = inputs
+        ctx.vjp, ctx.own_jvp, _, *theta = inputs
         ctx.save_for_backward(output, *theta)
         ctx.save_for_forward(output, *theta)
 
     @staticmethod
     def backward(ctx, v: Tensor):
         u, *theta = ctx.saved_tensors
-        return None, None, *ctx.vjp(u, v, ctx.needs_input_grad[2:], *theta)
+        return None, None, None, *ctx.vjp(u, v, ctx.needs_input_grad[3:], *theta)
 
     @staticmethod
-    def jvp(ctx, _vjp, _u, *tangents: Tensor):
+    def jvp(ctx, _vjp, _jvp, _u, *tangents: Tensor):
         u, *theta = ctx.saved_tensors
-        wanted = tuple(t is not None for t in tangents)
+        if ctx.own_jvp is not None:
+            return ctx.own_jvp(u, tangents, *theta)
+        wanted = tuple(d is not None and t.is_floating_point() for d, t in zip(tangents, theta, strict=True))
 
         def product(v):
-            return tuple(t for t, want in zip(ctx.vjp(u, v, wanted, *theta), wanted, strict=True) if want)
+            found = zip(ctx.vjp(u, v, wanted, *theta), theta, wanted, strict=True)
+            return tuple(torch.zeros_like(t) if given is None else given for given, t, want in found if want)
 
         transposed = torch.func.vjp(product, torch.zeros_like(u))[1]
-        return transposed(tuple(t for t in tangents if t is not None))[0]
+        return transposed(tuple(d for d, want in zip(tangents, wanted, strict=True) if want))[0]
 
 
-def attach(u: Tensor, vjp: Callable, *theta: Tensor) -> Tensor:
+def attach(u: Tensor, vjp: Callable, *theta: Tensor, jvp: Callable | None = None) -> Tensor:
     """The value u, with a vector-Jacobian product of the caller's as its gradient to theta.
 
     u    found by any solver, no graph needed
     vjp  vjp(u, v, wanted, *theta) -> one tensor or None per theta, v^T du/dtheta; wanted says which are asked for
+    jvp  jvp(u, tangents, *theta) -> du for one change or None per theta; by default the product transposed
 
     Derivatives of any order, and `torch.func` (vjp, jvp, vmap, jacrev), as far as the operations of the product have
     them. Only u and theta are kept for the backward pass.
     """
-    return _Attached.apply(vjp, contract.tensor("u", u).detach(), *theta)
+    return _Attached.apply(vjp, jvp, contract.tensor("u", u).detach(), *theta)
 
 
 def attach_root(u: Tensor, residual: Callable, *theta: Tensor, lower=None, upper=None) -> Tensor:

@@ -15,8 +15,8 @@ from torch.nn.functional import pad
 from ctlib.decompose.gradient import describe, implicit_vjp, spectra_gradient
 from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem, newton
 from ctlib.decompose.pieces import Pieces
-from ctlib.decompose.restart import FEW, flat, local, lowest, settled, starts
-from ctlib.decompose.start import distinct
+from ctlib.decompose.restart import FEW, doubtful, local, lowest, settled, starts
+from ctlib.decompose.start import counting, distinct
 from ctlib.physics.moments import moment_tables
 
 FIRST = 12  # Newton steps before a pixel without a start of its own is in doubt
@@ -35,11 +35,10 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
 
     start  path lengths, then the minimum near them is meant; or a `PolynomialStart`, then the lowest
     """
-    open_beam = problem.spectra.sum(-2)
-    valid = _finite(problem.counts)
-    if not bool(valid.all()) or not bool((open_beam > 0).all()):
-        counts = torch.where(open_beam > 0, problem.counts, 0.0)
-        problem = replace(problem, counts=torch.where(valid[..., None], counts, open_beam))
+    alive, valid = counting(problem.spectra), _finite(problem.counts)
+    if not bool(valid.all()) or not bool(alive.all()):
+        counts = torch.where(alive, problem.counts, 0.0)
+        problem = replace(problem, counts=torch.where(valid[..., None], counts, problem.spectra.sum(-2)))
     first = _solve_compiled if compiled(problem) else _solve_torch
     paths, taken, done = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
     paths, taken, done, multiple = _again(problem, start, paths, taken, done | ~valid, max_iters, tolerance)
@@ -64,7 +63,7 @@ def _solve_torch(problem: Problem, start, max_iters: int, tolerance: float) -> t
         here = local(wide, wide.tables, end)
         done[at] = closed & settled(wide, here, end, tolerance)
         if given is None:
-            done[at] &= ~flat(wide, here)
+            done[at] &= ~doubtful(wide, here)
     return tuple(pieces.whole(t) for t in (paths, steps, done))
 
 

@@ -54,6 +54,21 @@ def spectra_gradient(problem: Problem, paths: Tensor, w: Tensor, to_counts: Tens
     return total
 
 
+def implicit_jvp(problem: Problem, paths: Tensor, to_counts: Tensor | None, to_spectra: Tensor | None) -> Tensor:
+    """Change (..., M) of the solution for one of the counts and one of the spectra: -H^-1 of the gradient's change."""
+    f = problem.attenuation
+    parts = moments(paths, f, problem.tables)
+    mean, change = parts[0].clamp_min(LEAST), torch.zeros_like(paths)
+    if to_counts is not None:
+        change = change - ((to_counts / mean)[..., None, :] * parts[1]).sum(-1)
+    if to_spectra is not None:
+        expected, jacobian, _ = moments(paths, f, moment_tables(f, to_spectra))
+        ratio = problem.counts / mean
+        both = (ratio * expected / mean)[..., None, :] * parts[1] + (1 - ratio)[..., None, :] * jacobian
+        change = change + both.sum(-1)
+    return -adjoint_solution(problem, parts, paths, change)
+
+
 def describe(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Components that the box holds (..., M), condition number (...) of the free ones' Hessian, and L (...).
 

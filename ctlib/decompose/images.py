@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.errors import ArgumentError
 from ctlib.physics.model import SpectralModel
 
@@ -21,12 +22,16 @@ def decompose_images(images: Tensor, matrix: Tensor, weights: Tensor | None = No
     matrix   Q (E, M) mass attenuation of the materials in the bins [cm2/g], such as `effective_attenuation`
     weights  w (E,), such as the inverse variances of the bins; all alike by default
     """
-    if images.ndim < 3 or matrix.ndim != 2 or images.shape[-3] != len(matrix) or len(matrix) < matrix.shape[1]:
-        raise ArgumentError(
-            "images, matrix", (tuple(images.shape), tuple(matrix.shape)), "(..., E, Y, X), (E, M), E >= M"
-        )
+    matrix = contract.tensor("matrix", matrix, ("E", "M"))
+    contract.tensor("images", images, (len(matrix), "Y", "X"))
+    if matrix.ndim != 2 or len(matrix) < matrix.shape[1] or contract.somewhere(~matrix.isfinite()):
+        raise ArgumentError("matrix", f"shape {tuple(matrix.shape)}", "(E, M) of finite numbers, E >= M")
+    if weights is not None:
+        contract.tensor("weights", weights, (len(matrix),))
+        if weights.ndim != 1 or contract.somewhere(~((weights > 0) & weights.isfinite())):
+            raise ArgumentError("weights", weights.tolist(), f"({len(matrix)},) positive numbers")
     root = torch.ones(len(matrix)).to(images) if weights is None else weights.to(images).sqrt()
-    if root.shape != (len(matrix),) or not bool((root > 0).all()):
-        raise ArgumentError("weights", weights, f"({len(matrix)},) positive numbers")
+    if contract.somewhere(torch.linalg.matrix_rank(matrix) < matrix.shape[1]):
+        raise ArgumentError("matrix", "columns that depend on each other", "materials that the bins tell apart")
     inverse = torch.linalg.pinv(root[:, None] * matrix.to(images)) * root
     return 10 * torch.einsum("ke,...eyx->...kyx", inverse, images)

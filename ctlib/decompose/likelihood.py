@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
+
 LEAST = 1e-30  # expected counts below it are taken as this, so that no ratio overflows
 
 
 def negative_log_likelihood(expected: Tensor, counts: Tensor) -> Tensor:
     """L = sum_i lambda_i - gamma_i log lambda_i over the bins (..., E), {eq}`pcct-nll`."""
+    expected, counts = contract.together(("E",), expected=expected, counts=counts)
     return (expected - torch.xlogy(counts, expected)).sum(-1)
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ctlib import contract
-from ctlib.decompose.layer import Adjoint, Solution, Task
+from ctlib.decompose.gradient import implicit_jvp
+from ctlib.decompose.layer import Adjoint, Settings, Solution
 from ctlib.decompose.newton import Problem
 from ctlib.decompose.start import PolynomialStart, check_determined, fit_start
 from ctlib.errors import ArgumentError
@@ -56,10 +57,11 @@ def decompose_mle(
         A* = argmin over the box of sum_i lambda_i(A) - gamma_i log lambda_i(A)
 
     Newton's method, Fisher scoring where the Hessian is not positive definite, with steps of at most four units of
-    optical depth. Pixels of few counts, whose likelihood may have several minima, are solved from 3 M - 1 starts, and
-    the lowest minimum wins. The gradient is that of the implicit function theorem: it reaches counts, thresholds and the
-    model's spectrum, photons, gain and detector parameters, does not depend on the iterations, and is 0 for components
-    that the box holds. Differentiable any number of times; `torch.func` (vjp, jvp, vmap over counts, jacrev) works.
+    optical depth. Pixels of few counts, whose likelihood may have several minima, and misfits are solved from 3 M - 1
+    starts, and the lowest minimum wins. The gradient is that of the implicit function theorem: it reaches counts,
+    thresholds and the model's spectrum, photons, gain and detector, does not depend on the iterations, and is 0 for
+    components that the box holds. Differentiable any number of times; `torch.func` (vjp, jvp, vmap over counts, jacrev)
+    works.
 
     model           the forward model; thresholds_kev (E + 1,) or (..., E + 1) overrides its own
     counts          float32 or float64. A negative reading counts as 0 (gradient 0, flagged); a pixel with NaN or
@@ -75,29 +77,34 @@ def decompose_mle(
     ArgumentError where fewer bins than materials tell anything, or materials attenuate alike.
     """
     problem = posed(model, counts, box, max_iters, thresholds_kev)
-    first = polynomial(model, problem) if start is None else _checked_start(start, problem)
-    fixed = Task(
-        problem.attenuation, problem.low, problem.high, first, contract.count("max_iters", max_iters, 1),
+    first = None if start is None else _checked_start(start, problem)
+    settings = Settings(
+        tuple(m.name for m in model.materials), contract.count("max_iters", max_iters, 1),
         _tolerance(tolerance, counts), bool(return_info),
     )  # fmt: skip
-    paths, done, *info = Solution.apply(problem.counts, problem.spectra, problem.photons, fixed)
-    out = attach(paths, _vjp(fixed), problem.counts, problem.spectra, done)
+    box = problem.low, problem.high
+    paths, done, *info = Solution.apply(
+        problem.counts, problem.spectra, problem.photons, first, usual_spectra(model, counts), model.attenuation, *box,
+        settings,
+    )  # fmt: skip
+    out = attach(paths, _vjp, problem.counts, problem.spectra, done, problem.attenuation, *box, jvp=_jvp)
     if not return_info:
         return out
     steps, multiple, active, condition, nll = info
     return out, Decomposition(done, steps, active, condition, nll, multiple, (counts.detach() < 0).any(-1))
 
 
-def _vjp(task: Task):
+def _vjp(paths, v, wanted, counts, spectra, done, *setup):
     """The layer's gradient as `attach` wants it; 0 where a pixel has not converged."""
+    parts = (torch.where(done[..., None], t, 0.0) for t in (paths, v, counts))
+    to_counts, to_spectra = Adjoint.apply(*parts, spectra, *setup, tuple(wanted[:2]))
+    return to_counts, to_spectra if wanted[1] else None, None, None, None, None
 
-    def vjp(paths, v, wanted, counts, spectra, done):
-        here, none = done[..., None], torch.zeros((), dtype=v.dtype, device=v.device)
-        parts = (torch.where(here, t, none) for t in (paths, v, counts))
-        to_counts, to_spectra = Adjoint.apply(*parts, spectra, task, tuple(wanted[:2]))
-        return to_counts, to_spectra if wanted[1] else None, None
 
-    return vjp
+def _jvp(paths, tangents, counts, spectra, done, *setup):
+    paths, counts = (torch.where(done[..., None], t, 0.0) for t in (paths, counts))
+    moved = implicit_jvp(Problem(counts, spectra, *setup), paths, *tangents[:2])
+    return torch.where(done[..., None], moved, 0.0)
 
 
 def posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_kev) -> Problem:
@@ -108,7 +115,6 @@ def posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_
     photons = model.photons_as(counts)
     spectra, attenuation = model.bin_spectra(thresholds_kev, counts), model.attenuation
     _check_spread(photons, spectra, counts)
-    check_determined(spectra, attenuation, [m.name for m in model.materials])
     per_photon = counts.clamp_min(0) / photons[..., None]
     return Problem(per_photon, spectra, attenuation.to(counts), low, high, photons.detach())
 
@@ -143,15 +149,22 @@ def _tolerance(tolerance, counts: Tensor) -> float:
 
 
 def start_paths(model: SpectralModel, problem: Problem, start: Tensor | None) -> Tensor:
-    """Where a solver starts (..., M): as given, or from the polynomial."""
+    """Where a solver starts (..., M), as given or from the polynomial, after `decompose_mle`'s check of the model."""
+    check_determined(problem.spectra, model.attenuation, [m.name for m in model.materials])
     found = polynomial(model, problem)(problem) if start is None else _checked_start(start, problem)
     return found.expand(*problem.counts.shape[:-1], len(problem.low))
 
 
 def polynomial(model: SpectralModel, problem: Problem) -> PolynomialStart:
     """The polynomial start for this problem's box and the model's own thresholds."""
-    spectra = model.bin_spectra(None, problem.counts).detach()
-    return fit_start(spectra.reshape(-1, *spectra.shape[-2:]).mean(0), problem.attenuation, problem.low, problem.high)
+    usual = usual_spectra(model, problem.counts)
+    return fit_start(usual, model.attenuation, problem.low, problem.high).to(problem.counts)
+
+
+def usual_spectra(model: SpectralModel, like: Tensor) -> Tensor:
+    """Spectra (N, E) of the model's own thresholds, their mean where pixels have their own."""
+    spectra = model.bin_spectra(None, like).detach()
+    return spectra.reshape(-1, *spectra.shape[-2:]).mean(0)
 
 
 def _checked_start(start: Tensor, problem: Problem) -> Tensor:

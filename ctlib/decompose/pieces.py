@@ -20,7 +20,7 @@ class Pieces:
         lead, shared = tuple(problem.counts.shape[:-1]), tuple(problem.spectra.shape[:-2])
         own = (1,) * (len(lead) - len(shared)) + shared
         self.problem, self.lead = problem, lead
-        self.order = [i for i, n in enumerate(own) if n > 1] + [i for i, n in enumerate(own) if n == 1]
+        self.order = [i for i, n in enumerate(own) if n != 1] + [i for i, n in enumerate(own) if n == 1]
         self.size = math.prod(own), math.prod(n for n, o in zip(lead, own, strict=True) if o == 1)
         cuda = problem.counts.device.type == "cuda"
         self.most = (SPECTRA_CUDA, PIXELS_CUDA) if cuda else (SPECTRA, PIXELS)

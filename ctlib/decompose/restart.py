@@ -11,6 +11,9 @@ from ctlib.decompose.newton import LIMIT, Problem
 from ctlib.physics.moments import product
 
 FEW = 5000.0  # counts in all bins together below which a likelihood may have more than one minimum
+MISFIT = (
+    0.01  # or where expected and measured counts differ by more than this share of all, in the sense of chi squared
+)
 FLAT = 0.5  # and the standard deviation of a path length [optical depth] from which on it may: measured 0.85
 SAME = 1e-2  # minima that are closer than this [optical depth] are one
 AHEAD = -3.0, 6.0  # optical depths of a material that a start adds, to be made up for by another one
@@ -19,10 +22,12 @@ NATS = 1e-4  # what a step may still gain where a pixel has settled
 
 
 class Local(NamedTuple):
-    """The likelihood (...) of one photon, its terms' size (...), gradient (..., M), and pairs of Hessian and Fisher."""
+    """The likelihood (...) of one photon, its terms' size (...), half its chi squared (...), gradient (..., M), and
+    pairs of Hessian and Fisher."""
 
     value: Tensor
     size: Tensor
+    misfit: Tensor
     gradient: Tensor
     hessian: Tensor
     fisher: Tensor
@@ -44,7 +49,8 @@ def local(problem: Problem, tables: Tensor, paths: Tensor) -> Local:
     hessian = (y[..., None, :] * pairs + excess * second).sum(-1)
     fisher = (mean[..., None, :] * pairs).sum(-1)
     value, size = (mean - y * log).sum(-1), (mean + y * log.abs()).sum(-1)
-    return Local(value, size, (excess * first).sum(-1), hessian, fisher)
+    misfit = ((mean - y) ** 2 / (mean + y).clamp_min(1e-300)).sum(-1)
+    return Local(value, size, misfit, (excess * first).sum(-1), hessian, fisher)
 
 
 def held_step(problem: Problem, at: Local, paths: Tensor, damping: Tensor) -> Tensor:
@@ -101,12 +107,14 @@ def settled(problem: Problem, at: Local, paths: Tensor, tolerance: float) -> Ten
     return paths.isfinite().all(-1) & (gain <= NATS + max(1e-9, tolerance**2) * total)
 
 
-def flat(problem: Problem, at: Local) -> Tensor:
-    """Where the likelihood may have other minima: few counts, and a path length that they do not tell."""
+def doubtful(problem: Problem, at: Local) -> Tensor:
+    """Where the likelihood may have other minima: a misfit, or few counts and a path length that they do not tell."""
     wide = small.full(at.fisher) / (problem.scale[:, None] * problem.scale)
-    least = torch.linalg.eigvalsh(wide)[..., 0] * problem.photons
-    few = problem.counts.sum(-1) * problem.photons < FEW
-    return few & ~(least > FLAT**-2)
+    sound = wide.isfinite().all(-1).all(-1)
+    least = torch.linalg.eigvalsh(torch.where(sound[..., None, None], wide, 0.0))[..., 0] * problem.photons
+    total = problem.counts.sum(-1)
+    few = total * problem.photons < FEW
+    return ~sound | ~(at.misfit <= MISFIT * total) | few & ~(least > FLAT**-2)
 
 
 def starts(problem: Problem) -> Tensor:

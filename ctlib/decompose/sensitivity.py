@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.decompose import engine
 from ctlib.decompose.mle import posed
 from ctlib.errors import ArgumentError
@@ -18,6 +19,9 @@ def counts_jacobian(
     """
     with torch.no_grad():
         problem = posed(model, counts, box, 1, thresholds_kev)
+        contract.alike("paths", contract.tensor("paths", paths, (model.num_materials,)), "counts", counts)
+        if paths.shape[:-1] != counts.shape[:-1]:
+            raise ArgumentError("paths", f"shape {tuple(paths.shape)}", f"leading axes {tuple(counts.shape[:-1])}")
         units = torch.eye(model.num_materials).to(paths)
         rows = [engine.vjp(problem, paths, unit.expand_as(paths), (True, False))[0] for unit in units]
         return torch.stack(rows, -2) / model.photons_as(counts)[..., None, None]

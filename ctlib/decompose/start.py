@@ -1,19 +1,19 @@
 """A start for the solver: a quadratic polynomial of the log counts, fitted once to noiseless samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ctlib import contract
 from ctlib.decompose.newton import Problem
 from ctlib.errors import ArgumentError
 from ctlib.physics.moments import moment_tables, moments
 
 DARKEST = 1e-6  # transmissions below it are taken as this
 ALIKE, ALIKE_SQUARED = 1e-7, 1e-12  # smaller shares of what is left of a column, given the others, are rounding
+NOTHING = 1e-12  # share of all counts below which a bin counts nothing
 DEEPEST, BRIGHTEST = 18.0, -3.0  # optical depths of one material alone from which on nothing is sampled
 
 
@@ -61,6 +61,10 @@ class PolynomialStart:
     open_beam: Tensor
     folds: bool = False
 
+    def to(self, like: Tensor) -> "PolynomialStart":
+        """The same in another dtype and on another device."""
+        return replace(self, coefficients=self.coefficients.to(like), open_beam=self.open_beam.to(like))
+
     def __call__(self, problem: Problem) -> Tensor:
         """Path lengths (..., M) inside the problem's box, and not negative unless the box is."""
         features = log_features(problem.counts, self.open_beam)
@@ -74,7 +78,7 @@ def fit_start(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -
     Least squares over the box; samples count with the square root of their transmission, so dark ones weigh little.
     """
     coefficients, open_beam, folds = _fitted(*map(_value, (spectra, attenuation, low, high)))
-    return PolynomialStart(coefficients.to(spectra), open_beam.to(spectra), folds)
+    return PolynomialStart(coefficients, open_beam, folds).to(spectra)
 
 
 def _value(t: Tensor) -> tuple[bytes, tuple[int, ...]]:
@@ -89,7 +93,7 @@ def _tensor(content: bytes, shape: tuple[int, ...]) -> Tensor:
 @lru_cache(maxsize=32)
 def _fitted(*values) -> tuple[Tensor, Tensor, bool]:
     spectra, f, low, high = (_tensor(*v) for v in values)
-    paths, alive = sample_paths(*reach(spectra, f, low, high)), spectra.sum(0) > 0
+    paths, alive = sample_paths(*reach(spectra, f, low, high)), counting(spectra)
     counts, jacobian, _ = moments(paths, f, moment_tables(f, spectra))
     open_beam = torch.where(alive, spectra.sum(0), 1.0)
     used = log_features(torch.where(alive, DARKEST, 1.0).to(f), torch.ones_like(open_beam)) != 0
@@ -112,11 +116,10 @@ def check_determined(spectra: Tensor, attenuation: Tensor, names) -> None:
 
     spectra (..., N, E) of the bins, attenuation (N, M) in float64
     """
-    spectra, names = spectra.detach(), tuple(names)
-    if spectra.ndim > 2 or torch._C._functorch.is_batchedtensor(spectra):
-        _refuse_alike(spectra, attenuation, names)
-    else:
-        _determined(_value(spectra.double()), _value(attenuation), names)
+    if spectra.ndim == 2:
+        _determined(_value(spectra), _value(attenuation), tuple(names))
+    elif spectra.numel():
+        _refuse_alike(spectra.detach(), attenuation, tuple(names))
 
 
 @lru_cache(maxsize=32)
@@ -125,19 +128,25 @@ def _determined(spectra, attenuation, names) -> None:
 
 
 def _refuse_alike(spectra: Tensor, attenuation: Tensor, names: tuple[str, ...]) -> None:
-    num, counting = len(names), (spectra.sum(-2) > 0).sum(-1)
-    if contract.somewhere((counting < num).all()) and spectra.numel():
-        given = f"{int(counting.max())} bins that count photons of this spectrum"
+    num, most = len(names), int(counting(spectra).sum(-1).max())
+    if most < num:
+        given = f"{most} bins that count photons of this spectrum"
         raise ArgumentError("thresholds_kev", given, f"at least {num} such bins for {', '.join(names)}")
     seen = spectra.reshape(-1, *spectra.shape[-2:]).double().mean((0, 2))
     values = torch.linalg.svdvals(normalize(attenuation.to(seen.device) * seen.sqrt()[:, None], dim=0))
-    if contract.somewhere(values[-1] <= ALIKE * values[0]) or len(seen) < num:
+    if len(seen) < num or bool(values[-1] <= ALIKE * values[0]):
         raise ArgumentError("materials", ", ".join(names), "ones of which none attenuates as the others do together")
-    if contract.somewhere(~distinct(spectra, num).any()) and spectra.numel():
+    if not bool(distinct(spectra, num).any()):
         raise ArgumentError("thresholds_kev", "bins that count the same shares", f"{num} bins that differ")
+
+
+def counting(spectra: Tensor) -> Tensor:
+    """Whether a bin (..., E) counts anything of the spectrum that is worth the name."""
+    open_beam = spectra.sum(-2)
+    return open_beam > NOTHING * open_beam.sum(-1, keepdim=True)
 
 
 def distinct(spectra: Tensor, num: int) -> Tensor:
     """Whether num of the bins (...) at least count different shares of the spectrum (..., N, E)."""
-    unit = normalize(spectra.double(), dim=-2)
+    unit = normalize(spectra.double(), dim=-2) * counting(spectra)[..., None, :]
     return (torch.linalg.eigvalsh(unit.mT @ unit) > ALIKE_SQUARED).sum(-1) >= num

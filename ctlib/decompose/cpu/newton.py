@@ -8,8 +8,7 @@ from ctlib.decompose.cpu import block
 from ctlib.decompose.cpu.block import BLOCK, LEAST, exact, fast, pair
 
 DEFINITE = np.float32(1e-3)
-NATS, GAIN, FLAT = np.float32(1e-4), np.float32(1e-9), np.float32(0.5)  # as in `restart`
-MISFIT = np.float32(0.5)  # expected counts further from the counts than this share are no solution yet
+NATS, GAIN, FLAT, MISFIT = np.float32(1e-4), np.float32(1e-9), np.float32(0.5), np.float32(0.01)  # as in `restart`
 PARTS = 64  # pieces that threads share
 
 
@@ -154,14 +153,14 @@ def settled(task, b, few, photons, l):
     f, step, total, misfit, gain = b.whole, b.step, float32(0), float32(0), float32(0)
     for i in range(task.y.shape[1]):
         total += b.y[i, l] * photons
-        misfit += abs(b.acc[i, l] - b.y[i, l]) * photons
+        misfit += (b.acc[i, l] - b.y[i, l]) ** 2 / max(b.acc[i, l] + b.y[i, l], LEAST) * photons
     for k in range(task.low.size):
         for m in range(task.low.size):
             gain += float32(0.5) * photons * f[pair(min(k, m), max(k, m)), l] * step[k, l] * step[m, l]
-    if b.still[l] or not (gain <= NATS + max(GAIN, task.tolerance**2) * total and misfit <= MISFIT * total):
+    if b.still[l] or not gain <= NATS + max(GAIN, task.tolerance**2) * total:
         return False
-    if total >= few:
-        return True
+    if few == 0 or not misfit <= MISFIT * total or total >= few:
+        return few == 0 or misfit <= MISFIT * total
     det, limit = _det3(f, l) * photons, FLAT**2
     sure = (f[3, l] * f[5, l] - f[4, l] ** 2) * task.scale[0] ** 2 <= limit * det
     sure = sure and (f[0, l] * f[5, l] - f[2, l] ** 2) * task.scale[1] ** 2 <= limit * det

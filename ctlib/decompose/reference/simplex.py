@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.decompose.likelihood import negative_log_likelihood
 from ctlib.decompose.mle import posed, start_paths
-from ctlib.errors import MissingDependency
+from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.physics.model import SpectralModel
 from ctlib.physics.moments import product, transmission
 
@@ -28,7 +29,11 @@ def decompose_simplex(
     except ImportError as error:
         raise MissingDependency("scipy", "the simplex decomposition") from error
     with torch.no_grad():
+        max_iters = contract.count("max_iters", max_iters, 1)
+        contract.tensor("counts", counts, (model.num_bins,))
         problem = posed(model, counts.detach().double(), box, max_iters, thresholds_kev)
+        if contract.somewhere(~problem.counts.isfinite()):
+            raise ArgumentError("counts", "NaN or infinite values", "finite readings")
         first = start_paths(model, problem, start)
         lead, num = first.shape[:-1], first.shape[-1]
         spectra = problem.spectra.expand(*lead, *problem.spectra.shape[-2:]).reshape(-1, *problem.spectra.shape[-2:])
@@ -39,7 +44,7 @@ def decompose_simplex(
             minimize(_objective(y, s, problem.attenuation), a, method="Nelder-Mead", bounds=bounds, options=options).x
             for a, y, s in rows
         ]
-    return torch.from_numpy(np.array(found)).reshape(*lead, num).to(counts)
+    return torch.from_numpy(np.array(found, dtype=np.float64)).reshape((*lead, num)).to(counts)
 
 
 def _objective(counts: Tensor, spectra: Tensor, attenuation: Tensor):

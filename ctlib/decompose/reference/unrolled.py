@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ctlib import contract
 from ctlib.decompose.mle import posed, start_paths
 from ctlib.decompose.newton import newton_step
 from ctlib.physics.model import SpectralModel
@@ -21,6 +22,7 @@ def decompose_unrolled(
 
     Arguments as in `decompose_mle`. The start is a constant; derivatives of any order exist.
     """
+    num_iters = contract.count("num_iters", num_iters, 1)
     problem = posed(model, counts, box, num_iters, thresholds_kev)
     with torch.no_grad():
         paths = start_paths(model, problem, start)
