@@ -51,7 +51,7 @@ def body(seed: int, volume: Volume, dtype: torch.dtype = torch.float32) -> Body:
     Attenuations are those of tissue at 60 keV. In a field of view of `FIELD_MM` rays through the middle have 2.3 to 3.3
     nepers and none has more than 4: bodies of less than half size, as whole ones let nothing of a few photons pass.
     """
-    seed, dtype = contract.count("seed", seed, 0, 2**62), contract.dtype("dtype", dtype)
+    seed, dtype = contract.count("seed", seed, 0, 2**63 - 1), contract.dtype("dtype", dtype)
     if volume.ndim != 2 or volume.shape[0] != volume.shape[1] or volume.voxel_mm[0] != volume.voxel_mm[1]:
         raise ArgumentError("volume", volume.shape, "a square 2-D volume of square voxels")
     a = _Body(np.random.default_rng(seed), volume.extent_mm[-1] / 2)

@@ -40,7 +40,7 @@ class SignalLevels:
 
     def read(self, y: Tensor, signal: float, seed: int) -> Tensor:
         """Readings r of line integrals y (..., V, U) at one signal: whole numbers in y's type, on its device."""
-        y, seed = contract.tensor("y", y, ("V", "U")), contract.count("seed", seed, 0, 2**62)
+        y, seed = contract.tensor("y", y, ("V", "U")), contract.count("seed", seed, 0, 2**63 - 1)
         return self._detector(signal).sample(y, torch.Generator(y.device).manual_seed(seed))
 
     def features(self, r: Tensor, signal: float) -> Tensor:
