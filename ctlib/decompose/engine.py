@@ -16,11 +16,11 @@ from ctlib.decompose.gradient import describe, implicit_vjp, spectra_gradient
 from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem, newton
 from ctlib.decompose.pieces import Pieces
 from ctlib.decompose.restart import FEW, doubtful, local, lowest, settled, starts
-from ctlib.decompose.start import counting, distinct
+from ctlib.decompose.start import AT_ONCE, counting, distinct
 from ctlib.physics.moments import moment_tables
 
 FIRST = 12  # Newton steps before a pixel without a start of its own is in doubt
-RESTARTED = 1024  # pixels that are solved again at a time
+RESTARTED, RESTARTED_OWN = 1024, 64  # pixels that are solved again at a time, and those with spectra of their own
 
 
 def compiled(problem: Problem) -> bool:
@@ -43,7 +43,9 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     paths, taken, done = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
     paths, taken, done, multiple = _again(problem, start, paths, taken, done | ~valid, max_iters, tolerance)
     if problem.spectra.ndim > 2:
-        done = done & distinct(problem.spectra, paths.shape[-1])
+        each = problem.spectra.reshape(-1, *problem.spectra.shape[-2:]).split(AT_ONCE)
+        enough = torch.cat([distinct(some, paths.shape[-1]) for some in each])
+        done = done & enough.reshape(problem.spectra.shape[:-2])
     return torch.where(valid[..., None], paths, torch.nan), taken, done & valid & _finite(paths), multiple & valid
 
 
@@ -90,8 +92,9 @@ def _again(problem: Problem, start, paths, taken, done, max_iters: int, toleranc
         return paths, taken, done, multiple
     paths, taken, done, multiple = (pieces.rows(t).clone() for t in (paths, taken, done, multiple))
     given = None if callable(start) else pieces.rows(start)
+    size = RESTARTED if problem.spectra.ndim == 2 else RESTARTED_OWN
     for at, part in pieces:
-        for index in torch.nonzero(~done[at] | every).split(RESTARTED):
+        for index in torch.nonzero(~done[at] | every).split(size):
             t, r = index.unbind(1)
             sub = Problem(
                 part.counts[t, r], part.spectra if part.spectra.ndim == 2 else part.spectra[t, 0],

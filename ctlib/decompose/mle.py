@@ -46,7 +46,7 @@ def decompose_mle(
     model: SpectralModel,
     counts: Tensor,
     box=((-5, 35), (-5, 10)),
-    max_iters: int = 100,
+    max_iters: int = 200,
     thresholds_kev=None,
     return_info: bool = False,
     start: Tensor | None = None,

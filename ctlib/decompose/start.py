@@ -13,6 +13,7 @@ from ctlib.physics.moments import moment_tables, moments
 
 DARKEST = 1e-6  # transmissions below it are taken as this
 ALIKE, ALIKE_SQUARED = 1e-7, 1e-12  # smaller shares of what is left of a column, given the others, are rounding
+AT_ONCE = 1024  # spectra that are compared at a time
 NOTHING = 1e-12  # share of all counts below which a bin counts nothing
 DEEPEST, BRIGHTEST = 18.0, -3.0  # optical depths of one material alone from which on nothing is sampled
 
@@ -132,11 +133,12 @@ def _refuse_alike(spectra: Tensor, attenuation: Tensor, names: tuple[str, ...]) 
     if most < num:
         given = f"{most} bins that count photons of this spectrum"
         raise ArgumentError("thresholds_kev", given, f"at least {num} such bins for {', '.join(names)}")
-    seen = spectra.reshape(-1, *spectra.shape[-2:]).double().mean((0, 2))
+    each = spectra.reshape(-1, *spectra.shape[-2:])
+    seen = each.mean((0, 2)).double()
     values = torch.linalg.svdvals(normalize(attenuation.to(seen.device) * seen.sqrt()[:, None], dim=0))
     if len(seen) < num or bool(values[-1] <= ALIKE * values[0]):
         raise ArgumentError("materials", ", ".join(names), "ones of which none attenuates as the others do together")
-    if not bool(distinct(spectra, num).any()):
+    if not any(bool(distinct(some, num).any()) for some in each.split(AT_ONCE)):
         raise ArgumentError("thresholds_kev", "bins that count the same shares", f"{num} bins that differ")
 
 
