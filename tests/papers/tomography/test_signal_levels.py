@@ -60,3 +60,8 @@ def test_bad_input():
         SignalLevels([], PRIOR)
     with pytest.raises(ArgumentError, match="detectors"):
         SignalLevels([Readings(3.0, 3.0), Readings(3.0, 2.0)], PRIOR)
+
+
+def test_the_largest_seed_of_a_stream_is_a_seed():
+    seeds = [2**63 - 1, 2**63 - 2]
+    assert torch.equal(LEVELS.drawn(PRIOR[:2], seeds), LEVELS.drawn(PRIOR[:2], seeds))
