@@ -176,6 +176,11 @@ def test_jpeg_lossless_is_decoded_exactly(tmp_path, predictor, bits, lines):
     assert np.array_equal(image(path), signed)
 
 
+def test_the_largest_difference_has_no_bits_of_its_own():
+    image = np.array([[0, 32768, 0, 5], [32768, 0, 32773, 5]], np.uint16)
+    assert np.array_equal(jpeg_lossless.decode(encode(image), image.shape), image)
+
+
 def test_a_stream_of_another_size_is_refused_before_it_is_decoded(tmp_path):
     path = compressed(tmp_path / "a.dcm", "1.2.840.10008.1.2.4.70", encode(STORED), Columns=11)
     with pytest.raises(DataError, match=r"PixelData: cannot be decoded .*\(12, 10\).*\(12, 11\)"):
