@@ -203,3 +203,13 @@ def test_reused_memory_changes_nothing(nonneg, ndim):
         assert torch.equal(v, kept[0])
         assert start is None or torch.equal(start, kept[1])
         start = p
+
+
+@pytest.mark.parametrize("bad", [-0.1, torch.tensor(-0.1, dtype=torch.float64), float("nan"), True, "1"])
+@pytest.mark.parametrize("name", ["tau", "radius", "weight"])
+def test_a_threshold_is_a_number_from_0(name, bad):
+    v = torch.ones(2, 3, 4, dtype=torch.float64)
+    calls = {"tau": [shrink, shrink_isotropic], "radius": [project_ball], "weight": [prox_tv]}
+    for call in calls[name]:
+        with pytest.raises(ArgumentError, match=f"^{name}"):
+            call(v, bad)
