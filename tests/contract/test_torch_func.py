@@ -42,8 +42,8 @@ WHERE = {  # every torch.autograd.Function of the library: the cases that go thr
     "ctlib.linop._LinearMap": "projector",
     "ctlib.papers.pcct.scatter_net._Limited": "limited gradient",
     "ctlib.implicit._Attached": "tests/test_implicit.py",
-    "ctlib.decompose.layer.Solution": "tests/decompose/",
-    "ctlib.decompose.layer.Adjoint": "tests/decompose/",
+    "ctlib.decompose.layer.Solution": "tests/decompose/test_transforms.py",
+    "ctlib.decompose.layer.Adjoint": "tests/decompose/test_transforms.py",
 }
 
 
