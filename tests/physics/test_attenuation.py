@@ -53,6 +53,14 @@ def test_mixtures_add_by_mass():
     torch.testing.assert_close(mass_attenuation(blood, e), expected)
 
 
+def test_parts_of_a_mixture_may_share_elements():
+    e = torch.tensor([20.0, 60.0], dtype=torch.float64)
+    mixed = Material.mixture("tissue and water", {"soft tissue": 0.3, "water": 0.5, "adipose": 0.2}, 1.0)
+    expected = sum(w * mass_attenuation(m, e) for m, w in (("soft tissue", 0.3), ("water", 0.5), ("adipose", 0.2)))
+    torch.testing.assert_close(mass_attenuation(mixed, e), expected)
+    assert len({symbol for symbol, _ in mixed.mass_fractions}) == len(mixed.mass_fractions)
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ArgumentError, match="material"):
         Material.named("unobtainium")
