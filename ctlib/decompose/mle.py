@@ -145,7 +145,7 @@ def _check_spread(photons: Tensor, spectra: Tensor, counts: Tensor) -> None:
 def _tolerance(tolerance, counts: Tensor) -> float:
     if tolerance is None:
         return 2e-4 if counts.dtype == torch.float32 else 1e-7
-    return contract.number("tolerance", tolerance, above=0)
+    return contract.number("tolerance", tolerance, above=0, at_most=1)
 
 
 def start_paths(model: SpectralModel, problem: Problem, start: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ def counts_jacobian(
 ) -> Tensor:
     """dA/dcounts (..., M, E) [g/cm2 per count] of the solution `paths` (..., M) for `counts` (..., E), {eq}`pcct-ift`.
 
-    H^-1 J^T diag(1 / lambda) on the components that the box leaves free, 0 on the others.
+    H^-1 J^T diag(1 / lambda) on the components that the box leaves free, 0 on the others; NaN for readings that are.
     """
     with torch.no_grad():
         problem = posed(model, counts, box, 1, thresholds_kev)
@@ -24,7 +24,8 @@ def counts_jacobian(
             raise ArgumentError("paths", f"shape {tuple(paths.shape)}", f"leading axes {tuple(counts.shape[:-1])}")
         units = torch.eye(model.num_materials).to(paths)
         rows = [engine.vjp(problem, paths, unit.expand_as(paths), (True, False))[0] for unit in units]
-        return torch.stack(rows, -2) / model.photons_as(counts)[..., None, None]
+        known = (counts.isfinite().all(-1) & paths.isfinite().all(-1))[..., None, None]
+        return torch.where(known, torch.stack(rows, -2) / model.photons_as(counts)[..., None, None], torch.nan)
 
 
 def fisher_information(model: SpectralModel, paths: Tensor, thresholds_kev=None) -> Tensor:

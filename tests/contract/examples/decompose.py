@@ -26,7 +26,7 @@ def counts():
 
 LAYER = "ctlib.decompose.mle.decompose_mle"
 EXAMPLES = {
-    LAYER: lambda: dict(model=model(), counts=counts(), box=BOX, max_iters=60, return_info=True, tolerance=1e-8,
+    LAYER: lambda: dict(model=model(), counts=counts(), box=BOX, max_iters=60, tolerance=1e-8,
                         start=torch.tensor([5.0, 0.1], dtype=torch.float64)),
     "ctlib.decompose.images.decompose_images": lambda: dict(
         images=rand(2, 4, 3, 3), matrix=rand(4, 2, seed=1), weights=rand(4, seed=2)
@@ -52,6 +52,3 @@ SKIP = {
     **{f"ctlib.decompose.mle.{n}": INNER for n in ("posed", "start_paths", "usual_spectra", "Decomposition")},
     **{f"ctlib.decompose.likelihood.{n}": INNER for n in ("score", "curvature")},
 }  # fmt: skip
-ALLOW = {
-    LAYER: {"counts: nan": "a pixel's rule: its path lengths are NaN, it is flagged, the others are solved"},
-}
