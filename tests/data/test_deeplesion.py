@@ -182,6 +182,8 @@ def test_attenuation_is_never_negative_and_air_is_none():
     image = prepared(scan, 20)
     assert float(image[10, 10]) == pytest.approx(0.1 * MU_WATER, rel=1e-4)
     assert float(image.min()) == 0
+    scan[18:22, 18:22] = -2048.0  # padding that nobody raised
+    assert float(prepared(scan, 20).min()) == 0
 
 
 @silent
