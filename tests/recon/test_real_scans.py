@@ -205,6 +205,13 @@ def test_an_empty_detector_needs_no_views():
     assert abs(float(x[near(5, 3, 12)].mean()) - 1) < 0.005
 
 
+def test_one_scan_of_a_batch_that_needs_more_views_tells():
+    geometry = fan(turn(192, 192))
+    y = discs().line_integrals(geometry)
+    with pytest.warns(IncompleteScanWarning, match="angles"):
+        fbp(Projector(geometry), torch.stack([0 * y, y]))
+
+
 def test_a_ball_off_the_plane_keeps_its_value_in_a_short_scan():
     """Feldkamp's weights with those of the short scan: a ball 18 mm above the orbit, seen under 3 degrees."""
     volume = Volume((16, 48, 48), 3.0)
