@@ -262,6 +262,14 @@ def test_no_sample_reaches_across_a_gap(tmp_path):
 
 
 @silent
+def test_every_second_slice_makes_no_neighbors(tmp_path):
+    full, low = volumes("L004")
+    write_image_series(tmp_path / "f", full, "L004", 4, SeriesDescription="Full Dose")
+    write_image_series(tmp_path / "l", low[::2], "L004", 5, [0.0, 4.0, 8.0], SeriesDescription="Low Dose")
+    assert [len(run) for run in find_exams(tmp_path)[0].runs] == [1, 1, 1]
+
+
+@silent
 def test_five_patients_of_one_region_with_gaps_make_three_parts(tmp_path):
     base = write_awkward(tmp_path)
     text = describe_cohort(tmp_path)
