@@ -180,6 +180,8 @@ FLAWS = {  # what happens to the low dose of C095: (slices of its runs, what is 
     "two reconstructions": (lambda b: second(b), None, "several series fit each other equally"),
     "coronal": (lambda b: rewrite(b, ImageOrientationPatient=["1", "0", "0", "0", "0", "-1"]), None, "5 localizers"),
     "a scout": (lambda b: write_scout(low_of(b), "C095"), [5], "1 localizers or reformats set aside, 0 files skipped"),
+    "another grid": (lambda b: write_ct(low_of(b) / "z.dcm", np.zeros((40, 16), np.uint16), 9.0, PatientID="C095",
+                     SeriesInstanceUID="1.2.5.1095", SOPInstanceUID="1.9"), [5], "skipped 1: .*differ from those of"),
     "place taken": (lambda b: write_ct(low_of(b) / "z.dcm", np.zeros((16, 16), np.uint16), 4.0, PatientID="C095",
                     SeriesInstanceUID="1.2.5.1095", SOPInstanceUID="1.9"), [5], "ImagePositionPatient: is that of"),
 }  # fmt: skip
