@@ -218,3 +218,11 @@ def test_unconverged_pixels_have_no_gradient(model, draw):
     found, info = decompose_mle(model, y, max_iters=1, return_info=True)
     assert not info.converged.any()
     assert torch.autograd.grad(found.sum(), y)[0].abs().max() == 0
+
+
+def test_minus_infinity_is_no_negative_reading(model):
+    counts = model(torch.tensor([[5.0, 0.5], [8.0, 0.2]], dtype=torch.float64))
+    counts[0, 1] = -torch.inf
+    paths, info = decompose_mle(model, counts, return_info=True)
+    assert paths[0].isnan().all()
+    assert info.converged.tolist() == [False, True]
