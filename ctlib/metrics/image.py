@@ -82,11 +82,15 @@ def ssim_map(x: Tensor, ref: Tensor, *, data_range: float, sigma: float = 1.5) -
     x, ref = torch.broadcast_tensors(x, ref)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     a, b = (t.reshape(-1, *t.shape[-2:]) for t in (x, ref))
+    level = b.detach().mean((-2, -1), keepdim=True)  # far from 0, squares would lose the variances to rounding
+    level = torch.where((level.abs() > data_range) & level.isfinite(), level, 0.0)
+    a, b = a - level, b - level
     with contract.full_precision(x):
         moments = _blur(torch.cat([a, b, a * a, b * b, a * b]), sigma).unflatten(0, (5, len(a)))
     ma, mb, aa, bb, ab = moments
-    s = (2 * ma * mb + c1) * (2 * (ab - ma * mb) + c2)
-    s = s / ((ma**2 + mb**2 + c1) * (aa - ma**2 + bb - mb**2 + c2))
+    s, spread = 2 * (ab - ma * mb) + c2, aa - ma**2 + bb - mb**2 + c2
+    ma, mb = ma + level, mb + level
+    s = (2 * ma * mb + c1) * s / ((ma**2 + mb**2 + c1) * spread)
     return s.reshape(*x.shape[:-2], *s.shape[-2:])
 
 

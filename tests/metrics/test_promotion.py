@@ -70,3 +70,12 @@ def test_what_is_not_a_number_gives_none():
 def test_infinity_lies_in_the_end_bins():
     x = torch.tensor([[-torch.inf, -1e30, 0.5, 1e30, torch.inf]])
     assert metrics.image.histogram_bin(x, 4, (0.0, 1.0)).tolist() == [[0, 0, 2, 3, 3]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint16])
+def test_similarity_of_images_far_from_zero_keeps_its_digits(dtype):
+    """CT numbers stored with an offset of 32768: in float32 their squares leave nothing of a variance of some 100."""
+    x, ref = (whole(seed, 32700, 32900) for seed in (3, 4))
+    wide = metrics.ssim(x.double(), ref.double(), data_range=400.0)
+    found = metrics.ssim(x.to(dtype), ref.to(dtype), data_range=400.0)
+    assert found.tolist() == pytest.approx(wide.tolist(), abs=1e-5)
