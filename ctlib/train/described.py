@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import hashlib
 import importlib.util
@@ -27,10 +28,12 @@ def states(net: nn.Module) -> list[Tensor]:
 
 
 def layers(net: nn.Module) -> str:
-    """Classes, shown options and plain attributes of every layer, and the shapes of its state."""
+    """Classes, shown options and plain attributes of every layer, the shapes of its state, and which weights rest."""
     plain = lambda m: {k: v for k, v in vars(m).items() if k[0] != "_" and k != "training" and is_plain(v)}  # noqa: E731
     found = [(name, name_of(type(m)), m.extra_repr(), sorted(plain(m).items())) for name, m in net.named_modules()]
-    return repr((found, [(k, tuple(t.shape), str(t.dtype)) for k, t in net.state_dict().items()]))
+    frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
+    state = [(k, tuple(t.shape), str(t.dtype)) for k, t in net.state_dict().items()]
+    return repr((found, state, frozen) if frozen else (found, state))
 
 
 def is_plain(value: object) -> bool:
@@ -63,7 +66,8 @@ def described(value: object, depth: int = 0) -> str:
         if value.__module__.partition(".")[0] in FOREIGN:
             return name_of(value)
         own = [*cells(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        return f"{name_of(value)} {_code(value.__code__, value.__doc__)} {[inner(v) for v in own]}"
+        read = [(k, described(v, depth + 2)) for k, v in _read(value)]
+        return f"{name_of(value)} {_code(value.__code__, value.__doc__)} {[inner(v) for v in own]}{read or ''}"
     if isinstance(value, type) or inspect.isbuiltin(value):
         return name_of(value)
     if isinstance(value, nn.Module):
@@ -129,6 +133,19 @@ def cells(function: types.FunctionType) -> list:
         except ValueError:
             continue
     return found
+
+
+def _read(function: types.FunctionType) -> list[tuple[str, object]]:
+    """Globals that a function of a notebook or a script reads: data and functions; `code_of` knows those of modules."""
+    if _stripped(function.__module__)[0]:
+        return []
+    codes, names = [function.__code__], set()
+    while codes:
+        code = codes.pop()
+        names |= {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    kinds, known = (*PLAIN, Tensor, np.ndarray, tuple, dict, types.FunctionType), function.__globals__
+    return [(n, known[n]) for n in sorted(names) if isinstance(known.get(n, ...), kinds) and known[n] is not function]
 
 
 def name_of(value: object) -> str:

@@ -329,3 +329,27 @@ def test_the_code_behind_a_loss_counts_its_comments_do_not(package, tmp_path, wh
             run()
     else:
         assert run()[1].step == 4
+
+
+@pytest.mark.parametrize("change", ["weight = 0.7", "table = {'weight': 2.0}", "def part(d): return d.abs()"])
+def test_a_loss_of_a_notebook_is_what_its_globals_make_it(tmp_path, change):
+    cell = """
+weight, table = 0.5, {"weight": 1.0}
+def part(d): return d.square()
+def loss(a, b): return (lambda d: weight * table["weight"] * part(d).mean())(a - b)
+"""
+    space = {"__name__": "a_notebook"}
+    exec(cell, space)
+    fit(net(), space["loss"], from_arrays(), 12, SETTINGS, tmp_path / "c.pt")
+    fit(net(), space["loss"], from_arrays(), 12, SETTINGS, tmp_path / "c.pt")
+    exec(change, space)
+    with pytest.raises(DataError, match="loss"):
+        fit(net(), space["loss"], from_arrays(), 12, SETTINGS, tmp_path / "c.pt")
+
+
+def test_frozen_weights_are_another_training(tmp_path):
+    fit(net(), weighted, from_arrays(), 12, SETTINGS, tmp_path / "c.pt")
+    frozen = net()
+    frozen[0].requires_grad_(False)
+    with pytest.raises(DataError, match="architecture"):
+        fit(frozen, weighted, from_arrays(), 12, SETTINGS, tmp_path / "c.pt")
