@@ -115,7 +115,8 @@ def posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_
     photons = model.photons_as(counts)
     spectra, attenuation = model.bin_spectra(thresholds_kev, counts), model.attenuation
     _check_spread(photons, spectra, counts)
-    per_photon = counts.clamp_min(0) / photons[..., None]
+    finite = torch.where(counts == -torch.inf, torch.nan, counts)  # no negative reading, but none at all
+    per_photon = finite.clamp_min(0) / photons[..., None]
     return Problem(per_photon, spectra, attenuation.to(counts), low, high, photons.detach())
 
 

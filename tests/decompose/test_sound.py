@@ -226,3 +226,4 @@ def test_minus_infinity_is_no_negative_reading(model):
     paths, info = decompose_mle(model, counts, return_info=True)
     assert paths[0].isnan().all()
     assert info.converged.tolist() == [False, True]
+    assert info.converged.tolist() == [False, True]
