@@ -83,6 +83,8 @@ PADDED = np.array([[0, 0, 0], [1000, 1024, 0], [1500, 900, 0]])
          np.where(PADDED > 0, PADDED - 1024.0, -1000)),
         (np.where(PADDED > 0, PADDED, 65535), {"PixelPaddingValue": 65530, "PixelPaddingRangeLimit": 65535},
          np.where(PADDED > 0, PADDED - 1024.0, -1000)),
+        (np.where(PADDED > 0, PADDED, 65533), {"PixelPaddingValue": 65535, "PixelPaddingRangeLimit": 65530},
+         np.where(PADDED > 0, PADDED - 1024.0, -1000)),
         (np.where(PADDED > 0, PADDED, -2000), {"PixelPaddingValue": -2000, "RescaleIntercept": "0"},
          np.where(PADDED > 0, PADDED, -1000.0)),
         (np.where(PADDED > 0, PADDED, -3024), {"RescaleIntercept": "0"}, np.where(PADDED > 0, PADDED, -1000.0)),

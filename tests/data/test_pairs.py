@@ -96,6 +96,12 @@ def test_a_split_is_disjoint_complete_stratified_and_ignores_the_order(ids, seed
     assert parts == split_patients(IDS, shares, seed)
 
 
+def test_a_share_that_is_a_whole_number_of_patients_is_that_number():
+    """In floating point 0.29 of 100 is a little less than 29."""
+    parts = split_patients([f"A{k:03d}" for k in range(100)], {"train": 0.71, "test": 0.29}, 0)
+    assert {part: len(names) for part, names in parts.items()} == {"train": 71, "test": 29}
+
+
 def test_other_seeds_split_otherwise():
     shares = {"train": 0.5, "test": 0.5}
     assert split_patients(IDS, shares, 0) != split_patients(IDS, shares, 1)

@@ -156,6 +156,7 @@ def test_one_of_several_series_is_read_by_its_uid(tmp_path):
         ((0, 100, 200, 300), ((0, 1), (1, 2), (2, 3), (3, 4))),
         ((0, 3, 6, 9.1, 12.1), ((0, 3), (3, 5))),  # uneven
         ((0, 1.5, 3, 6, 7.5), ((0, 3), (3, 5))),  # overlapping slices
+        ((0, 1.5, 4.5), ((0, 2), (2, 3))),  # of two steps the shorter one: a gap makes a step longer
         ((0, 2.99, 6, 9.01), ((0, 4),)),  # as rounded to two decimals
         ((0, 3, 6, 6.5, 9.5, 12.5), ((0, 3), (3, 6))),
         ((0, 0.62, 1.25, 1.87, 2.5), ((0, 5),)),  # steps of 0.625, rounded
@@ -166,6 +167,8 @@ def test_a_series_with_gaps_is_read_in_runs(tmp_path, heights, runs):
         _again(tmp_path, z, name=f"{k}.dcm", value=k)
     s = read_ct_series(tmp_path)
     assert s.runs == runs
+    inside = [step for a, b in runs for step in np.diff(heights[a:b])]  # no gap enters the spacing
+    assert s.spacing_mm[0] == pytest.approx(np.mean(inside) if inside else 3)
     assert s.positions_mm == pytest.approx(heights)
     parts = s.split()
     assert [len(p.volume) for p in parts] == [b - a for a, b in runs]

@@ -39,6 +39,7 @@ STATED = [  # file, its numbers, the unit; image and unit as read
     ("a.npy", np.array([[-0.01, 0.2]]), "1/cm", [[-0.001, 0.02]], "1/mm"),
     ("a.npy", np.array([[0, 0.02]]), "gray", [[0, 0.02]], "1"),
     ("a.npy", np.array([[0, 51]], np.uint8), "gray", [[0, 0.2]], "1"),
+    ("a.npy", np.array([[0, 13107]], np.uint16), "gray", [[0, 0.2]], "1"),
     ("a.nii", (HU + 1024).astype(np.int16), "HU+1024", HU, "HU"),
     ("a.nii.gz", (HU / 100 + 10).astype(np.float32), "1/cm", HU / 1000 + 1, "1/mm"),
 ]
