@@ -26,6 +26,7 @@ def test_every_way_to_store_a_nifti_volume_gives_the_same_slice(tmp_path, order,
         affine[:, axis] = 0
         affine[world, axis] = sign * sizes[world]
         stored = np.flip(stored, axis) if sign < 0 else stored
+        affine[world, 3] = (0 if sign > 0 else stored.shape[axis] - 1) * sizes[world]  # the lowest corner is the origin
     nibabel.save(nibabel.Nifti1Image(stored, affine), tmp_path / "a.nii")
     for k in (None, 0, 2):
         found = load_slice(tmp_path / "a.nii", index=k)
@@ -33,6 +34,7 @@ def test_every_way_to_store_a_nifti_volume_gives_the_same_slice(tmp_path, order,
         assert np.array_equal(found.image.numpy(), expected.astype(np.float32))
         assert found.image.is_contiguous()
         assert found.spacing_mm == pytest.approx((0.8, 0.7))
+        assert found.position_mm == pytest.approx(3.0 * (1 if k is None else k))
         assert found.unit == "HU"
 
 
