@@ -128,6 +128,7 @@ def test_an_error_of_one_s_own_inside_leaves_the_old_file(tmp_path):
 
 
 def test_saving_to_a_full_disk_is_told_in_one_line(tmp_path):
-    with pytest.raises(Unwritable, match="No space left on device") as caught, injected(Faults(tmp_path, 0, lasting=True)):
+    full = Faults(tmp_path, 0, lasting=True)
+    with pytest.raises(Unwritable, match="No space left on device") as caught, injected(full):
         save_checkpoint(tmp_path / "c", {"a": 1})
     assert len(str(caught.value).splitlines()) == 1
