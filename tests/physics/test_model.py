@@ -71,13 +71,13 @@ def test_gain_is_a_change_of_thresholds():
     torch.testing.assert_close(own[::2], build()(paths)[::2])
 
 
-@pytest.mark.parametrize("lead", [(5,), (3, 5), (3, 1), (1, 5)])
+@pytest.mark.parametrize("lead", [(5,), (3, 5), (3, 1), (1, 5), (2, 1, 1), (2, 1, 5), (2, 3, 5)])
 def test_each_pixel_may_have_its_own_thresholds(lead):
-    model, paths = build(), random_paths(3, 5)
+    model, paths = build(), random_paths(2, 3, 5)
     g = torch.Generator().manual_seed(1)
     t = model.thresholds_kev + torch.rand(*lead, 5, generator=g, dtype=torch.float64)
-    spread = t.expand(3, 5, 5)
-    alone = torch.stack([torch.stack([model(paths[i, j], spread[i, j]) for j in range(5)]) for i in range(3)])
+    each = zip(paths.flatten(0, 2), t.expand(2, 3, 5, 5).flatten(0, 2), strict=True)
+    alone = torch.stack([model(path, thresholds) for path, thresholds in each]).unflatten(0, (2, 3, 5))
     torch.testing.assert_close(model(paths, t), alone)
 
 

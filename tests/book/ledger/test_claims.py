@@ -227,6 +227,15 @@ def test_the_rules_of_verify(tmp_path, monkeypatch, capsys, only, recorded_at, p
     assert next(line for line in capsys.readouterr().out.splitlines() if " gap: " in line).startswith(f"{state} ")
 
 
+def test_a_record_without_the_claim_is_no_measurement_of_it(tmp_path, monkeypatch):
+    """The preset was recorded before the claim was written."""
+    monkeypatch.setenv("CTLIB_PRESET", "ci")
+    monkeypatch.setattr(claims, "read_runs", lambda slug, book: {"laptop": {"claims": {"other": {}}}})
+    written(tmp_path, GOOD.replace("  reason:", "  only: [laptop]\n  reason:"))
+    with pytest.raises(claims.ClaimFailed, match="gap: not measured"):
+        claims.Ledger("00-demo", tmp_path).verify()
+
+
 def test_table_shows_paper_value_spread_criterion_and_reason(ledger):
     ledger.check("gap", [1.25, 0.75, 1.5])
     text = ledger.table()._repr_markdown_()
