@@ -35,6 +35,7 @@ plain = ""    # declared by no rule
 
 ```{code-cell}
 from lib import core
+shown = "lab-named"
 ```
 """
 
@@ -67,6 +68,12 @@ def same_size(path):
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
+def record(project, slug):
+    folder = project.book / "results" / "paper"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{slug}.json").write_text("{}")
+
+
 CHANGES = {
     "a cell": lambda p: append(p.source("01-alpha"), "\n```{code-cell}\n1 + 1\n```\n"),
     "a default": lambda p: p.source("01-alpha").write_text(CELLS.replace("n = 1", "n = 2")),
@@ -77,6 +84,9 @@ CHANGES = {
     "a table deeper": lambda p: append(p.library / "tables" / "deep" / "kv.csv"),
     "a new table": lambda p: (p.library / "new.csv").write_text("1"),
     "a claim": lambda p: append(p.book / "claims" / "01-alpha.yml"),
+    "a claim of a chapter that it names": lambda p: (p.book / "claims" / "lab-named.yml").write_text("a: 1"),
+    "a record": lambda p: record(p, "01-alpha"),
+    "a record of a chapter that it names": lambda p: record(p, "lab-named"),
 }
 NEUTRAL = {
     "prose": lambda p: append(p.source("01-alpha"), "\nMore words.\n"),
@@ -84,6 +94,7 @@ NEUTRAL = {
     "a table of another package": lambda p: append(p.library / "others" / "table.csv"),
     "a chapter beside it": lambda p: append(p.source("lab-beta"), "\n```{code-cell}\n1\n```\n"),
     "a claim of another chapter": lambda p: (p.book / "claims" / "lab-beta.yml").write_text("a: 1"),
+    "a record of another chapter": lambda p: record(p, "lab-beta"),
 }
 
 
