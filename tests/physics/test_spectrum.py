@@ -77,6 +77,13 @@ def test_splitting_keeps_the_photons_of_every_bin():
     assert cut.split([33.169]).edges_kev.tolist() == cut.edges_kev.tolist()
 
 
+def test_another_spectrum_has_the_edges_and_weights_it_is_given():
+    s = Spectrum([32.0, 33, 34], [0.4, 0.6])
+    found = [s.replace(weights=[3, 1]), s.replace(edges_kev=[30, 33, 35]), s.replace([10, 20, 50, 60], [1, 1, 2])]
+    assert [t.edges_kev.tolist() for t in found] == [[32, 33, 34], [30, 33, 35], [10, 20, 50, 60]]
+    assert [t.weights.tolist() for t in found] == [[0.75, 0.25], [0.4, 0.6], [0.25, 0.25, 0.5]]
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ArgumentError, match="kvp"):
         Spectrum.tungsten(300)
