@@ -375,6 +375,18 @@ def test_a_device_that_is_not_here_is_told_before_a_run():
         parameters.check_devices(found, {"device": f"cuda:{number}"}, "toy")
 
 
+def test_of_two_devices_there_is_no_third(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = cell('device = "cpu"  # where | torch device')
+    for name in ("cuda", "cuda:0", "cuda:1"):
+        parameters.check_devices(found, {"device": name}, "toy")
+    with pytest.raises(UsageError, match="device: got 'cuda:2'"):
+        parameters.check_devices(found, {"device": "cuda:2"}, "toy")
+
+
 @pytest.mark.parametrize("slug", sorted(TINY))
 def test_the_smallest_sizes_that_the_tests_run_are_allowed(slug):
     parameters.resolve(Project(), slug, "ci", TINY[slug])
