@@ -77,6 +77,14 @@ def test_splitting_keeps_the_photons_of_every_bin():
     assert cut.split([33.169]).edges_kev.tolist() == cut.edges_kev.tolist()
 
 
+def test_either_end_is_left_out_up_to_a_millionth_of_the_photons():
+    few, many = [4e-7, 4e-7], [0.4, 0.0, 0.6]
+    found = Spectrum(range(8), [*few, *many, *few]).trimmed()
+    assert found.edges_kev.tolist() == [2, 3, 4, 5]
+    assert found.weights.tolist() == pytest.approx(many)
+    assert len(Spectrum(range(8), [*few, 4e-7, *many, 2e-6]).trimmed().weights) == 5
+
+
 def test_another_spectrum_has_the_edges_and_weights_it_is_given():
     s = Spectrum([32.0, 33, 34], [0.4, 0.6])
     found = [s.replace(weights=[3, 1]), s.replace(edges_kev=[30, 33, 35]), s.replace([10, 20, 50, 60], [1, 1, 2])]
