@@ -71,6 +71,16 @@ def test_gain_is_a_change_of_thresholds():
     torch.testing.assert_close(own[::2], build()(paths)[::2])
 
 
+def test_counts_of_single_energies_see_the_gain():
+    gains, energies = torch.tensor([1.0, 1.05], dtype=torch.float64), (34.0, 61.0, 99.0)
+    own = build(gain=gains).counts_per_photon(energies)
+    for found, gain in zip(own, gains.tolist(), strict=True):
+        expected = build(thresholds=[t / gain for t in THRESHOLDS]).counts_per_photon(energies)
+        torch.testing.assert_close(build(gain=gain).counts_per_photon(energies), expected)
+        torch.testing.assert_close(found, expected)
+    assert (own[0] - own[1]).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("lead", [(5,), (3, 5), (3, 1), (1, 5), (2, 1, 1), (2, 1, 5), (2, 3, 5)])
 def test_each_pixel_may_have_its_own_thresholds(lead):
     model, paths = build(), random_paths(2, 3, 5)
