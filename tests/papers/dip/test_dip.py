@@ -132,6 +132,15 @@ def test_stopping_rules_on_known_trajectories():
         stop_at_held_out([])
 
 
+def test_patience_is_counted_from_the_minimum_and_a_window_is_as_wide_as_it_says():
+    late = [(t - 150) ** 2 for t in range(400)]
+    assert stop_at_variance(late, patience=50, burn_in=20) == 150
+    assert stop_at_held_out(late, patience=50) == 150
+    assert stop_at_variance([*late[:190], -1.0, *late], patience=50) == 190
+    dip = [5.0, 5, 0, 6, 5, 3, 3, 3, 9, 9, 9]
+    assert [stop_at_held_out(dip, window=w) for w in (1, 3)] == [2, 6]
+
+
 def test_tasks_observe_what_their_operator_says():
     for name in TASKS:
         task = make_task(name, TRUTH, 0)
