@@ -25,6 +25,7 @@ from ctlib.errors import ArgumentError, DataError
 from ctlib.papers.hqinet.dicom_projections import read_projections
 from ctlib.papers.hqinet.experiment import recorded_cohort, sample_sets
 from ctlib.papers.hqinet.ldct import Exam, Patches, find_cohort, find_exams, read_cohort, read_dose_pair, read_runs
+from ctlib.papers.hqinet.ldct_header import read_header
 from ctlib.papers.hqinet.ldct_split import PUBLIC_SPLIT, describe_cohort, divide, public_split
 
 silent = pytest.mark.usefixtures("silent")
@@ -369,3 +370,11 @@ def test_the_public_split_is_by_patient_and_balanced():
     assert public_split(PATIENTS) == {"train": ("C095", "L081", "N190"), "val": ("C202",), "test": ("C121", "L241")}
     with pytest.raises(ArgumentError, match="val"):
         public_split(["C095", "C121"])
+
+
+@pytest.mark.parametrize(("tilt_deg", "slices"), [(0, True), (30, True), (-30, True), (70, False), (90, False)])
+def test_a_tilted_gantry_makes_slices_and_a_reformat_does_not(tmp_path, tilt_deg, slices):
+    c, s = np.cos(np.radians(tilt_deg)), np.sin(np.radians(tilt_deg))
+    axes = [f"{v:.6f}" for v in (1, 0, 0, 0, c, s)]
+    path = write_ct(tmp_path / "a.dcm", np.zeros((4, 4), np.uint16), ImageOrientationPatient=axes)
+    assert (read_header(path) is not None) == slices
