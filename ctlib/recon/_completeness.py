@@ -7,12 +7,14 @@ from torch import Tensor
 
 from ctlib import contract
 from ctlib.errors import ArgumentError, IncompleteScanWarning, TruncationWarning
+from ctlib.geometry import ParallelBeam
 from ctlib.recon._truncation import filled, plain, truncated
 from ctlib.recon.redundancy import ScanWeights, scan_weights
 
 TOLERATED = 1 / 12  # part of a column's lines that may be missing with a warning
 BY_OFFSET = 1 / 36  # part of all lines, where a displaced detector leaves out half of those of some columns
 NOTICED = 0.004  # part that is told
+COARSE = np.pi / 3  # a view that stands for this much of a turn is told [rad]
 
 
 def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, bool]:
@@ -24,6 +26,7 @@ def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, b
     if y.numel() and weights.missing.max() > NOTICED:
         needed = filled(y).cpu().numpy()
         _tell_missing(geometry, weights, needed if needed.any() else ~needed, incomplete)
+    _tell_coarse(geometry, weights)
     ends = weights.open_ends
     if y.numel() and truncation == "warn":
         cut = [name for name, end, on in zip(("first", "last"), ends, truncated(y), strict=True) if end and on]
@@ -35,6 +38,13 @@ def tell(geometry, y: Tensor, truncation: str, incomplete: str) -> tuple[bool, b
                 stacklevel=3,
             )
     return ends
+
+
+def _tell_coarse(geometry, weights: ScanWeights) -> None:
+    share = float(weights.views.max() / weights.views.sum()) * (np.pi if type(geometry) is ParallelBeam else 2 * np.pi)
+    if share >= COARSE * (1 - 1e-9):
+        given = f"a view that stands for {np.degrees(share):.3g} degrees"
+        warnings.warn(f"angles: got {given}, an image needs views from many sides", IncompleteScanWarning, stacklevel=4)
 
 
 def _tell_missing(geometry, weights: ScanWeights, columns: np.ndarray, incomplete: str) -> None:

@@ -254,3 +254,27 @@ def test_batches_dtypes_gradients_and_transforms(name):
     torch.testing.assert_close((back * y).sum(), (x * x).sum())
     assert image(y[:0]).shape == (0, 3, *A.domain_shape)
     assert torch.autograd.gradcheck(image, y[0, :1].clone().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("kind", "angles", "told"),
+    [
+        ("parallel", (0.5,) * 10, True), ("parallel", (0.0,), True), ("parallel", (0.0, 1.0, 2.0), True),
+        ("parallel", tuple(math.pi / 4 * k for k in range(4)), False), ("fan", (0.0,), True),
+        ("fan", tuple(math.pi / 3 * k for k in range(6)), True),
+        ("fan", tuple(math.pi / 4 * k for k in range(8)), False),
+    ],
+)  # fmt: skip
+def test_a_handful_of_views_is_told(kind, angles, told):
+    """Equal steps are no gap, however large they are."""
+    volume = Volume((24, 24))
+    if kind == "parallel":
+        geometry = ParallelBeam(volume, len(angles), 40, 1.0, angles=angles)
+    else:
+        geometry = FanBeam(
+            volume, len(angles), 48, 2.0, source_origin_mm=60.0, source_detector_mm=100.0, angles=angles
+        )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fbp(Projector(geometry), torch.ones(geometry.sino_shape), truncation="ignore")
+    assert any(issubclass(w.category, IncompleteScanWarning) for w in caught) is told
