@@ -87,3 +87,19 @@ def test_bad_geometry_names_the_argument(argument, make):
     with pytest.raises(ArgumentError) as caught:
         make()
     assert caught.value.argument == argument
+
+
+def test_the_source_stays_half_a_voxel_outside_the_corners():
+    volume = Volume((3, 7), (2.0, 1.0))  # 6 x 7 mm, with half a voxel on every side 8 x 8
+    assert volume.reach_mm == pytest.approx(math.hypot(4, 4))
+    FanBeam(volume, **{**FAN, "source_origin_mm": 5.66})
+    with pytest.raises(ArgumentError, match="source_origin_mm"):
+        FanBeam(volume, **{**FAN, "source_origin_mm": 5.65})
+
+
+@pytest.mark.parametrize(
+    "scan", [ParallelBeam(VOLUME, 2, 9, 2.0, detector_offset_mm=0.4), ConeBeam(Volume((2, 20, 30), 1.0), **CONE)]
+)
+def test_a_wider_detector_holds_the_cells_of_the_narrow_one(scan):
+    np.testing.assert_allclose(scan.wider(3, 1).columns()[3:-1], scan.columns())
+    assert scan.wider(3, 1).num_cols == scan.num_cols + 4

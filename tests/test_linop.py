@@ -38,6 +38,21 @@ def test_the_power_method_finds_the_largest_singular_value():
     assert scaled(from_matrix(M), 2.5).norm() == pytest.approx(2.5 * from_matrix(M).norm(), rel=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_a_norm_is_found_to_its_tolerance_in_any_unit(unit):
+    M = unit * matrix(7, 5)
+    assert power_norm(from_matrix(M), 500, 1e-12) == pytest.approx(float(torch.linalg.svdvals(M)[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-5])
+def test_conjugate_gradients_stop_at_the_tolerance(tolerance):
+    H, b, products = torch.logspace(0, 4, 60, dtype=torch.float64), 3 * matrix(1, 60)[0], []
+    x = conjugate_gradient(lambda v: products.append(v) or H * v, b, 1000, tolerance)
+    assert (H * x - b).norm() <= tolerance * b.norm()
+    before = conjugate_gradient(lambda v: H * v, b, len(products) - 1, 0.0)
+    assert (H * before - b).norm() > tolerance * b.norm()
+
+
 def test_a_scaled_operator_keeps_an_exact_adjoint():
     assert dot_test(scaled(from_matrix(matrix(6, 4)), -3.0), torch.Generator().manual_seed(0)) < 1e-15
 

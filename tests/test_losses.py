@@ -47,6 +47,15 @@ def test_the_size_of_the_image_does_not_shift_the_weights():
     assert l1(tiled, 0 * tiled).item() == pytest.approx(l1(small, 0 * small).item())
 
 
+def test_the_data_range_is_that_of_ssim():
+    """In another unit, with its range, the SSIM term is the same; with another range it is another."""
+    x, r = rand(0, 1, 1, 16, 16), rand(1, 1, 1, 16, 16)
+    same = l1_ssim_loss(1000 * x, 1000 * r, 0.0, 1.0, data_range=1000.0)
+    assert same.item() == pytest.approx(loss(x, r, 0.0, 1.0).item())
+    other = l1_ssim_loss(x, r, 0.0, 1.0, data_range=10.0)
+    assert other.item() == pytest.approx(1 - float(metrics.ssim(x, r, data_range=10.0).mean()))
+
+
 def test_gradient():
     r = rand(3, 1, 1, 12, 11)
     assert torch.autograd.gradcheck(lambda t: loss(t, r), rand(2, 1, 1, 12, 11).requires_grad_())

@@ -143,6 +143,22 @@ def test_tv_prox_beats_every_nearby_image(weight, seed):
     assert (objective(nearby) > objective(x)).all()
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_a_dual_step_is_as_long_as_the_differences_allow(ndim):
+    v = randn(2, 5, 4, 6)
+    torch.testing.assert_close(tv_dual(v, 100.0, 1, ndim=ndim), gradient(v, ndim) / (4 * ndim))
+
+
+def test_a_dual_solution_goes_on_from_its_start():
+    v = randn(2, 9, 8)
+    solved = tv_dual(v, 0.3, 3000)
+    torch.testing.assert_close(tv_dual(v, 0.3, 0, start=solved), solved)
+    image, again = (v - gradient_adjoint(p) for p in (solved, tv_dual(v, 0.3, 1, start=solved)))
+    torch.testing.assert_close(again, image, atol=1e-4, rtol=0)
+    outside = tv_dual(v, 0.3, 0, start=2 * solved)
+    torch.testing.assert_close(outside.norm(dim=-3), (2 * solved.norm(dim=-3)).clamp_max(0.3))
+
+
 def test_tv_prox_limits():
     v = randn(2, 9, 11, seed=3)
     torch.testing.assert_close(prox_tv(v, 0.0), v)

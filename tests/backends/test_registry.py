@@ -38,6 +38,15 @@ def test_every_engine_is_two_linear_maps_and_their_transposes(name, kind):
     torch.testing.assert_close(image.cpu(), backends.engine("torch", scan).backproject(q.cpu(), weights))
 
 
+@pytest.mark.parametrize("points", [1, 100])
+def test_the_torch_engine_follows_all_rays_however_few_it_holds_at_once(monkeypatch, points):
+    whole, parts = (backends.engine("torch", SCANS["cone"]) for _ in range(2))
+    x, y = torch.rand(1, *SCANS["cone"].volume.shape).double(), torch.rand(1, SCANS["cone"].num_rays).double()
+    expected = whole.forward(x), whole.adjoint(y)
+    monkeypatch.setattr("ctlib.backends.reference.torch_engine.CHUNK", points)
+    torch.testing.assert_close((parts.forward(x), parts.adjoint(y)), expected)
+
+
 def test_a_new_engine_is_one_line_in_the_table(monkeypatch):
     entry = registry.Entry(None, ("cpu",), "reference.sparse_engine:MatrixEngine")
     monkeypatch.setattr(registry, "ENGINES", {"new": entry, **registry.ENGINES})

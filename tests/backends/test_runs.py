@@ -6,6 +6,7 @@ from scans import SCANS
 
 from ctlib.backends.tables.plan import plan
 from ctlib.backends.tables.runs import LANES, TILE, runs
+from ctlib.geometry import ParallelBeam, Volume
 
 
 @pytest.fixture(params=SCANS)
@@ -57,6 +58,15 @@ def test_the_candidates_of_a_pixel_hold_every_ray_that_meets_it(scan):
                     meets = np.abs(x[:, None] - pixel) < 1 - 1e-9
                     ray = np.arange(n)[:, None]
                     assert not (meets & ((ray < begin) | (ray >= begin + r.taps[run, q // TILE]))).any()
+
+
+def test_the_slack_covers_float32_on_a_wide_detector():
+    (r,) = runs(ParallelBeam(Volume((4, 100_000), 1.0), 1, 100_000, 1.0, angles=[0.3]))
+    (p,), pixel = r.inverse, np.arange(r.size) - r.middle[1]
+    exact = p[0] + p[1] + p[2] * (pixel - 1)
+    p, pixel = p.astype(np.float32), pixel.astype(np.float32)
+    rounded = p[0] + p[1] + p[2] * (pixel - 1)
+    assert np.abs(rounded - exact).max() < r.slack
 
 
 def test_the_permutation_s_reach_is_kept():

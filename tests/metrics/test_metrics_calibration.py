@@ -24,6 +24,12 @@ def test_a_true_gaussian_is_calibrated():
     assert got["within 95 %"] == pytest.approx(0.95, abs=0.004)
 
 
+def test_mean_and_deviation_are_those_of_the_residuals_themselves():
+    got = calibration(torch.tensor([2.0, 7.0, 1.0]), torch.tensor([1.0, 1.0, 5.0]), torch.tensor([1.0, 2.0, 2.0]))
+    assert got["mean"] == pytest.approx((1 + 3 - 2) / 3)
+    assert got["sd"] == pytest.approx(((1 + 9 + 4) / 3 - (2 / 3) ** 2) ** 0.5)
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_wrong_spread_shows_in_deviation_and_coverage(factor):
     got = calibration(*setup_draws(1, factor))

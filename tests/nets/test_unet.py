@@ -104,3 +104,10 @@ def test_bad_arguments(change, name):
 def test_bad_images(shape):
     with pytest.raises(ArgumentError, match="x:"):
         UNet(1, 1, width=4, depth=2)(torch.zeros(shape))
+
+
+def test_the_initial_weights_follow_slope_and_gain():
+    """Kaiming's deviation is gain sqrt(2 / (1 + slope^2) / fan), from the same numbers."""
+    plain, other = make_unet(0, 1, 1, slope=0.0), make_unet(0, 1, 1, slope=0.5, gain=3.0)
+    for a, b in zip(plain.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(b, a * 3 / 1.25**0.5)

@@ -12,7 +12,7 @@ from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.phantoms import Ellipsoids
 from ctlib.projector import Projector
 from ctlib.recon import fbp
-from ctlib.recon._truncation import continued
+from ctlib.recon._truncation import continued, truncated
 
 VOLUME = Volume((64, 64), 2.0)
 PLACES = {"source_origin_mm": 300.0, "source_detector_mm": 450.0}
@@ -101,6 +101,15 @@ def test_noise_at_the_ends_is_no_object_and_an_object_under_noise_is_one():
     with warnings.catch_warnings():
         warnings.simplefilter("error", TruncationWarning)
         fbp(Projector(par(110)), white)
+
+
+@pytest.mark.parametrize(("level", "told"), [(0.15, False), (0.5, True)])
+def test_an_end_is_an_object_where_it_exceeds_six_standard_errors(level, told):
+    """Noise of 0.1 in blocks of 4 views: six standard errors are 0.3."""
+    y = torch.ones(1, 64, 1, 40)
+    y[..., :10], y[..., -10:] = level, 0.0
+    y += 0.1 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    assert truncated(y) == (told, False)
 
 
 def test_one_truncated_scan_of_a_batch_and_transforms_tell():

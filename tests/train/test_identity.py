@@ -170,6 +170,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(differs, tmp_path)
     with pytest.raises(DataError, match="give another path, or delete this file") as caught:
         trained(path, **second)
     assert caught.value.field == differs.partition(":")[0]
+    assert ("trained already" in str(caught.value)) == (differs == "initial weights")
     assert len(str(caught.value).splitlines()) == 1
     assert path.read_bytes() == before
     same, run = trained(path, **first)  # and the first goes on
