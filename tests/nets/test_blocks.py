@@ -55,3 +55,8 @@ def test_channel_attention_is_its_formula():
     s = torch.sigmoid(hidden @ w2.T + block.excite.bias.detach())
     assert hidden.shape == (2, 2)
     torch.testing.assert_close(block(x).detach(), x * s[:, :, None, None])
+
+
+@pytest.mark.parametrize(("channels", "reduction", "hidden"), [(32, 4, 8), (33, 16, 2), (3, 4, 1)])
+def test_channel_attention_squeezes_by_its_reduction(channels, reduction, hidden):
+    assert ChannelAttention(channels, reduction).squeeze.out_channels == hidden
