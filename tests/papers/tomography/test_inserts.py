@@ -5,7 +5,7 @@ import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
-from ctlib.papers.tomography.bodies import FIELD_MM, body
+from ctlib.papers.tomography.bodies import FIELD_MM, Body, Insert, body
 from ctlib.papers.tomography.inserts import RING, count_inserts, insert_radius, insert_threshold, local_contrast
 
 GRID = Volume((48, 48), FIELD_MM / 48)
@@ -111,3 +111,16 @@ def test_bad_input():
         local_contrast(b.image, b.soft.float(), b.soft, 2.0)
     with pytest.raises(ArgumentError, match="radius"):
         local_contrast(b.image, b.soft, b.soft, 0.0)
+
+
+@pytest.mark.parametrize(("distance", "false"), [(0.9, 0), (1.2, 1)])
+def test_an_insert_reaches_as_far_as_its_longer_half_axis(distance, false):
+    """A disk beside the short side of a long insert, nearer and farther than the longer half axis and one radius."""
+    radius, voxel = insert_radius(GRID), GRID.voxel_mm[0]
+    longer = 5 * radius * voxel
+    long = Insert((0.0, 0.0), (longer, 0.2 * longer), 0.0, 0.002)
+    level, soft = torch.full((48, 48), 0.02, dtype=torch.float64), torch.ones(48, 48, dtype=torch.bool)
+    row = round(23.5 + distance * (longer / voxel + radius))
+    image = level + 0.002 * disk(radius, (row, 24), 48)
+    found = count_inserts(image, Body(image, level, soft, (long,)), GRID, 0.001).false
+    assert found == ((row, 24),) * false
