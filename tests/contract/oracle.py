@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError, CtlibError
 
-SECONDS = 10  # no mutated call takes longer
+SECONDS = 60  # no mutated call takes longer
 
 
 class Foreign(AssertionError):

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from ctlib.errors import DataError
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography import sampling
@@ -155,10 +156,13 @@ def test_a_training_follows_from_seed_start_and_kind(study, sampler):
 
 def test_trainings_are_kept_by_kind_and_seed(study, sampler, tmp_path):
     kept = replace(study, checkpoints=str(tmp_path), settings=replace(SETTINGS, steps=1))
-    first = kept.train(3, "data", sampler.state_dict())[0]
+    start = {name: t.clone() for name, t in sampler.state_dict().items()}
+    first = kept.train(3, "data", start)[0]
     assert [f.name for f in tmp_path.iterdir()] == ["gan-data-3.ckpt"]
-    again = kept.train(3, "data", make_sampler(5).state_dict())[0]  # no step is left to do
+    again = kept.train(3, "data", start)[0]  # no step is left to do
     assert torch.equal(again.g2.unet.head.weight, first.g2.unet.head.weight)
+    with pytest.raises(DataError, match="initial weights"):
+        kept.train(3, "data", make_sampler(5).state_dict())
 
 
 def test_samples_are_images_of_different_z(study, sampler):
