@@ -1,0 +1,1 @@
+"""What compiled loops of every room share: threads."""
