@@ -24,7 +24,7 @@ $(STAMP): requirements.txt pyproject.toml
 book: $(STAMP) ## set up, run every chapter, render; prints where to open it
 	$(BIN)/python -m ctlib.book build
 
-test: $(STAMP) ## lint, unit tests, and every chapter re-executed against its reference
+test: $(STAMP) ## lint, unit tests, and every chapter against its reference (runs that `make book` stored, or else fresh ones)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m ctlib.book lint

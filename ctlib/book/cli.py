@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -83,7 +82,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--check", action="store_true")
     p = command("lint", "check the code cells of the chapters: ruff's rules, and every name bound in one cell")
     p.add_argument("chapters", nargs="*")
-    p = command("test", "unit tests, and every chapter re-executed against its reference")
+    p = command("test", "unit tests, and every chapter against its reference: its stored run, or else a fresh one")
+    p.add_argument("--execute", action="store_true", help="execute every chapter, also where the store has its run")
     p.add_argument("pytest", nargs=argparse.REMAINDER, help="further arguments for pytest")
     command("lab", "open the chapters as notebooks in JupyterLab")
     return top
@@ -245,18 +245,9 @@ def _chosen(project: Project, args) -> list[str]:
 
 
 def _test(project: Project, args) -> int:
-    import os
+    from ctlib.book.runner.testing import run_tests
 
-    from ctlib.book.runner.reference import problems
-    from ctlib.book.session import ONE_THREAD
-
-    if bad := problems(project):
-        raise BookError("references cannot be trusted:\n" + "\n".join(bad))
-    env = {**ONE_THREAD, "PYTHONHASHSEED": "0", **os.environ}  # a person may test with other numbers of threads
-    env.pop("CTLIB_PRESET", None)
-    nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "1200"]
-    command = [sys.executable, "-m", "pytest", *nbval, "-n", "2", "--dist", "loadfile", *args.pytest]
-    return subprocess.call(command, cwd=project.root, env=env)
+    return run_tests(project, args.pytest, args.execute)
 
 
 def _lab(project: Project, args) -> int:

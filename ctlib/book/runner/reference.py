@@ -15,14 +15,18 @@ DROP = ("image/png", "image/jpeg", "image/svg+xml", "application/vnd.jupyter.wid
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
 
 
+def code_cells_of(nb) -> list:
+    """The chapter's code cells in an executed notebook: without the cell that papermill injected."""
+    return [c for c in nb.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+
+
 def slim(nb):
     """Code cells with the outputs nbval compares; no pictures, ids, times or widget state."""
     import nbformat
 
     nb = nbformat.from_dict(nb)
     nb.metadata = {"kernelspec": nb.metadata.get("kernelspec", {"name": "python3", "display_name": "Python 3"})}
-    nb.cells = [c for c in nb.cells if c.cell_type == "code"]
-    nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    nb.cells = code_cells_of(nb)
     for i, cell in enumerate(nb.cells):
         cell.metadata, cell.id = {"tags": sorted(cell.metadata.get("tags", []))}, f"c{i}"
         compared = not UNCOMPARED & set(cell.metadata["tags"])

@@ -24,7 +24,7 @@ from ctlib.book.runner.provenance import commit, device, environment, machine, v
 from ctlib.book.session import ONE_THREAD
 from ctlib.files import check_writable, own_mark, told, write_whole
 
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 CELL_TIMEOUT_S = 7200
 SOCKET_FOLDER_MAX = 90  # a socket's path may have about 104 characters
 
@@ -72,6 +72,11 @@ def _is_path(value: object) -> bool:
     return isinstance(value, str) and bool(FILE_LIKE.search(value)) and "\0" not in value and len(value) < 4096
 
 
+def place(project: Project, slug: str, key: str) -> Path:
+    """Where the run of this key lies in the store, if there is one."""
+    return project.store / slug / f"{key[:20]}.ipynb"
+
+
 def execute(
     project: Project, slug: str, parameters: dict, preset: str = "ci", progress: Callable | None = None
 ) -> Path:
@@ -84,7 +89,7 @@ def execute(
     depends = staleness.depends(slug, project)
     read = files_read(project, slug, parameters)
     key = run_key(project, slug, parameters, preset, depends, read)
-    out = project.store / slug / f"{key[:20]}.ipynb"
+    out = place(project, slug, key)
     store.clean(out.parent)
     if store.finished(out):
         return out
@@ -100,7 +105,7 @@ def execute(
         made = {"machine": machine(), "device": device(), "versions": versions(), "commit": commit(project)}
         when = {"seconds": round(time.time() - started, 1), "date": time.strftime("%Y-%m-%d", time.gmtime())}
         nb.metadata["ctlib"] = {**about, **made, **when, "sources_sha256": depends["sources"]}
-        write_whole(out, nbformat.writes(nb) + "\n")
+        write_whole(out, store.sealed(nb))
     except OSError as error:
         raise BookError(f"{slug}: the run could not be kept: {told(error)}; finished runs are kept") from None
     finally:

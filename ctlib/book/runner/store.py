@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -23,13 +24,41 @@ def clean_folders(folder: Path) -> None:
 
 
 def finished(path: Path) -> bool:
-    """Whether a stored notebook is a whole run: it parses, papermill wrote its end time, no cell failed."""
+    """Whether a stored notebook is a whole run, as it was put there; no cell of it failed."""
+    return not trouble(path)
+
+
+def trouble(path: Path) -> str:
+    """Why a stored notebook cannot be taken for a run: papermill did not end it, a cell failed, it was edited since.
+
+    Empty where nothing is wrong.
+    """
     try:
         nb = json.loads(path.read_text(encoding="utf-8"))
-        ended = nb["metadata"]["papermill"]["end_time"] and nb["metadata"]["ctlib"]["key"].startswith(path.stem)
+        about, ended = nb["metadata"]["ctlib"], nb["metadata"]["papermill"]["end_time"]
+        if about["digest"] != digest(nb):
+            return "the stored run was edited or is damaged"
+        whole = ended and about["key"].startswith(path.stem) and not failures(nb)
+    except FileNotFoundError:
+        return "no run is stored"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-    return bool(ended) and not failures(nb)
+        return "the stored run is no whole notebook"
+    return "" if whole else "the stored run did not end well"
+
+
+def digest(nb: dict) -> str:
+    """sha256 over a notebook as JSON, but for the digest that it holds."""
+    about = {k: v for k, v in nb["metadata"]["ctlib"].items() if k != "digest"}
+    body = {**nb, "metadata": {**nb["metadata"], "ctlib": about}}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(nb) -> str:
+    """The text of a finished run: with a digest, which an edit by hand breaks."""
+    import nbformat
+
+    nb.metadata["ctlib"]["digest"] = digest(json.loads(nbformat.writes(nb)))
+    return nbformat.writes(nb) + "\n"
 
 
 def failures(nb: dict) -> list[dict]:

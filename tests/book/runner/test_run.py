@@ -140,7 +140,7 @@ def whole(path):
 def test_the_store_takes_whole_runs_only(tmp_path):
     path = tmp_path / "abc.ipynb"
     assert not store.finished(path)
-    nbformat.write(whole(path), path)
+    path.write_text(store.sealed(whole(path)))
     assert store.finished(path)
     killed = whole(path)
     killed.metadata["papermill"]["end_time"] = None
@@ -149,11 +149,16 @@ def test_the_store_takes_whole_runs_only(tmp_path):
     failed = whole(path)
     failed.cells[0].outputs = [nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]
     for nb in (killed, other, failed):
-        nbformat.write(nb, path)
+        path.write_text(store.sealed(nb))
         assert not store.finished(path)
+    nbformat.write(whole(path), path)
+    assert not store.finished(path), "without a digest"
     failed.cells[0].metadata["tags"] = ["raises-exception"]
-    nbformat.write(failed, path)
+    path.write_text(store.sealed(failed))
     assert store.finished(path)
+    path.write_text(path.read_text().replace("raises-exception", "raises-exceptions"))
+    assert not store.finished(path), "edited by hand"
+    path.write_text(store.sealed(failed))
     path.write_text(path.read_text()[:100])
     assert not store.finished(path)
 
