@@ -16,7 +16,7 @@ from ctlib.book.ledger import claimfile, claims, staleness, verdicts
 from ctlib.book.ledger.stored_runs import digest, settle
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError, Project, UsageError
-from ctlib.book.runner import inprocess, provenance, run
+from ctlib.book.runner import inprocess, provenance, resume, run
 from ctlib.errors import MissingDependency
 from ctlib.files import check_writable, clean_parts, own_mark, told, write_whole
 
@@ -33,7 +33,7 @@ def record(
 ) -> Path:  # fmt: skip
     """Path of book/results/<preset>/<slug>.json, written after the run; an older one stays until then.
 
-    in_process  run the code cells by plain `exec`: for a machine without Jupyter
+    in_process  run the code cells by plain `exec`, for a machine without Jupyter: one that was stopped goes on
     files       parameters that name a reader's own file or folder; its name is recorded, not the way to it
     """
     files = files or {}
@@ -47,9 +47,12 @@ def record(
     path = project.book / "results" / preset / f"{slug}.json"
     check_writable(path)
     clean_parts(path.parent, f".{slug}.*.part")
-    made_from, started = staleness.sources_sha256(slug, project), time.time()
+    made_from, kept = staleness.sources_sha256(slug, project), None
     if in_process:
-        found, seconds = inprocess.run_cells(project, slug, values, preset), time.time() - started
+        kept = resume.kept(project, slug, values, preset)
+        given = resume.with_checkpoints(project, slug, values, kept)
+        found = inprocess.run_cells(project, slug, given, preset, kept)
+        seconds = kept.seconds
     else:
         import nbformat
 
@@ -60,7 +63,10 @@ def record(
     found.figures = {name: (within(png, MAX_FIGURE_BYTES), alt) for name, (png, alt) in found.figures.items()}
     named = {name: Path(value).name if name in files else value for name, value in values.items()}
     about = {"slug": slug, "preset": preset, "parameters": named, "sources_sha256": made_from}
-    return write(project, {**about, "seconds": round(seconds, 1)}, found)
+    written = write(project, {**about, "seconds": round(seconds, 1)}, found)
+    if kept:
+        kept.forget()
+    return written
 
 
 def from_notebook(nb) -> Collector:
