@@ -1,4 +1,5 @@
-"""What runs the layer: compiled loops for float32 on a CPU with one response for all pixels, torch for the rest.
+"""What runs the layer: where all pixels have one response, compiled loops for float32 on a CPU and fused kernels on a
+CUDA device; torch for the rest.
 
 Whatever ran, `solve` calls a pixel converged only where the path lengths are finite, the last step was short and the
 likelihood is stationary there; pixels in doubt are solved again by `restart`.
@@ -30,6 +31,15 @@ def compiled(problem: Problem) -> bool:
     return fits and y.numel() > 0 and importlib.util.find_spec("numba") is not None
 
 
+def fused(problem: Problem) -> bool:
+    """Whether the kernels of a CUDA device take this problem."""
+    if problem.counts.device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    from ctlib.decompose.gpu.engine import fits
+
+    return fits(problem)
+
+
 def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Path lengths, number of steps, whether each pixel converged, and whether it has other minima.
 
@@ -39,7 +49,7 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     if not bool(valid.all()) or not bool(alive.all()):
         counts = torch.where(alive, problem.counts, 0.0)
         problem = replace(problem, counts=torch.where(valid[..., None], counts, problem.spectra.sum(-2)))
-    first = _solve_compiled if compiled(problem) else _solve_torch
+    first = _solve_compiled if compiled(problem) else _solve_fused if fused(problem) else _solve_torch
     paths, taken, done = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
     paths, taken, done, multiple = _again(problem, start, paths, taken, done | ~valid, max_iters, tolerance)
     if problem.spectra.ndim > 2:
@@ -81,6 +91,12 @@ def _solve_compiled(problem: Problem, start, max_iters: int, tolerance: float) -
     arrays = (t.contiguous().numpy() for t in (photons, paths, steps, done))
     newton_pixels(task, max_iters, np.float32(FEW if fitted else 0), *arrays)
     return paths.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
+
+
+def _solve_fused(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    from ctlib.decompose.gpu import engine as kernels
+
+    return kernels.solve(problem, start, max_iters, tolerance)
 
 
 def _again(problem: Problem, start, paths, taken, done, max_iters: int, tolerance: float):
@@ -133,8 +149,9 @@ def vjp(problem: Problem, paths: Tensor, v: Tensor, wanted=(True, True)) -> tupl
     pieces = Pieces(problem)
     rows_paths, rows_v = pieces.rows(paths), pieces.rows(v)
     w = None
-    if compiled(problem):
-        w, to_counts = (pieces.rows(t) for t in _adjoint_compiled(problem, paths, v))
+    adjoint = _adjoint_compiled if compiled(problem) else _adjoint_fused if fused(problem) else None
+    if adjoint:
+        w, to_counts = (pieces.rows(t) for t in adjoint(problem, paths, v))
     else:
         to_counts = problem.counts.new_empty(*pieces.size, problem.counts.shape[-1])
     shared = problem.spectra.ndim == 2
@@ -160,6 +177,12 @@ def _adjoint_compiled(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tenso
     rows = (t.contiguous().reshape(-1, t.shape[-1]).numpy() for t in (paths, v, w, to_counts))
     adjoint_pixels(_task(problem), *rows)
     return w, to_counts
+
+
+def _adjoint_fused(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    from ctlib.decompose.gpu import engine as kernels
+
+    return kernels.adjoint(problem, paths, v)
 
 
 def state(problem: Problem, paths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
