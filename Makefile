@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RTK := .venv-rtk
 MUTATE := .venv-mutate
 INTERPRETER := _build/triton
-TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton.py tests/backends/test_triton_compile.py
+TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton*.py tests/decompose/test_triton*.py
 
 .PHONY: help book test test-triton test-rtk mutate platforms lab bench clean
 
@@ -30,7 +30,7 @@ test: $(STAMP) ## lint, unit tests, and every chapter against its reference (run
 	$(BIN)/python -m ctlib.book lint
 	$(BIN)/python -m ctlib.book test
 
-test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Triton's interpreter (about a minute)
+test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Triton's interpreter (some minutes)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(TRITON_TESTS); else \
 	$(MAKE) --no-print-directory $(INTERPRETER)/.installed && PYTHONPATH=$(INTERPRETER) TRITON_INTERPRET=1 $(TRITON_TESTS); fi
 

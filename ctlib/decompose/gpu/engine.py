@@ -13,7 +13,7 @@ from ctlib.decompose.newton import Problem
 from ctlib.decompose.restart import FEW
 
 MATERIALS, MOST_BINS = (2, 3), 8
-LARGEST, SMALL = 512, 128  # bytes of a pixel's sums that fit into registers, and of which two pixels' do
+LARGEST, SMALL = 512, 96  # bytes of a pixel's sums that fit into registers, and of which two pixels' do
 WARP = 32  # threads
 
 
@@ -21,24 +21,30 @@ def fits(problem: Problem) -> bool:
     """Whether the kernels take a problem of these shapes and this dtype."""
     y = problem.counts
     shapes = problem.spectra.ndim == 2 and problem.attenuation.shape[1] in MATERIALS and y.shape[-1] <= MOST_BINS
-    return y.numel() > 0 and y.dtype in (torch.float32, torch.float64) and shapes and _sums(problem) <= LARGEST
+    return y.numel() > 0 and y.dtype in (torch.float32, torch.float64) and shapes and _size(problem) <= LARGEST
 
 
-def _sums(problem: Problem) -> int:
-    """Bytes of one pixel's moments."""
-    num, bins = problem.attenuation.shape[1], problem.counts.shape[-1]
-    return bins * (1 + num + num * (num + 1) // 2) * problem.counts.itemsize
+def sums(num: int, bins: int) -> int:
+    """Moments of a pixel: in every bin the counts, their derivatives and second derivatives."""
+    return bins * (1 + num + num * (num + 1) // 2)
+
+
+def pixels(size: int) -> int:
+    """Pixels of a program, one warp, which waits for the slowest: two for each thread where registers suffice."""
+    return 2 * WARP if size <= SMALL else WARP
+
+
+def _size(problem: Problem) -> int:
+    return sums(problem.attenuation.shape[1], problem.counts.shape[-1]) * problem.counts.itemsize
 
 
 def _launch(kernel, problem: Problem, *args, **constants) -> None:
-    """A program is one warp, which waits for the slowest of its pixels; where registers suffice, a thread has two."""
-    y, num = problem.counts, problem.counts[..., 0].numel()
-    constants |= {"M": problem.attenuation.shape[1], "E": y.shape[-1]}
-    block = 2 * WARP if _sums(problem) <= SMALL else WARP
+    y, num, block = problem.counts, problem.counts[..., 0].numel(), pixels(_size(problem))
+    constants |= {"M": problem.attenuation.shape[1], "E": y.shape[-1], "BLOCK": block}
     with torch.cuda.device_of(y):
         kernel[(triton.cdiv(num, block),)](
             y.contiguous(), problem.attenuation.contiguous(), problem.spectra.contiguous(), problem.low.contiguous(),
-            problem.high.contiguous(), *args, num, len(problem.spectra), **constants, BLOCK=block, num_warps=1,
+            problem.high.contiguous(), *args, num, len(problem.spectra), **constants, num_warps=1,
         )  # fmt: skip
 
 

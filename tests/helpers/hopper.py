@@ -1,0 +1,58 @@
+"""Triton kernels compiled for a Hopper GPU on a machine without one, and what the result needs.
+
+Scripts that compile print one JSON line per kernel; tests run them in a process of their own, for under
+TRITON_INTERPRET=1 there is nothing to compile.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+ROOT = Path(__file__).parents[2]
+HOPPER = GPUTarget("cuda", 90, 32)
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+def can_assemble() -> bool:
+    """Triton brings ptxas, unless it was packaged without."""
+    return (TOOLS / "ptxas").exists() or shutil.which("ptxas") is not None
+
+
+def compiled(kernel, types: dict, constants: dict, num_warps: int):
+    """The kernel for Hopper; types of its arguments by name, such as "*fp32", values of compile-time ones by name."""
+    signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
+    values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    return triton.compile(ASTSource(kernel, signature, values), target=HOPPER, options={"num_warps": num_warps})
+
+
+def needs(cubin: bytes) -> tuple[int | None, int | None]:
+    """(registers of a thread, bytes of its stack); None where Triton was packaged without cuobjdump."""
+    if not (TOOLS / "cuobjdump").exists():
+        return None, None
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        done = subprocess.run(
+            [TOOLS / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True
+        )
+    found = re.search(r"REG:(\d+) STACK:(\d+)", done.stdout + done.stderr)
+    return int(found[1]), int(found[2])
+
+
+def printed(script: Path, store: Path) -> list[dict]:
+    """The JSON lines of a script that compiles; `store` is a folder for what Triton keeps."""
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *filter(None, [env.get("PYTHONPATH")])])
+    env |= {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(store)}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
