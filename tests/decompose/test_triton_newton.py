@@ -185,6 +185,9 @@ def test_the_gradient_is_the_implicit_one(scan, num, dtype):
     condition = describe(wide, at)[1].nan_to_num(posinf=0.0)  # no gradient where it is infinite
     error = (to_counts - right).abs().amax(-1) / right.abs().amax(-1).clamp_min(1e-30)
     assert (error <= (3e-7 if dtype == torch.float32 else 1e-15) * condition).all()
+    none = gpu.adjoint(on(problem), torch.full_like(paths, torch.nan).to(DEVICE), v.to(DEVICE))
+    assert none[0].abs().max() == 0  # as `adjoint_solution` has it
+    assert none[1].isnan().all()
     free = ~wide.active(at, local(wide, wide.tables, at).gradient)
     assert (w[~free] == 0).all()
     assert min(int((~free).any(-1).sum()), int((w == 0).all(-1).sum())) > 2

@@ -50,7 +50,7 @@ def moments(a, attenuation, spectra, num_energies, M: tl.constexpr, E: tl.conste
         for k in tl.static_range(M):
             f = f + (tl.load(attenuation + n * M + k),)
             depth = tl.fma(binary[k], f[k], depth)
-        through = tl.exp2(tl.minimum(depth, most))
+        through = tl.exp2(tl.minimum(depth, most, propagate_nan=tl.PropagateNan.ALL))
         passed, more = (), ()
         for i in tl.static_range(E):
             passed = passed + (through * tl.load(spectra + n * E + i),)
