@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 
-REAL = {"float32", "float64"}
+REAL = ("float32", "float64")
+HALF = ("float16", "bfloat16")
 PROMOTED = {
     **dict.fromkeys(("bool", "uint8", "int8", "int16", "uint16", "float16", "bfloat16"), "float32"),
     **dict.fromkeys(("int32", "uint32", "int64", "uint64"), "float64"),
@@ -27,22 +28,29 @@ PROMOTED = {
 COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
-def tensor(name: str, value: object, shape: Sequence[int | str | None] = (), *, promote: bool = False) -> Tensor:
+def tensor(
+    name: str,
+    value: object,
+    shape: Sequence[int | str | None] = (),
+    *,
+    promote: bool = False,
+    dtypes: Sequence[str] = REAL,
+) -> Tensor:
     """The value as a real tensor, unchanged if it is float32 or float64.
 
     shape    its trailing axes, leading ones are free: a length, or a name or None for any length
     promote  take integers, booleans and half precision too, in the dtype of `PROMOTED`
+    dtypes   names of the types that are left unchanged
     """
     if not isinstance(value, Tensor):
         raise ArgumentError(name, _kind(value), "a torch tensor (torch.as_tensor makes one)")
     if value.layout != torch.strided or value.is_nested:
         given = "a nested tensor" if value.is_nested else f"a tensor of layout {value.layout}"
         raise ArgumentError(name, given, "a dense tensor (t.to_dense())")
-    if _plain(value.dtype) not in REAL:
+    if _plain(value.dtype) not in dtypes:
         if not promote or _plain(value.dtype) not in PROMOTED:
-            raise ArgumentError(
-                name, f"{_plain(value.dtype)} {tuple(value.shape)}", f"float32 or float64 {_axes(shape)}"
-            )
+            needed = f"{', '.join(dtypes[:-1])} or {dtypes[-1]} {_axes(shape)}"
+            raise ArgumentError(name, f"{_plain(value.dtype)} {tuple(value.shape)}", needed)
         value = value.to(getattr(torch, PROMOTED[_plain(value.dtype)]))
     return trailing(name, value, shape)
 

@@ -29,7 +29,11 @@ class LinearOperator:
         raise TypeError(f"{type(self).__name__} defines no adjoint product")
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._apply(contract.tensor("x", x, self.domain_shape))
+        return self._apply(contract.tensor("x", x, self.domain_shape, dtypes=self._dtypes(x)))
+
+    def _dtypes(self, t: object) -> tuple[str, ...]:
+        """Types of numbers that it takes where a tensor lies."""
+        return contract.REAL
 
     @property
     def T(self) -> LinearOperator:
@@ -47,7 +51,7 @@ class _Adjoint(LinearOperator):
         self.domain_shape, self.range_shape = base.range_shape, base.domain_shape
 
     def __call__(self, y: Tensor) -> Tensor:
-        return self.base._apply_adjoint(contract.tensor("y", y, self.domain_shape))
+        return self.base._apply_adjoint(contract.tensor("y", y, self.domain_shape, dtypes=self.base._dtypes(y)))
 
     def _apply(self, x: Tensor) -> Tensor:
         return self.base._apply_adjoint(x)
@@ -111,16 +115,19 @@ class _LinearMap(torch.autograd.Function):
         return _LinearMap.apply(t.movedim(in_dims[0], 0), maps, transposed), 0
 
 
-def linear_map(x: Tensor, apply: Callable, transpose: Callable) -> Tensor:
+def linear_map(
+    x: Tensor, apply: Callable, transpose: Callable, dtypes: tuple[str, ...] = contract.REAL
+) -> Tensor:  # fmt: skip
     """apply(x) of a linear map that autograd cannot see into, differentiable any number of times.
 
     apply, transpose  the map and its exact transpose, both free in their leading axes; they need no gradient of their
                       own and are called on tensors without a graph
+    dtypes            names of the types of numbers that both take
 
     Reverse mode, forward mode and `torch.func` (vjp, jvp, vmap, jacrev, jacfwd) all work. Every hand-written linear
     operator of the library goes through here.
     """
-    return _LinearMap.apply(contract.tensor("x", x), (apply, transpose), False)
+    return _LinearMap.apply(contract.tensor("x", x, dtypes=dtypes), (apply, transpose), False)
 
 
 def from_matrix(matrix: Tensor) -> LinearOperator:

@@ -20,8 +20,9 @@ class Projector(LinearOperator):
     rays_per_bin  rays averaged over the width of a bin (and over its height, for a cone): about bin / pixel of them
                   where bins are wider than pixels, for one ray does not see what lies beside it
 
-    Leading axes are computed in one call. float32 or float64; dtype and device follow the input. Joseph's method,
-    {cite}`joseph1982` (the astra engine: ASTRA's own models).
+    Leading axes are computed in one call. float32 or float64; dtype and device follow the input. The triton engine
+    also takes float16 and bfloat16, stored so and summed in float32 (`backends.gpu.engine` states the error). Joseph's
+    method, {cite}`joseph1982` (the astra engine: ASTRA's own models).
     """
 
     def __init__(self, geometry, backend: str = "auto", rays_per_bin: int = 1):
@@ -47,11 +48,16 @@ class Projector(LinearOperator):
             self._engines[name] = backends.engine(name, self._fine)
         return self._engines[name]
 
+    def _dtypes(self, t: object) -> tuple[str, ...]:
+        return backends.dtypes(self.backend, t)
+
     def _apply(self, x: Tensor) -> Tensor:
-        return linear_map(x, partial(self._product, adjoint=False), partial(self._product, adjoint=True))
+        maps = partial(self._product, adjoint=False), partial(self._product, adjoint=True)
+        return linear_map(x, *maps, self._dtypes(x))
 
     def _apply_adjoint(self, y: Tensor) -> Tensor:
-        return linear_map(y, partial(self._product, adjoint=True), partial(self._product, adjoint=False))
+        maps = partial(self._product, adjoint=True), partial(self._product, adjoint=False)
+        return linear_map(y, *maps, self._dtypes(y))
 
     def _product(self, t: Tensor, adjoint: bool) -> Tensor:
         if t.is_meta:

@@ -19,7 +19,8 @@ class Engine(Protocol):
     """What computes for one geometry: two linear maps and their exact transposes, the batch in one call.
 
     Images are (B, *volume.shape), projections (B, rays) in the order of the flattened sinogram, and the data of a
-    back-projection (B, V, [R,] U); float32 or float64. Results follow the input, without a graph.
+    back-projection (B, V, [R,] U); float32 or float64. Results follow the input, without a graph. An engine whose
+    entry says so also takes float16 and bfloat16, and computes and sums in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,16 +42,18 @@ class Entry(NamedTuple):
     package  what it needs beyond torch
     devices  types of device it runs on, () for all
     loader   "module:maker" within this package, imported when needed, or the maker itself: maker(geometry)
+    half     whether it takes half precision
     """
 
     package: str | None
     devices: tuple[str, ...]
     loader: str | Callable[[ParallelBeam | FanBeam | ConeBeam], Engine]
+    half: bool = False
 
 
 ENGINES = {  # in the order in which `auto` looks for one
     "numba": Entry("numba", ("cpu",), "cpu.engine:NumbaEngine"),
-    "triton": Entry("triton", ("cuda",), "gpu.engine:TritonEngine"),
+    "triton": Entry("triton", ("cuda",), "gpu.engine:TritonEngine", half=True),
     "torch": Entry(None, (), "reference.torch_engine:TorchEngine"),
     "sparse": Entry(None, (), "reference.sparse_engine:MatrixEngine"),
     "astra": Entry("astra", (), "reference.astra_engine:AstraEngine"),
@@ -92,6 +95,13 @@ def resolve(name: str, device_type: str) -> str:
         needed = f"a tensor on {' or '.join(_devices(name))}, or backend='auto'"
         raise ArgumentError("backend", f"'{name}' for a tensor on {device_type}", needed)
     return name
+
+
+def dtypes(name: str, value: object) -> tuple[str, ...]:
+    """Names of the types of numbers that the engine of a tensor takes, `name` being as in `resolve`."""
+    if not isinstance(value, Tensor) or value.dtype not in (torch.float16, torch.bfloat16):
+        return contract.REAL
+    return (*contract.HALF, *contract.REAL) if ENGINES[resolve(name, value.device.type)].half else contract.REAL
 
 
 def engine(name: str, geometry: ParallelBeam | FanBeam | ConeBeam) -> Engine:

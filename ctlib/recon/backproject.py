@@ -29,18 +29,19 @@ def backproject(
     backend       the engine, as in `Projector`
     e, d          detector axis (cos t, sin t) and direction from the axis to the source (sin t, -cos t), y up
 
-    Returns (..., Y, X) or (..., Z, Y, X), in float32 or float64 as q is. Differentiable any number of times:
-    {cite}`kak2001`, sections 3.3 to 3.6.
+    Returns (..., Y, X) or (..., Z, Y, X), in the dtype of q, which is as in `Projector`. Differentiable any number of
+    times: {cite}`kak2001`, sections 3.3 to 3.6.
     """
     shape = geometry.sino_shape
-    q = contract.tensor("q", q, shape)
+    dtypes = backends.dtypes(backend, q)
+    q = contract.tensor("q", q, shape, dtypes=dtypes)
     view_weights = contract.tensor("view_weights", view_weights)
     if tuple(view_weights.shape) != (geometry.num_views,) or view_weights.requires_grad:
         given = f"shape {tuple(view_weights.shape)}, requires_grad {view_weights.requires_grad}"
         raise ArgumentError("view_weights", given, f"({geometry.num_views},) without a gradient")
     engine = _engine(backends.resolve(backend, q.device.type), geometry)
     product = partial(_product, engine=engine, view_weights=view_weights, shapes=(shape, geometry.volume.shape))
-    return linear_map(q, partial(product, transposed=False), partial(product, transposed=True))
+    return linear_map(q, partial(product, transposed=False), partial(product, transposed=True), dtypes)
 
 
 _engine = lru_cache(maxsize=8)(backends.engine)  # an engine keeps its tables from call to call

@@ -7,9 +7,11 @@ import torch
 
 from ctlib import backends
 from ctlib.backends import registry
+from ctlib.backends.reference.torch_engine import TorchEngine
 from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.projector import Projector
+from ctlib.recon.backproject import backproject
 
 SCANS = {
     "parallel": ParallelBeam(Volume((6, 5), 0.8), 4, 9, 0.9, angles=[0.1, 0.9, -1.4, 2.9]),
@@ -57,6 +59,42 @@ def test_a_new_engine_is_one_line_in_the_table(monkeypatch):
     assert type(Projector(SCANS["fan"])._engine("cpu")).__name__ == "MatrixEngine"
     with pytest.raises(ArgumentError, match=r"'new' for a tensor on cuda, needs a tensor on cpu, or backend='auto'"):
         backends.resolve("new", "cuda")
+
+
+class HalfEngine(TorchEngine):
+    """Takes half precision and computes in float32."""
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        if name not in ("forward", "adjoint", "backproject", "backproject_adjoint"):
+            return value
+        return lambda t, *more: value(t.float(), *more).to(t.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rays_per_bin", [1, 2])
+def test_half_precision_goes_to_the_engines_that_take_it(monkeypatch, dtype, rays_per_bin):
+    monkeypatch.setitem(registry.ENGINES, "half", registry.Entry(None, ("cpu",), HalfEngine, half=True))
+    A, plain = (Projector(SCANS["fan"], name, rays_per_bin) for name in ("half", "torch"))
+    x = torch.rand(2, *A.domain_shape, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    y, right = A(x), plain(x.detach().float())
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    image = backproject(y.detach(), SCANS["fan"], torch.ones(3), "half")
+    assert (y.dtype, slope.dtype, image.dtype, A.T(y.detach()).dtype) == (dtype,) * 4
+    torch.testing.assert_close(y.detach().float(), right, rtol=4 * torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("name", ["auto", "numba", "torch", "sparse"])
+def test_half_precision_is_refused_by_the_others(name):
+    A, scan = Projector(SCANS["fan"], name), SCANS["fan"]
+    for call, argument, shape in (
+        (A, "x", A.domain_shape),
+        (A.T, "y", A.range_shape),
+        (lambda q: backproject(q, scan, torch.ones(3), name), "q", A.range_shape),
+    ):
+        with pytest.raises(ArgumentError, match="needs float32 or float64") as caught:
+            call(torch.ones(shape, dtype=torch.float16))
+        assert caught.value.argument == argument
 
 
 def test_auto_falls_back_to_torch_where_nothing_faster_is_installed(monkeypatch):

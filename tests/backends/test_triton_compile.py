@@ -25,7 +25,7 @@ def test_every_kernel_compiles_for_hopper_and_keeps_its_values_in_registers(tmp_
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    names = {"forward_2d", "pack_2d", "adjoint_2d", "forward_3d", "pack_3d", "adjoint_3d"}
+    names = {f"{what}_{n}d" for what in ("forward", "pack", "adjoint", "gather", "spread") for n in (2, 3)}
     assert {line["kernel"] for line in lines} == names
     if all(line["registers"] is None for line in lines):
         pytest.skip("compiled; this Triton has no cuobjdump to read registers with")

@@ -1,10 +1,8 @@
 """Tables and memory layout for the compiled back-projection.
 
-The places of `footprint` and `row_footprint` are ratios of two functions that are linear in the voxel's indices; the
-tables hold their coefficients, with one more cell before the first.
+The coefficients are those of `backends.tables.backprojection`, with one more cell before the first.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -12,7 +10,8 @@ from torch.nn.functional import pad
 from ctlib.backends.cpu import backproject_2d as plane
 from ctlib.backends.cpu import backproject_3d as space
 from ctlib.backends.cpu.backproject_2d import MARGIN
-from ctlib.geometry import ConeBeam, ParallelBeam
+from ctlib.backends.tables.backprojection import height_table, view_table
+from ctlib.geometry import ConeBeam
 
 
 class CompiledBackprojection:
@@ -42,23 +41,9 @@ class CompiledBackprojection:
 def _tables(geometry, view_weights: Tensor) -> tuple:
     """The kernels' arguments (last place, views), for a cone beam (last places, views, heights)."""
     views = view_table(geometry, view_weights.to("cpu", torch.float64).numpy())
+    views[:, 0] += 1  # the cell before the first
     if not isinstance(geometry, ConeBeam):
         return geometry.num_cols + 1, views
-    rate = geometry.source_detector_mm / geometry.source_origin_mm / geometry.row_pitch_mm
-    first, step = geometry.volume.axis(0)[0], geometry.volume.voxel_mm[0]
-    heights = np.array([(geometry.num_rows + 1) / 2, rate * first, rate * step])
+    heights = height_table(geometry)
+    heights[0] += 1
     return (geometry.num_rows + 1, geometry.num_cols + 1), views, heights
-
-
-def view_table(geometry, view_weights: np.ndarray) -> np.ndarray:
-    """Coefficients (V, 8) of place and weight under pixel (j, i), in the order that `backproject_2d` states."""
-    volume, t = geometry.volume, np.asarray(geometry.angles)
-    x, dx, y, dy = volume.axis(-1)[0], volume.voxel_mm[-1], volume.axis(-2)[0], -volume.voxel_mm[-2]
-    bend, rate = 0.0, 1 / geometry.pitch_mm
-    if not isinstance(geometry, ParallelBeam):
-        bend, rate = 1 / geometry.source_origin_mm, rate * geometry.source_detector_mm / geometry.source_origin_mm
-    cos, sin = np.cos(t), np.sin(t)
-    start = (geometry.num_cols + 1) / 2 - geometry.detector_offset_mm / geometry.pitch_mm
-    lateral = rate * (x * cos + y * sin), rate * dx * cos, rate * dy * sin
-    depth = 1 - bend * (x * sin - y * cos), -bend * dx * sin, bend * dy * cos
-    return np.stack([np.full_like(t, start), *lateral, *depth, view_weights], -1)

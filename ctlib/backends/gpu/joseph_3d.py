@@ -15,7 +15,21 @@ lines  (6, lanes) per lane: start and slope of X, level and steep of its lift, f
 import triton
 import triton.language as tl
 
-from ctlib.backends.gpu.joseph_2d import below, clamp, first_ray, hat, kernel, nearest, one_of, place_of, put, zeros
+from ctlib.backends.gpu.functions import (
+    add,
+    below,
+    clamp,
+    fetch,
+    hat,
+    kernel,
+    nearest,
+    one_in_word,
+    one_of,
+    place_of,
+    put,
+    zeros,
+)  # fmt: skip
+from ctlib.backends.gpu.joseph_2d import first_ray
 
 
 @triton.jit
@@ -31,24 +45,22 @@ def middle(slices, DTYPE: tl.constexpr):
 
 
 @triton.jit
-def _add_point(sums, volume, at, slice_step, w0, w1, w2, w3, row, group, batch, volume_step, IMAGES: tl.constexpr):
-    """The sums of all rows, with four voxels' weighted values added to those of one row."""
-    more = ()
-    for i in tl.static_range(len(sums)):
-        total = sums[i]
-        if i // IMAGES == row:
-            p = one_of(volume, group + i % IMAGES, batch, volume_step) + at
-            total = tl.fma(w1, tl.load(p + 1), tl.fma(w0, tl.load(p), total))
-            total = tl.fma(w3, tl.load(p + slice_step + 1), tl.fma(w2, tl.load(p + slice_step), total))
-        more = more + (total,)
-    return more
+def add_point(
+    sums, volume, at, step, w0, w1, w2, w3, first: tl.constexpr, group, batch, volume_step,
+    HALF: tl.constexpr, IMAGES: tl.constexpr,
+):  # fmt: skip
+    """The sums, with weighted values added to those from the first on: of two neighbors, and of the two a step on."""
+    sums = add(sums, w0, fetch(volume, at, None, group, batch, volume_step, IMAGES, HALF), first)
+    sums = add(sums, w1, fetch(volume, at + 1, None, group, batch, volume_step, IMAGES, HALF), first)
+    sums = add(sums, w2, fetch(volume, at + step, None, group, batch, volume_step, IMAGES, HALF), first)
+    return add(sums, w3, fetch(volume, at + step + 1, None, group, batch, volume_step, IMAGES, HALF), first)
 
 
 @kernel
 def forward_3d(
     volume, sino, place, lines, limits, span,
     num, size, width, slices, rows, columns, lanes, batch, volume_step, sino_step,
-    ROWS: tl.constexpr, IMAGES: tl.constexpr, BLOCK: tl.constexpr,
+    HALF: tl.constexpr, ROWS: tl.constexpr, IMAGES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """sino[b, view, row, column] = length * sum_q volume b interpolated at (Z(q), q, X(q)).
 
@@ -69,7 +81,9 @@ def forward_3d(
             low, up = below(z, slices)
             at, down, other = low * slice_step + left + line, 1.0 - up, 1.0 - right
             w0, w1, w2, w3 = down * other, down * right, up * other, up * right
-            sums = _add_point(sums, volume, at, slice_step, w0, w1, w2, w3, r, group, batch, volume_step, IMAGES)
+            sums = add_point(
+                sums, volume, at, slice_step, w0, w1, w2, w3, r * IMAGES, group, batch, volume_step, HALF, IMAGES
+            )  # fmt: skip
         q, line = q + 1.0, line + width
     at, low, high = tl.load(place + lane), tl.load(limits + 2 * lane), tl.load(limits + 2 * lane + 1)
     for i in tl.static_range(ROWS * IMAGES):
@@ -87,12 +101,16 @@ def _length(lines, lanes, lane, row, rows):
 
 
 @kernel
-def pack_3d(sino, packed, place, lines, limits, rows, columns, lanes, sino_step, packed_step, BLOCK: tl.constexpr):
-    """packed[b, row, lane] = length * sino[b, view, row, column]; 0 for padding, also in the rows behind the last."""
+def pack_3d(
+    sino, packed, place, lines, limits, rows, columns, lanes, sino_step, packed_step,
+    EACH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """packed[b // EACH, row, lane, b % EACH] = length * sino[b, view, row, column], 0 for padding."""
     lane, row, b = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1), tl.program_id(2).to(tl.int64)
     inside = (row >= tl.load(limits + 2 * lane)) & (row < tl.load(limits + 2 * lane + 1))
     value = tl.load(sino + b * sino_step + tl.load(place + lane) + row * columns, mask=inside, other=0.0)
-    tl.store(packed + b * packed_step + row * lanes + lane, _length(lines, lanes, lane, row, rows) * value)
+    to = one_in_word(packed, row * lanes + lane, b, packed_step, EACH)
+    tl.store(to, _length(lines, lanes, lane, row, rows) * value)
 
 
 @triton.jit
@@ -110,24 +128,23 @@ def _first_row(s, inverse, slices, rows, slack):
 @triton.jit
 def _add_row(
     sums, sino, at, lanes, weight, lift, bottom, begin, further, slices, group, batch, sino_step,
-    SLICES: tl.constexpr, IMAGES: tl.constexpr,
+    HALF: tl.constexpr, SLICES: tl.constexpr, IMAGES: tl.constexpr,
 ):  # fmt: skip
     """sums + weight * sinogram of one candidate row per slice, of one candidate column."""
-    more = ()
-    for i in tl.static_range(SLICES * IMAGES):
-        row, first = begin[i // IMAGES]
+    for s in tl.static_range(SLICES):
+        row, first = begin[s]
         z = tl.fma(row + further, lift, middle(slices, lift.dtype))
-        both = weight * hat(z - (bottom + i // IMAGES - slices // 2).to(lift.dtype))
-        p = one_of(sino, group + i % IMAGES, batch, sino_step) + ((first + further) * lanes + at)
-        more = more + (tl.fma(both, tl.load(p), sums[i]),)
-    return more
+        both = weight * hat(z - (bottom + s - slices // 2).to(lift.dtype))
+        values = fetch(sino, (first + further) * lanes + at, None, group, batch, sino_step, IMAGES, HALF)
+        sums = add(sums, both, values, s * IMAGES)
+    return sums
 
 
 @kernel
 def adjoint_3d(
     sino, volume, lines, maps, runs, taps, num_runs, tiles, num, size, slices, rows, lanes, batch, slack, sino_step,
-    CURVED: tl.constexpr, ADD: tl.constexpr, TURNED: tl.constexpr, SLICES: tl.constexpr, IMAGES: tl.constexpr,
-    PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
+    CURVED: tl.constexpr, ADD: tl.constexpr, TURNED: tl.constexpr, HALF: tl.constexpr,
+    SLICES: tl.constexpr, IMAGES: tl.constexpr, PLANES: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """volume[b, slice, plane, pixel] (+)= sum over rays of hat(Z - slice) hat(X - pixel) * sino.
 
@@ -139,7 +156,7 @@ def adjoint_3d(
     plane_tile, part = tl.program_id(0) // parts, tl.program_id(0) % parts
     plane, pixel = plane_tile * PLANES + lane // BLOCK, part * BLOCK + lane % BLOCK
     bottom, group, tile = tl.program_id(1) * SLICES, tl.program_id(2) * IMAGES, plane_tile * PLANES // TILE
-    dtype = sino.dtype.element_ty
+    dtype = lines.dtype.element_ty
     q, c = (plane - num // 2).to(dtype), (pixel - size // 2).to(dtype)
     sums = zeros(PLANES * BLOCK, dtype, SLICES * IMAGES)
     for run in range(0, num_runs):
@@ -155,7 +172,7 @@ def adjoint_3d(
             for j in range(0, tl.load(candidates + 1)):
                 sums = _add_row(
                     sums, sino, at, lanes, weight, lift, bottom, begin, j, slices, group, batch, sino_step,
-                    SLICES, IMAGES,
+                    HALF, SLICES, IMAGES,
                 )  # fmt: skip
     here, inside = place_of(plane, pixel, num, size, TURNED), (plane < num) & (pixel < size)
     for i in tl.static_range(SLICES * IMAGES):
