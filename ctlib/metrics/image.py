@@ -7,7 +7,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
@@ -57,13 +56,24 @@ def nmse(x: Tensor, ref: Tensor, mask: Tensor | None = None) -> Tensor:
     return _mean((x - ref) ** 2, mask) / _mean(ref**2, mask)
 
 
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian mean where the whole window (radius int(3.5 sigma + 0.5)) fits: (N, Y, X) -> (N, Y - 2r, X - 2r)."""
+def _gaussian_means(num: int, sigma: float, like: Tensor) -> Tensor:
+    """Matrix (num - 2r, num) of Gaussian means where the whole window fits, its radius r = int(3.5 sigma + 0.5)."""
     radius = int(3.5 * sigma + 0.5)
-    t = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    g = torch.exp(-0.5 * (t / sigma) ** 2)
-    g = g / g.sum()
-    return F.conv2d(F.conv2d(x[:, None], g.view(1, 1, -1, 1)), g.view(1, 1, 1, -1))[:, 0]
+    at = torch.arange(num, dtype=like.dtype, device=like.device)
+    off = at - (at[: num - 2 * radius, None] + radius)
+    weight = torch.where(off.abs() <= radius, torch.exp(-0.5 * (off / sigma) ** 2), 0.0)
+    return weight / weight.sum(1, keepdim=True)
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean: (N, Y, X) -> (N, Y - 2r, X - 2r). Two products: a convolution of one channel has a slow gradient.
+
+    A value that is not finite spoils the windows that it lies in.
+    """
+    rows, cols = (_gaussian_means(n, sigma, x) for n in x.shape[-2:])
+    sound = x.isfinite()
+    means, spoiled = (rows @ t @ cols.T for t in (torch.where(sound, x, 0.0), (~sound).to(x)))
+    return torch.where(spoiled > 0, torch.nan, means)
 
 
 def ssim_map(x: Tensor, ref: Tensor, *, data_range: float, sigma: float = 1.5) -> Tensor:

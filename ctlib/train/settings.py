@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -13,7 +14,10 @@ from ctlib.errors import ArgumentError
 from ctlib.train.precision import PRECISIONS
 from ctlib.train.schedules import warm_up_rate
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "radam": torch.optim.RAdam}
+OPTIMIZERS = {  # one pass over memory, or one over all weights at once
+    "adam": partial(torch.optim.Adam, fused=True),
+    "radam": partial(torch.optim.RAdam, foreach=True),
+}
 SCHEDULES = ("constant", "cosine", "drop", "warm-up")
 
 

@@ -120,3 +120,15 @@ def test_wrong_arguments_are_named():
         metrics.mutual_information(x, x, value_range=(1.0, 1.0))
     with pytest.raises(TypeError):
         metrics.psnr(x, x)
+
+
+def test_a_broken_pixel_spoils_the_similarity_of_its_own_windows():
+    x, ref = rand(30, 40), rand(30, 40, seed=1)
+    sound = metrics.ssim_map(x, ref, data_range=1.0)
+    for value in (math.nan, math.inf):
+        x[14, 20] = value
+        found = metrics.ssim_map(x, ref, data_range=1.0)
+        broken = torch.zeros_like(found, dtype=torch.bool)
+        broken[4:15, 10:21] = True  # corners too, whose weight is a millionth
+        assert torch.equal(found.isnan(), broken)
+        assert torch.equal(found[~broken], sound[~broken])

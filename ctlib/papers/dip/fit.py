@@ -76,18 +76,17 @@ class Guard:
 
     def __init__(self, net: nn.Module, drop_db: float):
         drop_db = contract.number("drop_db", drop_db, at_least=0, finite=False)
-        self.net, self.drop_db, self.psnr, self.restored = net, drop_db, -float("inf"), 0
-        self.weights = None
+        self.drop_db, self.psnr, self.restored = drop_db, -float("inf"), 0
+        self.now, self.weights = [p.detach() for p in net.parameters()], None  # as they are, and the last good ones
 
     def accept(self, psnr: float) -> bool:
         """Keep the weights if the fit is sound and return True; otherwise restore the last kept ones."""
         if self.weights is not None and not psnr >= self.psnr - self.drop_db:
-            with torch.no_grad():
-                for p, kept in zip(self.net.parameters(), self.weights, strict=True):
-                    p.copy_(kept)
+            for p, kept in zip(self.now, self.weights, strict=True):
+                p.copy_(kept)
             self.restored += 1
             return False
-        self.weights, self.psnr = [p.detach().clone() for p in self.net.parameters()], psnr
+        self.weights, self.psnr = [p.clone() for p in self.now], psnr
         return True
 
 
@@ -177,7 +176,7 @@ def fit_dip(
     num_iters, lr, reg_noise, ema, guard_db = _numbers(num_iters, lr, reg_noise, ema, guard_db)
     x0, truth = _images(A, x0, truth)
     fit, average, guard, moving = Fit(), None, Guard(net, guard_db), MovingVariance()
-    optimizer = torch.optim.Adam(net.parameters(), lr)
+    optimizer = torch.optim.Adam(net.parameters(), lr, fused=True)
     for step in range(num_iters):
         x = net(perturbed(z, reg_noise, generator))[0, 0]  # (Y, X)
         energy = data_energy(A, x, x0)

@@ -46,7 +46,7 @@ class SelfTrainedPrior:
         batch = contract.count("batch", batch, 1)
         self.net, self.loss, self.generator, self.batch, self.retrain = net, loss, generator, batch, retrain
         self.num_outer, self.steps, self.step, self.losses = num_outer, steps, 0, []
-        self.optimizer = torch.optim.Adam(net.parameters(), lr)
+        self.optimizer = torch.optim.Adam(net.parameters(), lr, fused=True)
         every = max(1, num_outer * steps // 5)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, every, decay)
 

@@ -300,7 +300,7 @@ def test_cross_never_sees_the_scatter_and_asks_the_decomposition_it_is_given(tes
     calls, once = [], Training((4,), 1, 1e-2)
     net, _ = test.train("cross", 0, once)
     test.scatter = torch.full_like(test.scatter, torch.nan)
-    blind, _ = test.train("cross", 0, once, decompose=lambda c: calls.append(1) or test.by_solver(c))
+    blind, _ = test.train("cross", 0, once, decompose=lambda c: calls.append(1) or test.by_solver(c, test.start))
     assert torch.equal(net.bottleneck[1].weight, blind.bottleneck[1].weight)
     assert len(calls) == 2  # a step and a look at the validation body
     held, _ = test.train("cross", 0, Training((4,), 1, 1e-2, gradient_limit=1e-6))
