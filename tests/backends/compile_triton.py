@@ -1,33 +1,26 @@
-"""Compile every kernel of the GPU engine for Hopper, without a GPU and without torch, and print what each one needs.
+"""Compile every kernel of the GPU engine for Hopper, without a GPU, and print what each one needs.
 
-    python tests/backends/compile_triton.py        one JSON line per variant: kernel, options, registers, stack [bytes]
+    PYTHONPATH=.:tests/helpers python tests/backends/compile_triton.py
 
+One JSON line per variant: kernel, options, registers, stack [bytes].
 Registers that do not fit spill to the stack. Both are null where Triton was packaged without cuobjdump.
 """
 
 import json
-import re
-import subprocess
-import tempfile
-from pathlib import Path
 
-import triton
 import triton.language as tl
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from hopper import compiled, needs
 
 from ctlib.backends.gpu import backproject_2d as plane
 from ctlib.backends.gpu import backproject_3d as space
 from ctlib.backends.gpu import joseph_2d as triton_2d
 from ctlib.backends.gpu import joseph_3d as triton_3d
 
-HOPPER = GPUTarget("cuda", 90, 32)
 INTEGERS = {"rays", "span", "runs", "taps", "place", "limits", "cells"}
 REALS = {"start", "slope", "length", "maps", "lines", "views", "scales", "heights", "begin", "rise"}
 STORED = {"fp16": tl.float16, "bf16": tl.bfloat16}  # by pairs, computed in float32
 SHARED = {"fp32": (1, 2, 3, 4), "fp64": (1, 2, 4), "fp16": (2, 4), "bf16": (2,)}  # images of a program
 ONE = {"num_runs", "tiles", "depth", "sino_step", "data_step", "image_step", "volume_step"}
-TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
 def variants():
@@ -61,35 +54,18 @@ def variants():
         yield kernel, "fp32", half | options | {name: 1 for name in kernel.arg_names if name in ONE}
 
 
-def compiled(kernel, real: str, options: dict):
-    """The kernel for Hopper, all pointers and counts as at run time: first what it reads, second what it writes."""
+def types(kernel, real: str, options: dict) -> dict[str, str]:
+    """Of the arguments, all pointers and counts as at run time: first what a kernel reads, second what it writes."""
     given, result = kernel.arg_names[:2]
-    signature = {name: "i32" for name in kernel.arg_names} | {"slack": "fp32"} | dict.fromkeys(options, "constexpr")
+    signature = {name: "i32" for name in kernel.arg_names} | {"slack": "fp32"}
     table = "*fp32" if real in STORED else f"*{real}"
     signature |= dict.fromkeys(INTEGERS, "*i32") | dict.fromkeys(REALS, table)
-    signature |= {given: "*i32" if real in STORED and "HALF" in options else f"*{real}", result: f"*{real}"}
-    signature = {name: signature[name] for name in kernel.arg_names}
-    constants = {(kernel.arg_names.index(name),): value for name, value in options.items()}
-    return triton.compile(ASTSource(kernel, signature, constants), target=HOPPER, options={"num_warps": 4})
-
-
-def needs(cubin: bytes) -> tuple[int | None, int | None]:
-    """(registers of a thread, bytes of its stack)."""
-    if not (TOOLS / "cuobjdump").exists():
-        return None, None
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        done = subprocess.run(
-            [TOOLS / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True
-        )
-    found = re.search(r"REG:(\d+) STACK:(\d+)", done.stdout + done.stderr)
-    return int(found[1]), int(found[2])
+    return signature | {given: "*i32" if real in STORED and "HALF" in options else f"*{real}", result: f"*{real}"}
 
 
 if __name__ == "__main__":
     for kernel, real, options in variants():
-        registers, stack = needs(compiled(kernel, real, options).asm["cubin"])
+        registers, stack = needs(compiled(kernel, types(kernel, real, options), options, num_warps=4).asm["cubin"])
         options = {name: str(value) for name, value in options.items()}
         line = {"kernel": kernel.__name__, "real": real, "options": options, "registers": registers, "stack": stack}
         print(json.dumps(line), flush=True)

@@ -1,20 +1,9 @@
-"""What the tests of the GPU engine run on: a CUDA device, or Triton's interpreter and scans that are small enough."""
+"""Scans that are small enough for Triton's interpreter, and data for them."""
 
-import os
-
-import pytest
 import torch
 
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 
-CUDA = torch.cuda.is_available()
-if not CUDA and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1: make test-triton", allow_module_level=True)
-triton = pytest.importorskip("triton", reason="needs triton: pip install 'ctlib-book[interpreter]'")
-if not CUDA and tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 9):
-    pytest.skip(f"needs triton >= 3.9: the interpreter of {triton.__version__} has no loops", allow_module_level=True)
-
-DEVICE = "cuda" if CUDA else "cpu"
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 CONE = {"num_views": 2, "source_origin_mm": 9.0, "source_detector_mm": 14.0}
 SCANS = {

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from interpreted import CONE, CUDA, DEVICE, SCANS, TOLERANCE, pair
+from interpreted import CONE, SCANS, TOLERANCE, pair
+from kernel_device import CUDA, DEVICE
 
 from ctlib import backends
 from ctlib.errors import ArgumentError

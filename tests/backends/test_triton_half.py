@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from interpreted import CONE, CUDA, DEVICE, pair
+from interpreted import CONE, pair
 from interpreted import SCANS as EVERY
+from kernel_device import CUDA, DEVICE
 
 from ctlib import backends
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
