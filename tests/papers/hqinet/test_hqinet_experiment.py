@@ -89,6 +89,13 @@ def test_a_training_gets_better_and_says_when(plan):
     assert values[-1] == pytest.approx(mean_psnr(experiment.restore(trained.net, val.inputs), val.full), abs=1e-4)
 
 
+def test_a_training_that_nobody_watches_ends_the_same(plan):
+    watched, alone = (experiment.train_once(replace(plan, looks=n), one_layer, 0, "x") for n in (4, 0))
+    assert list(watched.curve) == [2, 4, 6, 8]
+    assert alone.curve == {}
+    assert torch.equal(watched.output, alone.output)
+
+
 def test_the_seed_sets_weights_and_order_and_nothing_else_does(plan):
     first, again, other = (experiment.train_once(plan, one_layer, s, "x").output for s in (3, 3, 4))
     assert torch.equal(first, again)
