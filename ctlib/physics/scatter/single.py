@@ -87,7 +87,7 @@ def _to_cell(media, normal, point, direction, reached, photons, cell, light, pro
     aperture = photons * (ray @ normal).clamp_min(0) / distance**2
     total = 0.0
     for energy, share in zip(*light[:2], strict=True):
-        into = energy.expand_as(cosine)
+        into = energy[None]  # of all points: tables are read once
         after = into * scattered_share(torch.full_like(cosine, PROCESS[process] - 1).long(), into, cosine)
         depth = attenuation_along(media, reached, into) + attenuation_along(media, paths, after)
         sent = share * aperture * torch.exp(-depth) * _events(media, density, into, cosine, PROCESS[process])
@@ -96,8 +96,8 @@ def _to_cell(media, normal, point, direction, reached, photons, cell, light, pro
 
 
 def _events(media: Media, density: Tensor, energy: Tensor, cosine: Tensor, process: int) -> Tensor:
-    """Scattering events per length and solid angle (n,) [1/mm/sr] of photons that meet densities (M, n)."""
-    rates = media.sections.interpolate(media.sections.rates, energy)  # (3 M, n)
+    """Scattering events per length and solid angle (n,) [1/mm/sr] of photons of one energy (1,) in densities (M, n)."""
+    rates = media.sections.interpolate(media.sections.rates, energy)  # (3 M, 1)
     row = lambda m: torch.full_like(cosine, 2 * m + process - 1).long()  # noqa: E731
     parts = [
         density[m] * rates[3 * m + process] * media.sections.density(row(m), energy, cosine)
