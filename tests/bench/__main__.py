@@ -47,7 +47,7 @@ def main(out: Path, quick: bool) -> None:
         records += compete(group, budget_s)
     records += scaling.records(budget_s / 4, quick)
     if torch.cuda.is_available():
-        records += [row for setup in scans for row in gpu.records(setup)]
+        records += [row for setup in scans for row in gpu.records(setup, notes)]
     write(out, bounds, notes, records)
     print(report.table(records))
     print("\n".join(["", *notes, f"GPU: {report.gpu()}"]))

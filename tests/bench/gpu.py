@@ -1,46 +1,177 @@
-"""The same products on a CUDA device, timed with events; empty where there is none."""
+"""The products, FBP and the decomposition on a CUDA device: `python tests/bench/gpu.py --case NAME --out PART`.
 
+One case a call, for a machine that is lent for minutes; `--merge FOLDER --out FILE` makes the benchmark's JSON of all
+parts. Its rows are those of `tests/bench` and say besides: `images_per_s` (or `ns_per_pixel`), `device_mib` (highest
+memory of the call above what it was given), `bound_images_per_s`, `bound_by` and `fraction_of_bound` (`device_bounds`).
+"""
+
+import argparse
+import json
 import statistics
+import time
 from functools import partial
+from pathlib import Path
 
+import decomposition
+import device_bounds
+import report
+import setups
 import torch
+from astra_cuda import contestants
 from setups import Setup
 
+from ctlib import backends
+from ctlib.decompose import decompose_mle
+from ctlib.geometry import ConeBeam
 from ctlib.projector import Projector
+from ctlib.recon import fbp
+
+BATCHES, PIXELS, ROUNDS = (1, 16, 64), 1_000_000, 15
+DECOMPOSITION = "decomposition"
 
 
-def records(setup: Setup, batches=(1, 16, 64), rounds: int = 15) -> list[dict]:
-    """Interleaved times and images per second of ctlib's engines on the device."""
-    rows = []
-    for batch in batches:
-        x, y = setup.image(batch).cuda(), setup.sinogram(batch).cuda()
-        calls = {}
-        for backend in ("auto", "torch", "sparse"):
-            A = Projector(setup.geometry, backend)
-            calls[backend, "A"], calls[backend, "A.T"] = partial(A, x), partial(A.T, y)
-        times = interleaved(calls, rounds)
-        for (backend, case), ms in times.items():
-            median = statistics.median(ms)
-            rows.append(
-                {
-                    "case": case, "geometry": setup.name, "engine": f"ctlib {backend}", "batch": batch,
-                    "median_ms": median, "low_ms": min(ms), "high_ms": max(ms), "rounds": rounds,
-                    "ratio": median / statistics.median(times["auto", case]), "images_per_s": 1e3 * batch / median,
-                }
-            )  # fmt: skip
+def records(setup: Setup, notes: list[str], device: str = "cuda", batches=BATCHES, rounds: int = ROUNDS) -> list[dict]:
+    """Interleaved times of ctlib's engines and of ASTRA's on the device; what cannot be called is noted."""
+    machine, rows = device_bounds.measured(device), []
+    for batch in batches if not isinstance(setup.geometry, ConeBeam) else batches[:1]:
+        groups = calls(setup, device, batch, notes)
+        for case, group in groups.items():
+            works = {name: call for name, call in group.items() if tried(call, f"{name}, {setup.name}, {case}", notes)}
+            times = interleaved(works, rounds, device)
+            first = statistics.median(times["ctlib auto"])
+            for name, ms in times.items():
+                row = {"case": case, "geometry": setup.name, "engine": name, "batch": batch, "threads": 1}
+                row |= told(ms, first, batch) | {"device_mib": peak_mib(works[name], device)}
+                if name.startswith("ctlib auto") and case in ("A", "A.T"):
+                    row |= device_bounds.fraction(setup, case, batch, "float16" in name, row["images_per_s"], machine)
+                rows.append(row)
     return rows
 
 
-def interleaved(calls: dict, rounds: int) -> dict:
-    """Milliseconds of each call by CUDA events, after three warm-up rounds."""
-    times = {key: [] for key in calls}
+def calls(setup: Setup, device: str, batch: int, notes: list[str]) -> dict[str, dict]:
+    """{case: {engine: call}}, ctlib's automatic choice first."""
+    x, y = setup.image(batch).to(device), setup.sinogram(batch).to(device)
+    A, fdk = Projector(setup.geometry), "FDK" if isinstance(setup.geometry, ConeBeam) else "FBP"
+    groups = {"A": {"ctlib auto": partial(A, x)}, "A.T": {"ctlib auto": partial(A.T, y)}}
+    groups[fdk] = {"ctlib auto": partial(fbp, A, y)}
+    if "float16" in backends.dtypes("auto", x.half()):
+        small_x, small_y = (x / x.max()).half(), (y / y.max()).half()  # within the range of float16
+        groups["A"]["ctlib auto, float16"] = partial(A, small_x)
+        groups["A.T"]["ctlib auto, float16"] = partial(A.T, small_y)
+    if batch == 1:
+        torch_engine = Projector(setup.geometry, "torch")
+        groups["A"]["ctlib torch"], groups["A.T"]["ctlib torch"] = partial(torch_engine, x), partial(torch_engine.T, y)
+    for case, name, call in contestants(setup.geometry, x, y, notes):
+        groups[case][name] = call
+    return groups
+
+
+def tried(call, name: str, notes: list[str]) -> bool:
+    """Whether a call works; why not is noted."""
+    try:
+        call()
+    except Exception as error:  # a library of somebody else, or memory
+        notes.append(f"{name}: left out, {type(error).__name__}: {str(error).splitlines()[:1]}")
+        return False
+    return True
+
+
+def decompositions(notes: list[str], device: str = "cuda", pixels: int = PIXELS, rounds: int = ROUNDS) -> list[dict]:
+    """The decomposition forward, and with its implicit gradient."""
+    model, counts = decomposition.problem(pixels)
+    counts = counts.to(device)
+    forward = partial(decompose_mle, model, counts, box=decomposition.BOX)
+    group = {DECOMPOSITION: forward, f"{DECOMPOSITION} + backward": partial(decomposition.with_gradient, model, counts)}
+    group = {case: call for case, call in group.items() if tried(call, case, notes)}
+    rows = []
+    for case, ms in interleaved(group, rounds, device).items():
+        row = {"case": case, "geometry": "", "engine": "ctlib auto", "batch": pixels, "threads": 1}
+        median = statistics.median(ms)
+        row |= told(ms, median, pixels) | {"device_mib": peak_mib(group[case], device)}
+        rows.append(row | {"ns_per_pixel": 1e6 * median / pixels})
+    return rows
+
+
+def told(times_ms: list[float], first: float, batch: int) -> dict:
+    median = statistics.median(times_ms)
+    row = {"median_ms": median, "low_ms": min(times_ms), "high_ms": max(times_ms), "rounds": len(times_ms)}
+    return row | {"ratio": median / first, "images_per_s": 1e3 * batch / median}
+
+
+def interleaved(group: dict, rounds: int, device: str) -> dict:
+    """Milliseconds of each call, A B C A B C, after three warm-up rounds: by CUDA events, on a CPU by its clock."""
+    times = {key: [] for key in group}
     for k in range(rounds + 3):
-        for key, call in calls.items():
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            call()
-            stop.record()
-            stop.synchronize()
+        for key, call in group.items():
+            ms = one(call, device)
             if k >= 3:
-                times[key].append(start.elapsed_time(stop))
+                times[key].append(ms)
     return times
+
+
+def one(call, device: str) -> float:
+    """Milliseconds of one call."""
+    if not device.startswith("cuda"):
+        start = time.perf_counter()
+        call()
+        return 1e3 * (time.perf_counter() - start)
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop)
+
+
+def peak_mib(call, device: str) -> float | None:
+    """Device memory of torch above what there was before the call; ASTRA's own is not seen."""
+    if not device.startswith("cuda"):
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def part(case: str, device: str, quick: bool) -> dict:
+    """Rows, notes and measured bounds of one case."""
+    notes, batches, rounds = [], (1, 2) if quick else BATCHES, 2 if quick else ROUNDS
+    if case == DECOMPOSITION:
+        rows = decompositions(notes, device, 100 if quick else PIXELS, rounds)
+    else:
+        (setup,) = (s for s in (setups.small() if quick else setups.standard()) if s.name == case)
+        rows = records(setup, notes, device, batches, rounds)
+    return {"records": rows, "notes": notes, "bounds": device_bounds.measured(device)}
+
+
+def merged(folder: Path) -> dict:
+    """The benchmark's JSON of all parts in a folder."""
+    parts = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    result = {"machine": report.machine(), "versions": report.versions(), "date": report.today(), "gpu": report.gpu()}
+    result |= {"bounds": parts[-1]["bounds"], "notes": [note for p in parts for note in p["notes"]]}
+    result["records"] = [row for p in parts for row in p["records"]]
+    return result | {"digest": report.digest(result)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Benchmark on a GPU, one case a call.")
+    names = [s.name for s in setups.standard() + setups.small()] + [DECOMPOSITION]
+    parser.add_argument("--case", choices=names)
+    parser.add_argument("--merge", type=Path, metavar="FOLDER", help="of parts")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="few rounds, small batches")
+    options = parser.parse_args()
+    made = merged(options.merge) if options.merge else part(options.case, options.device, options.quick)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    new = options.out.with_name(options.out.name + ".part")
+    new.write_text(json.dumps(made, indent=1) + "\n")
+    new.replace(options.out)
+    print(report.table(made["records"]))
+    print("\n".join(made["notes"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""All that a GPU is needed for, in one command for a bare machine: `make gpu`, or `python3 tools/gpu`.
+
+Tests of the kernels on the device, the benchmark, the `paper` runs of the chapters, in this order. A call runs what is
+left for --minutes and ends with a table; the next one goes on. Results land in book/results/bench/gpu.json and
+book/results/paper, ready to commit. Needs Python 3.11, torch with CUDA, Triton, NumPy, SciPy, numba, matplotlib; what
+else steps need comes from the folder that `make gpu-pack` fills on a machine with a network, or they are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pack
+import plan
+from steps import DONE, FAILED, LEFT, SKIPPED, Book, run
+
+NO_DEVICE = 3  # exit code
+
+
+def main() -> int:
+    options = _options()
+    state = options.state or plan.ROOT / "_build" / ("gpu-rehearsal" if options.rehearse else "gpu")
+    results = state / "book" / "results" if options.rehearse else plan.ROOT / "book" / "results"
+    steps = [s for s in plan.steps(state, results, options.rehearse) if options.stage in (None, s.stage)]
+    book = Book(state)
+    if not (options.status or options.rehearse or (name := _device())):
+        print("no CUDA device: torch sees none here; --rehearse runs all stages at tiny sizes without one")
+        return NO_DEVICE
+    if options.again:
+        for step in steps:
+            if (known := book.of(step)).state == FAILED:
+                known.state = LEFT
+    if not options.status:
+        print("rehearsal, without a device" if options.rehearse else name, flush=True)
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if options.rehearse else {}
+        run(steps, book, 60 * options.minutes, _environment(options.pack) | hidden, plan.ROOT)
+    print("\n".join(table(steps, book)))
+    return 1 if any(book.of(s).state == FAILED for s in steps) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make gpu", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=8.0, help="of this call (default: 8)")
+    parser.add_argument("--stage", choices=plan.STAGES, help="one alone (default: all, in their order)")
+    parser.add_argument("--state", type=Path, help="folder of what is known and kept (default: _build/gpu)")
+    parser.add_argument("--pack", type=Path, default=pack.FOLDER, help="what `make gpu-pack` made")
+    parser.add_argument("--status", action="store_true", help="the table alone")
+    parser.add_argument("--again", action="store_true", help="run failed steps again")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes, without a device, into the state's folder")
+    options = parser.parse_args()
+    options.state = options.state and options.state.absolute()
+    return options
+
+
+def _device() -> str:
+    """Name of the CUDA device; "" without one."""
+    try:
+        import torch
+    except ImportError:
+        return ""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def _environment(packed: Path) -> dict[str, str]:
+    """What steps run in: the library and the pack on the path, no display, no interpreter."""
+    folders = [str(plan.ROOT), *([str(packed.absolute())] if packed.is_dir() else []), os.environ.get("PYTHONPATH", "")]
+    added = {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
+    return {**{k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}, **added}
+
+
+def table(steps: list, book: Book) -> list[str]:
+    """A line a stage, and one for every step that is not simply done."""
+    lines = [
+        f"{'stage':12s}{'done':>6s}{'failed':>8s}{'skipped':>9s}{'left':>6s}{'min expected':>14s}{'min taken':>11s}"
+    ]
+    for stage in dict.fromkeys(s.stage for s in steps):
+        mine = [(s, book.of(s)) for s in steps if s.stage == stage]
+        count = {state: sum(k.state == state for _, k in mine) for state in (DONE, FAILED, SKIPPED, LEFT)}
+        expected, taken = expected_minutes(mine), sum(k.seconds for _, k in mine) / 60
+        counts = f"{count[DONE]:>6d}{count[FAILED]:>8d}{count[SKIPPED]:>9d}{count[LEFT]:>6d}"
+        lines.append(f"{stage:12s}{counts}{expected:>14.1f}{taken:>11.1f}")
+    for step in steps:
+        known = book.of(step)
+        if known.state != DONE:
+            about = known.why or f"expected {step.minutes:.0f} min: {step.source}"
+            lines.append(f"  {known.state:8s}{step.key}: {about}")
+    return lines
+
+
+def expected_minutes(mine: list) -> float:
+    """Minutes of what is left of a stage: as planned, times how much longer than planned those took that are done."""
+    done = [(s.minutes, k.seconds / 60) for s, k in mine if k.state == DONE]
+    factor = sum(t for _, t in done) / sum(m for m, _ in done) if done else 1.0
+    return sum(max(0.0, factor * s.minutes - k.seconds / 60) for s, k in mine if k.state == LEFT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The steps: tests, benchmark, and the `paper` runs of the chapters; in a rehearsal the same at tiny sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from steps import Step
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS, BENCH, PAPER = STAGES = ("tests", "benchmark", "paper")
+TEST_MODULES = ("pytest", "hypothesis")
+CHAPTER_MODULES = {"02-deep-image-prior": ("skimage", "pydicom"), "04-hqinet": ("skimage",)}
+COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this machine
+
+# Expected minutes. Tests and benchmark: from the numbers of cases, about half a second each on a device and ten seconds
+# to import and compile; not measured. `paper`: the seconds of the recorded `laptop` run, times how much more there is
+# to compute, over how much faster the device is taken to be. What steps took corrects all of them, as soon as some did.
+FILE_MINUTES, CASE_MINUTES = 1.0, 1.5
+WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of `laptop` where none is recorded)
+    "01-forward-model": (10, 4, 1800),  # on the processor: 512 x 512 pixels, grids up to 2048
+    "05-differentiable-pcct": (30, 4, 0),  # on the processor: steps x 10, draws x 5, photons
+    "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
+    "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16
+    "03-spectral2spectral": (7500, 300, 0),  # pixels x 16, channels^2 x 9, steps x 13, batch x 4; float32
+    "06-generative-tomography": (34000, 1000, 0),  # pixels x 16, channels^2 x 16, steps x 67, batch x 2; bfloat16
+}
+
+
+def steps(state: Path, results: Path, rehearse: bool) -> list[Step]:
+    """All steps in their order; what they keep lies in `state`, what they find in `results`."""
+    return [*test_steps(rehearse), *bench_steps(state, results, rehearse), *paper_steps(state, results, rehearse)]
+
+
+def test_steps(rehearse: bool) -> list[Step]:
+    """A step a file: the kernels' tests, then the tests marked `gpu` of the others."""
+    kernels = sorted([*ROOT.glob("tests/*/test_triton*.py"), *ROOT.glob("tests/*/test_cells.py")])
+    marked = sorted(p for p in ROOT.glob("tests/**/test_*.py") if "@pytest.mark.gpu" in p.read_text(encoding="utf-8"))
+    chosen = [(p, ()) for p in kernels] + [(p, ("-m", "gpu")) for p in marked if p not in kernels]
+    if rehearse:
+        chosen = [(ROOT / "tests/backends/test_triton.py", ()), (ROOT / "tests/devices/test_outside.py", ())]
+    return [_of_file(path.relative_to(ROOT).as_posix(), options) for path, options in chosen]
+
+
+def _of_file(file: str, options: tuple[str, ...]) -> Step:
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, file)
+    return Step(TESTS, file, command, FILE_MINUTES, "about 50 cases a file", TEST_MODULES, good=COLLECTED)
+
+
+def bench_steps(state: Path, results: Path, rehearse: bool) -> list[Step]:
+    """A step a scan, and the decomposition; each renews the benchmark's file of what there is so far."""
+    cases = ["parallel 32", "decomposition"] if rehearse else ["parallel 256", "fan 512", "cone 128", "decomposition"]
+    options = ["--device", "cpu", "--quick"] if rehearse else []
+    made = []
+    for case in cases:
+        part = state / "bench" / f"{case.replace(' ', '-')}.json"
+        first = (sys.executable, "tests/bench/gpu.py", "--case", case, "--out", str(part), *options)
+        then = (
+            sys.executable,
+            "tests/bench/gpu.py",
+            "--merge",
+            str(part.parent),
+            "--out",
+            str(results / "bench/gpu.json"),
+        )
+        needs = ("xraylib",) if case == "decomposition" else ()
+        command = (sys.executable, str(ROOT / "tools/gpu/chain.py"), json.dumps([first, then]))
+        made.append(Step(BENCH, case, command, CASE_MINUTES, "15 rounds of about 20 calls", needs))
+    return made
+
+
+def paper_steps(state: Path, results: Path, rehearse: bool) -> list[Step]:
+    """A step a chapter with a preset `paper`, the shortest first, those that leave the device idle last.
+
+    Each goes on after its last slow cell.
+    """
+    store = state / "store"
+    if rehearse:
+        command = (sys.executable, "tools/gpu/rehearsal.py", str(store), str(results))
+        needs, paths = ("xraylib", "yaml"), ("tests/devices", "tests/helpers")
+        found = {"PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in paths)}
+        return [Step(PAPER, "lab-real-mouse", command, 1.0, "its tests", needs, True, str(store), environment=found)]
+    made = []
+    for path in sorted((ROOT / "book/presets").glob("*.yml")):
+        found = re.search(r"^paper:.*?(?=^\w|\Z)", path.read_text(encoding="utf-8"), re.M | re.S)
+        if found:
+            slug = path.stem
+            words = ("record", slug, "--preset", "paper", "--in-process", "--store", str(store))
+            needs = ("yaml", "xraylib", *CHAPTER_MODULES.get(slug, ()))
+            command = (sys.executable, "-m", "ctlib.book", *words)
+            step = Step(PAPER, slug, command, *_expected(slug), needs, True, str(store / slug))
+            made.append(("device: cuda" not in found[0], step.minutes, step))
+    return [step for *_, step in sorted(made, key=lambda m: m[:2])]
+
+
+def _expected(slug: str) -> tuple[float, str]:
+    """(minutes, from what) of a chapter at `paper`."""
+    more, faster, seconds = WORK.get(slug, (1000, 300, 0))
+    record = ROOT / "book/results/laptop" / f"{slug}.json"
+    if record.exists():
+        seconds = json.loads(record.read_text(encoding="utf-8"))["seconds"]
+    seconds = seconds or 3600
+    return seconds * more / faster / 60, f"`laptop` took {seconds:.0f} s; {more} x the work, {faster} x the speed"
