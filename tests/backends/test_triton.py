@@ -11,8 +11,9 @@ from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.linop import dot_test
 from ctlib.projector import Projector
 
-BATCHES = [(name, 1) for name in SCANS] + [
-    (name, n) for name in ("parallel", "fan", "cone, coarse rows") for n in (3, 5)
+SINGLE, DOUBLE = TOLERANCE
+CALLS = [(name, 1, dtype) for name in SCANS for dtype in TOLERANCE] + [
+    (name, n, dtype) for name in ("parallel", "fan", "cone, coarse rows") for n, dtype in ((3, DOUBLE), (5, SINGLE))
 ]
 TINY = {
     "parallel": ParallelBeam(Volume((2, 3)), 2, 3, 0.9, angles=[0.3, 2.0]),
@@ -20,8 +21,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize(("name", "batch"), BATCHES)
+@pytest.mark.parametrize(("name", "batch", "dtype"), CALLS)
 def test_it_computes_what_the_matrix_computes(name, batch, dtype):
     scan = SCANS[name]
     x, y = pair(scan, batch, dtype)

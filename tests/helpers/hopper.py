@@ -13,9 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
 
 ROOT = Path(__file__).parents[2]
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -32,6 +34,41 @@ def compiled(kernel, types: dict, constants: dict, num_warps: int):
     signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     return triton.compile(ASTSource(kernel, signature, values), target=HOPPER, options={"num_warps": num_warps})
+
+
+class Absent:
+    """What Triton asks the driver of a GPU, answered for a Hopper GPU that is not there."""
+
+    def get_current_target(self) -> GPUTarget:
+        return HOPPER
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+def launches() -> list:
+    """From here on a launch compiles its kernel, as on a GPU for just these arguments, and does nothing else.
+
+    The list fills with (kernel, what was compiled), each variant once.
+    """
+    triton.runtime.driver.set_active(Absent())
+    found, seen, run = [], set(), JITFunction.run
+
+    def compile_only(self, *args, grid, warmup, **options):
+        made = run(self, *args, grid=grid, warmup=True, **options)
+        if made.hash not in seen:
+            seen.add(made.hash)
+            found.append((self, made))
+        return made
+
+    JITFunction.run = compile_only
+    return found
 
 
 def needs(cubin: bytes) -> tuple[int | None, int | None]:
