@@ -22,6 +22,7 @@ from ctlib.physics.moments import moment_tables
 
 FIRST = 12  # Newton steps before a pixel without a start of its own is in doubt
 RESTARTED, RESTARTED_OWN = 1024, 64  # pixels that are solved again at a time, and those with spectra of their own
+RESTARTED_CUDA = 1 << 14  # and those that kernels solve
 
 
 def compiled(problem: Problem) -> bool:
@@ -108,7 +109,7 @@ def _again(problem: Problem, start, paths, taken, done, max_iters: int, toleranc
         return paths, taken, done, multiple
     paths, taken, done, multiple = (pieces.rows(t).clone() for t in (paths, taken, done, multiple))
     given = None if callable(start) else pieces.rows(start)
-    size = RESTARTED if problem.spectra.ndim == 2 else RESTARTED_OWN
+    size = RESTARTED_CUDA if fused(problem) else RESTARTED if problem.spectra.ndim == 2 else RESTARTED_OWN
     for at, part in pieces:
         for index in torch.nonzero(~done[at] | every).split(size):
             t, r = index.unbind(1)
@@ -130,6 +131,10 @@ def _again(problem: Problem, start, paths, taken, done, max_iters: int, toleranc
 
 
 def _lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: float):
+    if fused(problem):
+        from ctlib.decompose.gpu import engine as kernels
+
+        return lowest(problem, candidates, max_iters, tolerance, kernels.descend)
     if problem.spectra.ndim > 2 or problem.counts.device.type != "cpu" or importlib.util.find_spec("numba") is None:
         return lowest(problem, candidates, max_iters, tolerance)
     from ctlib.decompose.cpu import descent

@@ -146,8 +146,11 @@ def matched(problem: Problem, paths: Tensor, material: int, num_iters: int = 12)
     return paths
 
 
-def lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: float):
-    """The lowest minimum (P, M) from starts (K, P, M), its steps, whether it settled, and whether there are others."""
+def lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: float, descend=descend):
+    """The lowest minimum (P, M) from starts (K, P, M), its steps, whether it settled, and whether there are others.
+
+    descend  what finds the minimum near a start
+    """
     num = len(candidates)
     every = problem.rows(torch.arange(len(problem.counts), device=candidates.device).repeat(num))
     found = descend(every, candidates.flatten(0, 1), max_iters, tolerance)

@@ -7,7 +7,7 @@ import json
 
 from hopper import compiled, needs
 
-from ctlib.decompose.gpu import engine, newton
+from ctlib.decompose.gpu import descent, engine, newton
 
 BYTES = {"fp32": 4, "fp64": 8}
 NUMBERS = {
@@ -23,7 +23,9 @@ LARGEST = [  # bins that registers hold: of two pixels a thread, then of one
 if __name__ == "__main__":
     for real, num, bins in LARGEST:
         pixels = engine.pixels(engine.sums(num, bins) * BYTES[real])
-        for kernel, options in ((newton.newton, {"FITTED": True}), (newton.adjoint, {})):
+        kernels = [(newton.newton, {"FITTED": True}), (newton.adjoint, {})]
+        kernels += [(descent.descend, {})] if real == "fp64" else []
+        for kernel, options in kernels:
             types = {name: f"*{real}" for name in kernel.arg_names} | NUMBERS
             constants = {"M": num, "E": bins, "BLOCK": pixels} | options
             registers, stack = needs(compiled(kernel, types, constants, num_warps=1).asm["cubin"])

@@ -9,7 +9,7 @@ from kernel_device import CUDA, DEVICE, triton
 from ctlib.decompose import decompose_mle, engine, small
 from ctlib.decompose.gradient import describe, implicit_vjp
 from ctlib.decompose.mle import polynomial, posed
-from ctlib.decompose.restart import FEW, FLAT, local
+from ctlib.decompose.restart import FEW, FLAT, descend, local, starts
 
 gpu = pytest.importorskip("ctlib.decompose.gpu.engine")
 
@@ -93,9 +93,9 @@ def test_one_step_is_the_references(scan, num, far, monkeypatch):
     """From where the Hessian is not definite in some pixels, steps are cut in some, and the box holds some."""
     from ctlib.decompose.newton import newton_step
 
-    problem, _ = scan(num, 30, torch.float64, box=((0, 35), (0, 10), (0, 1))[:num])
+    problem, near_by = scan(num, 30, torch.float64, box=((0, 35), (0, 10), (0, 1))[:num])
     start = torch.zeros(30, num, dtype=torch.float64)
-    start[::3, 0], start[1::3, 1] = 34.0, 4.0
+    start[::3, 0], start[1::3, 1], start[::2] = 34.0, 4.0, near_by(problem)[::2]
     if not far:
         monkeypatch.setattr("ctlib.decompose.gpu.newton.NUM_FAR", triton.language.constexpr(0))
     if far or not CUDA:  # compiled kernels do not see a changed constant
@@ -113,6 +113,20 @@ def test_components_on_the_box_are_held_and_the_others_solved(scan):
     assert min(int(held.any(-1).sum()), int((~held).any(-1).sum()), int(held.all(-1).sum())) > 2
     right, _, _ = engine._solve_torch(problem.wide(), start.to(problem.wide().counts), 40, 1e-9)
     near(paths[done].double(), right[done], 1e-5, problem.scale)
+
+
+def test_a_pixel_whose_step_the_box_cuts_is_in_doubt(scan):
+    """It moved little, but the likelihood still falls; on the bound it is held, and settled."""
+    problem, start = scan(2, 6)
+    right, _, _ = solved(problem, start)
+    for i in (0, 5):
+        high = torch.stack([right[i, 0] - 0.01, problem.high[1]])
+        one = replace(problem, counts=problem.counts[i : i + 1], high=high, photons=problem.photons)
+        first = right[i : i + 1].clone()
+        first[:, 0] = high[0] - 1e-5
+        paths, steps, done = solved(one, first)
+        assert (paths[0, 0], int(steps), bool(done)) == (high[0], 1, False)
+        assert solved(one, paths, max_iters=3)[2].all()
 
 
 @MATERIALS
@@ -193,6 +207,22 @@ def test_the_gradient_is_the_implicit_one(scan, num, dtype):
     assert min(int((~free).any(-1).sum()), int((w == 0).all(-1).sum())) > 2
 
 
+@pytest.mark.parametrize(("num", "pixels", "most"), [(2, 8, 8), (3, 4, 12)])
+def test_restarts_are_those_of_torch(scan, num, pixels, most):
+    """Few counts, from starts far apart, where some steps are refused; some have settled when the steps end."""
+    problem, _ = scan(num, pixels, torch.float64, photons=torch.logspace(2, 4, pixels, dtype=torch.float64))
+    first = starts(problem)
+    every = problem.rows(torch.arange(pixels).repeat(len(first)))
+    first = first.flatten(0, 1)
+    before = first.clone()
+    found = [t.cpu() for t in gpu.descend(on(every), first.to(DEVICE), most, 1e-7)]
+    assert torch.equal(first, before)
+    right = descend(every, first, most, 1e-7)
+    assert 0 < int(right[3].sum()) < len(first)
+    for ours, theirs, tolerance in zip(found, right, (1e-7, 1e-10, 0, 0), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
 def test_the_layer_with_the_kernels_is_the_layer(build, draw, monkeypatch):
     """Through the engine: values, flags and gradients to counts and thresholds; a reading that is no number."""
     model = build(bin_kev=8.0)
@@ -208,14 +238,14 @@ def test_the_layer_with_the_kernels_is_the_layer(build, draw, monkeypatch):
 
     called = []
     right = layer(counts.float())
-    for name in ("solve", "adjoint"):
+    for name in ("solve", "descend", "adjoint"):
         kernel = getattr(gpu, name)
         monkeypatch.setattr(gpu, name, lambda *a, kernel=kernel, name=name: called.append(name) or kernel(*a))
     if not CUDA:
         monkeypatch.setattr(engine, "compiled", lambda problem: False)
         monkeypatch.setattr(engine, "fused", gpu.fits)
     ours = layer(counts.float().to(DEVICE))
-    assert called == ["solve", "adjoint"]
+    assert called == ["solve", "descend", "adjoint"]
     for a, b in zip(right, ours, strict=True):
         torch.testing.assert_close(b, a, rtol=2e-4, atol=2e-4, equal_nan=True)
 

@@ -8,6 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
+from ctlib.decompose.gpu import descent
 from ctlib.decompose.gpu import newton as kernels
 from ctlib.decompose.newton import Problem
 from ctlib.decompose.restart import FEW
@@ -65,6 +66,15 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
         tolerance, FEW if fitted else 0.0, FITTED=fitted,
     )  # fmt: skip
     return paths, steps, done
+
+
+def descend(problem: Problem, paths: Tensor, max_iters: int, tolerance: float) -> tuple[Tensor, ...]:
+    """`restart.descend`: local minima (P, M) from starts, their likelihoods, steps, and whether they have settled."""
+    paths, photons = paths.clone(memory_format=torch.contiguous_format), problem.photons.contiguous()
+    values, steps = torch.empty_like(photons), torch.empty_like(photons, dtype=torch.int32)
+    done = torch.empty_like(steps, dtype=torch.bool)
+    _launch(descent.descend, problem, problem.scale, photons, paths, values, steps, done, max_iters, tolerance)
+    return paths, values, steps, done
 
 
 def adjoint(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from ctlib.decompose.gpu.tuples import zeros
 
 LEAST, DARKEST = tl.constexpr(likelihood.LEAST), tl.constexpr(rules.DARKEST)
 LOG2_E = tl.constexpr(1.4426950408889634)
+LEAST_LOG2 = tl.constexpr(-600 * 1.4426950408889634)  # of a transmission in double precision, as in `restart.local`
 
 
 @triton.jit
@@ -36,20 +37,24 @@ def polynomial(y, coefficients, open_beam, low, high, M: tl.constexpr, E: tl.con
 
 
 @triton.jit
-def moments(a, attenuation, spectra, num_energies, M: tl.constexpr, E: tl.constexpr):
+def moments(a, scale, attenuation, spectra, num_energies, M: tl.constexpr, E: tl.constexpr):
     """`physics.moments.moments`: counts (E), Jacobian (M E) and second derivatives (M (M + 1) / 2 E), bins innermost.
 
     The tables of that function are not read but made: a bin's share of an energy times 1, f_k and f_k f_l.
+
+    scale  binary logarithm of a factor that all get
     """
     most: tl.constexpr = 1000.0 if a[0].dtype == tl.float64 else 125.0  # finite, where a step went too far
     sums, binary = zeros(a[0], E * (1 + M + M * (M + 1) // 2)), ()
     for k in tl.static_range(M):
         binary = binary + (-LOG2_E * a[k],)
     for n in range(num_energies):
-        f, depth = (), tl.zeros_like(a[0])
+        f, depth = (), scale
         for k in tl.static_range(M):
             f = f + (tl.load(attenuation + n * M + k),)
             depth = tl.fma(binary[k], f[k], depth)
+        if a[0].dtype == tl.float64:
+            depth = tl.maximum(depth, LEAST_LOG2, propagate_nan=tl.PropagateNan.ALL)
         through = tl.exp2(tl.minimum(depth, most, propagate_nan=tl.PropagateNan.ALL))
         passed, more = (), ()
         for i in tl.static_range(E):

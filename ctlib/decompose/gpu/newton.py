@@ -117,7 +117,7 @@ def newton(
     still, taken = tl.full([BLOCK], 1, tl.int32), tl.zeros([BLOCK], tl.int32)
     sure, k, left = tl.zeros([BLOCK], tl.int32), 0, 1
     while (k < max_iters) & (left > 0):
-        sums = moments(a, attenuation, spectra, num_energies, M, E)
+        sums = moments(a, tl.zeros_like(a[0]), attenuation, spectra, num_energies, M, E)
         step, fisher = projected_step(y, a, sums, k < NUM_FAR, low, high, scale, M, E)
         new, change, sound = moved(a, step, low, high, scale, M)
         a = chosen(sound & (still > 0), new, a, M)
@@ -144,7 +144,7 @@ def adjoint(
     lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     pixel, inside = tl.minimum(lane, num - 1), lane < num
     y, a = load(counts, pixel, E), load(paths, pixel, M)
-    sums = moments(a, attenuation, spectra, num_energies, M, E)
+    sums = moments(a, tl.zeros_like(a[0]), attenuation, spectra, num_energies, M, E)
     g, hessian, fisher = curvature(y, sums, M, E)
     free = open_components(a, g, everywhere(a, M), low, high, M)
     rhs = double(kept(load(v, pixel, M), free, M), M)
