@@ -1,1 +1,1 @@
-"""The Newton solver and its transposed system as Triton kernels, imported where triton is installed."""
+"""The Newton solver, its restarts and its transposed system as Triton kernels, imported where triton is installed."""

@@ -1,7 +1,7 @@
 """What calls the kernels: problems with one response for all pixels, two or three materials and at most eight bins.
 
-Speed is not yet measured. Compiled for Hopper, a program needs some 45 instructions for each energy of a pixel in the
-case of two materials and four bins, 24 of them sums; nothing is stored between the steps.
+Speed is not yet measured. Compiled for Hopper, an energy of a pixel takes some 45 instructions with two materials and
+four bins, where the sums alone are 24; nothing is stored between the steps.
 """
 
 import torch
