@@ -32,7 +32,7 @@ def under(view, i, j, CURVED: tl.constexpr):
         inverse = 1.0 / tl.fma(view[5], i, tl.fma(view[6], j, view[4]))
         return tl.fma(x, inverse, view[0]), inverse
     else:
-        return x + view[0], x * 0.0 + 1.0
+        return x + view[0], 1.0
 
 
 @triton.jit
