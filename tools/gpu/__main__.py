@@ -36,7 +36,10 @@ def main() -> int:
     if not options.status:
         print("rehearsal, without a device" if options.rehearse else name, flush=True)
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if options.rehearse else {}
-        run(steps, book, 60 * options.minutes, _environment(options.pack) | hidden, plan.ROOT)
+        try:
+            run(steps, book, 60 * options.minutes, _environment(options.pack) | hidden, plan.ROOT)
+        except KeyboardInterrupt:
+            print("interrupted; what was done is kept")
     print("\n".join(table(steps, book)))
     return 1 if any(book.of(s).state == FAILED for s in steps) else 0
 
@@ -72,7 +75,7 @@ def _environment(packed: Path) -> dict[str, str]:
 
 
 def table(steps: list, book: Book) -> list[str]:
-    """A line a stage, and one for every step that is not simply done."""
+    """A line a stage and a step: what came of it, or how long it is expected to take and from what that is said."""
     lines = [
         f"{'stage':12s}{'done':>6s}{'failed':>8s}{'skipped':>9s}{'left':>6s}{'min expected':>14s}{'min taken':>11s}"
     ]
@@ -84,9 +87,8 @@ def table(steps: list, book: Book) -> list[str]:
         lines.append(f"{stage:12s}{counts}{expected:>14.1f}{taken:>11.1f}")
     for step in steps:
         known = book.of(step)
-        if known.state != DONE:
-            about = known.why or f"expected {step.minutes:.0f} min: {step.source}"
-            lines.append(f"  {known.state:8s}{step.key}: {about}")
+        about = known.why or f"expected {step.minutes:.0f} min: {step.source}"
+        lines.append(f"  {known.state:8s}{step.key}: {about}")
     return lines
 
 

@@ -42,12 +42,13 @@ def test_steps(rehearse: bool) -> list[Step]:
     chosen = [(p, ()) for p in kernels] + [(p, ("-m", "gpu")) for p in marked if p not in kernels]
     if rehearse:
         chosen = [(ROOT / "tests/backends/test_triton.py", ()), (ROOT / "tests/devices/test_outside.py", ())]
-    return [_of_file(path.relative_to(ROOT).as_posix(), options) for path, options in chosen]
+    needs = TEST_MODULES if rehearse else (*TEST_MODULES, "triton")  # without it they would skip, and pass
+    return [_of_file(path.relative_to(ROOT).as_posix(), options, needs) for path, options in chosen]
 
 
-def _of_file(file: str, options: tuple[str, ...]) -> Step:
+def _of_file(file: str, options: tuple[str, ...], needs: tuple[str, ...]) -> Step:
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, file)
-    return Step(TESTS, file, command, FILE_MINUTES, "about 50 cases a file", TEST_MODULES, good=COLLECTED)
+    return Step(TESTS, file, command, FILE_MINUTES, "about 50 cases a file", needs, good=COLLECTED)
 
 
 def bench_steps(state: Path, results: Path, rehearse: bool) -> list[Step]:

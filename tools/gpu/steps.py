@@ -127,7 +127,7 @@ def _one(step: Step, known: Known, book: Book, rest: float, environment: dict, r
             known.why += "; nothing of this call is kept: it needs a longer one, MINUTES=60"
     else:
         known.state = DONE if code in step.good else FAILED
-        known.why = "" if known.state == DONE else f"exit code {code}, {_last_line(log)} ({log})"
+        known.why = _last_line(log) if known.state == DONE else f"exit code {code}, {_last_line(log)} ({log})"
     book.save()
 
 
