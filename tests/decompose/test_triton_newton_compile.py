@@ -18,7 +18,6 @@ STACK = {  # bytes
 def test_newtons_kernels_compile_for_hopper_and_keep_their_sums_in_registers(tmp_path):
     lines = printed(Path(__file__).with_name("compile_newton.py"), tmp_path)
     assert {line["kernel"] for line in lines} == STACK.keys()
-    assert {line["pixels"] for line in lines} == {32, 64}
     if all(line["registers"] is None for line in lines):
         pytest.skip("compiled; this Triton has no cuobjdump to read registers with")
     for line in lines:

@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 ROOT = Path(__file__).parents[2]
@@ -27,13 +26,6 @@ TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 def can_assemble() -> bool:
     """Triton brings ptxas, unless it was packaged without."""
     return (TOOLS / "ptxas").exists() or shutil.which("ptxas") is not None
-
-
-def compiled(kernel, types: dict, constants: dict, num_warps: int):
-    """The kernel for Hopper; types of its arguments by name, such as "*fp32", values of compile-time ones by name."""
-    signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
-    values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    return triton.compile(ASTSource(kernel, signature, values), target=HOPPER, options={"num_warps": num_warps})
 
 
 class Absent:
