@@ -62,7 +62,11 @@ ENGINES = {  # in the order in which `auto` looks for one
 
 def available() -> tuple[str, ...]:
     """Names of the engines whose packages are installed and that find a device of theirs."""
-    return tuple(name for name in ENGINES if _installed(name) and any(map(_present, _devices(name) or ("cpu",))))
+    return tuple(filter(_usable, ENGINES))
+
+
+def _usable(name: str) -> bool:
+    return _installed(name) and any(map(_present, _devices(name) or ("cpu",)))
 
 
 def _installed(name: str) -> bool:
@@ -90,7 +94,7 @@ def resolve(name: str, device_type: str) -> str:
     require(name)
     if name == "auto":
         fits = (n for n, entry in ENGINES.items() if not entry.devices or device_type in entry.devices)
-        return next(n for n in fits if n in available())
+        return next(n for n in fits if _usable(n))  # looking for those not installed takes as long as a small product
     if _devices(name) and device_type not in _devices(name):
         needed = f"a tensor on {' or '.join(_devices(name))}, or backend='auto'"
         raise ArgumentError("backend", f"'{name}' for a tensor on {device_type}", needed)

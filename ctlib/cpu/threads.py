@@ -15,6 +15,7 @@ item meets is not known: it must be right in any, and write what no other item w
 least some 20 microseconds, are enough.
 """
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -92,10 +93,10 @@ def num_threads() -> int:
 
 def _this_cpu() -> int | None:
     """Number of the processor that runs this thread; None where threads cannot be kept off it."""
-    return _libc.sched_getcpu() if _libc else None
+    return _getcpu() if _getcpu else None
 
 
-_libc = ctypes.CDLL(None) if hasattr(os, "sched_setaffinity") else None
+_getcpu = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 class _Job:
@@ -159,7 +160,8 @@ class _Pool:
         """Keep the threads off the asking one's processor: a scheduler may wake them there, to wait until it rests."""
         self.avoided, others = cpu, os.sched_getaffinity(0) - {cpu}
         for thread in self.threads if others else []:
-            os.sched_setaffinity(thread.native_id, others)
+            with contextlib.suppress(OSError):  # where that is forbidden, they go where they are put
+                os.sched_setaffinity(thread.native_id, others)
 
     def work(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """The timed calls: A, A.T, both, FBP and SIRT, each a group of contestants with ctlib's automatic choice first."""
 
 import os
+from dataclasses import replace
 from functools import partial
 
 from engines import Arrays, Astra, Skimage
@@ -9,6 +10,8 @@ from timing import LIMIT_S, Contestant, seconds
 
 from ctlib.geometry import ConeBeam, ParallelBeam
 from ctlib.recon import fbp, sirt
+
+PAUSE_S = 0.1
 
 
 def labels(case: str, setup: Setup, batch: int, threads: int | None = None) -> dict:
@@ -28,7 +31,13 @@ def product_groups(engines, setup: Setup, batch: int, notes: list[str]):
         forward, adjoint = partial(e.forward, e.native(x)), partial(e.adjoint, e.native(y))
         for case, call in (("A", forward), ("A.T", adjoint), ("A + A.T", partial(in_turn, forward, adjoint))):
             calls[case].append(Contestant(e.name, call, labels(case, setup, batch, threads)))
-    return calls.values()
+    return [*calls.values(), *(after_pause(group[0]) for group in list(calls.values())[:2] if batch == 1)]
+
+
+def after_pause(c: Contestant) -> list[Contestant]:
+    """A product right after another, and after PAUSE_S without work, when the threads sleep."""
+    at_once = replace(c, labels=c.labels | {"case": f"{c.labels['case']} after a pause"})
+    return [at_once, replace(at_once, engine=f"{c.engine}, {1e3 * PAUSE_S:.0f} ms", pause_s=PAUSE_S)]
 
 
 def in_turn(*calls) -> None:

@@ -35,6 +35,14 @@ def test_times_are_ordered_and_labeled(result, case):
         assert {"engine", "geometry", "batch", "threads"} <= set(r)
 
 
+@pytest.mark.parametrize("case", ["A after a pause", "A.T after a pause"])
+def test_the_same_product_is_timed_without_and_with_a_pause(result, case):
+    found = rows(result, case)
+    assert {r["geometry"] for r in found} == {r["geometry"] for r in rows(result, "A")}
+    assert {r["engine"] for r in found} == {"ctlib auto", "ctlib auto, 100 ms"}
+    assert all(r["ratio"] == 1 for r in found if r["engine"] == "ctlib auto")
+
+
 def test_ratios_refer_to_ctlib_in_the_same_group(result):
     for case in ("A", "A.T", "A + A.T", "FBP"):
         for r in rows(result, case):

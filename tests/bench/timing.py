@@ -10,11 +10,12 @@ LIMIT_S = 12.0  # a call expected to take longer is left out, and the record say
 
 @dataclass
 class Contestant:
-    """One call to time; `labels` are the record's other columns."""
+    """One call to time, after a pause; `labels` are the record's other columns."""
 
     engine: str
     call: Callable[[], object]
     labels: dict
+    pause_s: float = 0.0
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -35,6 +36,7 @@ def compete(contestants: list[Contestant], budget_s: float, rounds: tuple[int, i
     times = [[] for _ in contestants]
     for _ in range(num):
         for t, c in zip(times, contestants, strict=True):
+            time.sleep(c.pause_s)
             t.append(1e3 * seconds(c.call))
     first = statistics.median(times[0])
     return [record(c, t, first) for c, t in zip(contestants, times, strict=True)]

@@ -1,6 +1,7 @@
 """Shared loops: every item once, whoever comes to help; nobody is waited for who has not begun."""
 
 import multiprocessing
+import os
 import threading
 import time
 
@@ -117,6 +118,19 @@ def test_the_threads_are_as_many_as_numba_and_torch_may_use():
     finally:
         torch.set_num_threads(torchs)
         numba.set_num_threads(numbas)
+
+
+@pytest.mark.skipif(
+    threads._this_cpu() is None or len(os.sched_getaffinity(0)) < 2, reason="no other processor to keep threads on"
+)
+def test_helpers_are_kept_off_the_processor_of_the_thread_that_asks(monkeypatch):
+    monkeypatch.setattr(threads, "num_threads", lambda: 2)
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    for cpu in sorted(os.sched_getaffinity(0))[:2]:
+        monkeypatch.setattr(threads, "_this_cpu", lambda cpu=cpu: cpu)
+        share(count, 9, np.zeros(9, np.int64), 1)
+        (helper,) = threads._pool.threads
+        assert os.sched_getaffinity(helper.native_id) == os.sched_getaffinity(0) - {cpu}
 
 
 def counted():

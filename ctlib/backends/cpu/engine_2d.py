@@ -1,19 +1,23 @@
 """CPU engines: compiled loops over the ray tables, the batch in one call."""
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from ctlib.backends.cpu import joseph_2d as numba_2d
+from ctlib.backends.cpu import packing_2d as packing
 from ctlib.backends.cpu.backprojection import CompiledBackprojection
 from ctlib.backends.cpu.simd_features import has_avx512
+from ctlib.backends.cpu.tables_2d import adjoint_tables, forward_tables
 from ctlib.backends.tables.runs import LANES, REACH, TILE, Runs, runs
+from ctlib.cpu.threads import num_threads, share
 
 FORWARD = {4: numba_2d.forward_4, 1: numba_2d.forward_1}
 ADJOINT = {4: numba_2d.adjoint_4, 1: numba_2d.adjoint_1}
 if has_avx512():  # registers for eight images, which pay for the adjoint's dearer weights; A is slower with them
     ADJOINT = {8: numba_2d.adjoint_8} | ADJOINT
+
+PARTS = 16  # items a thread has of A for one group of images
 
 
 def groups(batch: int, sizes=(4, 1)):
@@ -45,19 +49,19 @@ class Numba2D(CompiledBackprojection):
         return self.tables[dtype]
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, x = len(x), whole_groups(x)
-        sino = x.new_zeros(len(x), self.num_rays)
+        batch, x = len(x), whole_groups(x).contiguous()
+        sino = x.new_empty(len(x), self.num_rays)
         for t in self._tables(x.dtype):
             for images, part in groups(len(x), FORWARD):
-                t.forward(x[part], images, sino[part].numpy())
+                t.forward(x[part].numpy(), images, sino[part].numpy())
         return sino[:batch]
 
     def adjoint(self, y: Tensor) -> Tensor:
         batch, y = len(y), whole_groups(y).contiguous()
-        image = y.new_zeros(len(y), *self.shape)
-        for t in self._tables(y.dtype):
+        image = y.new_empty(len(y), *self.shape)
+        for k, t in enumerate(self._tables(y.dtype)):
             for images, part in groups(len(y), ADJOINT):
-                t.add_adjoint(y[part].numpy(), images, image[part])
+                t.adjoint(y[part].numpy(), images, image[part].numpy(), add=k > 0)
         return image[:batch]
 
 
@@ -65,30 +69,29 @@ class _Tables:
     """The runs of one main axis in one precision, and the two products for one group size."""
 
     def __init__(self, r: Runs, real):
-        self.axis, self.num, self.size, self.slack = r.axis, r.num, r.size, r.slack
-        start, slope, length, inverse = (t.astype(real) for t in (r.start, r.slope, r.length, r.inverse))
-        self.rays, self.length = r.rays, length
-        self.forward_tables = (r.rays, start, slope, length, r.span, r.close)
-        self.adjoint_tables = (start, slope, r.first, r.count, inverse, r.taps, r.near)
-        self.reach = -(-int(r.taps.max()) // LANES) * LANES + REACH  # zeros behind the last ray
-        self.width = -(-int(r.count.max()) // LANES) * LANES + self.reach
+        self.axis, self.num, self.size, self.rays, self.length = r.axis, r.num, r.size, r.rays, r.length.astype(real)
+        self.forward_tables = forward_tables(r, real)
+        self.adjoint_tables, self.kinds = adjoint_tables(r, real)
 
-    def forward(self, x: Tensor, images: int, sino: np.ndarray) -> None:
-        """sino (B, rays) of these rays; B a multiple of `images`."""
-        grouped = x.reshape(-1, images, *x.shape[1:]).movedim(2 + self.axis, 1)  # (groups, planes, images, pixels)
-        packed = x.new_zeros(len(grouped), self.num, images, -(-(self.size + 2 + REACH) // LANES) * LANES)
-        packed[..., 1 : self.size + 1] = grouped
-        grid = (len(grouped), self.num, self.size)
-        parts = 4 * numba.get_num_threads()
-        FORWARD[images](packed.view(-1).numpy(), packed.shape[-1], grid, self.forward_tables, parts, sino)
+    def forward(self, x: np.ndarray, images: int, sino: np.ndarray) -> None:
+        """Write these rays of sino (B, rays); B a multiple of `images`."""
+        count, pixels = len(x) // images, _whole(self.size + 2 + REACH)
+        packed = np.empty((count, self.num, images, pixels), x.dtype)
+        share(packing.pack_images, count * -(-self.num // packing.PLANES), x, self.axis, packed)
+        parts = PARTS * num_threads()
+        args = packed.reshape(-1), pixels, (self.num, self.size), self.forward_tables, parts, sino
+        share(FORWARD[images], count * parts, *args)
 
-    def add_adjoint(self, y: np.ndarray, images: int, out: Tensor) -> None:
-        """out (B, Y, X) += the adjoint of these rays; B a multiple of `images`."""
-        stride, pixels, count = self.rays.size + self.reach, -(-self.size // LANES) * LANES, len(y) // images
+    def adjoint(self, y: np.ndarray, images: int, out: np.ndarray, add: bool) -> None:
+        """out (B, Y, X) = the adjoint of these rays, or += with `add`; B a multiple of `images`."""
+        stride, tiles = self.rays.size + REACH, -(-self.num // TILE)
         packed = np.empty(len(y) * stride, y.dtype)
-        numba_2d.pack_sinogram(y, self.rays, self.length, stride, packed)
-        planes = out.new_zeros(count, self.num, images, pixels)
-        grid = (pixels, self.num, self.size, self.width, self.reach, self.slack)
-        items = count * -(-self.num // TILE)
-        ADJOINT[images](packed, stride, grid, self.adjoint_tables, TILE, items, planes.view(-1).numpy())
-        out.view(count, images, *out.shape[1:]).add_(planes[..., : self.size].movedim(1, 2 + self.axis))
+        items = len(y) * -(-stride // packing.RAYS)
+        share(packing.pack_sinogram, items, y, self.rays, self.length, stride, packed)
+        args = packed, stride, _whole(self.size), self.adjoint_tables, self.kinds, self.axis, add, out
+        share(ADJOINT[images], len(y) // images * tiles, *args)
+
+
+def _whole(pixels: int) -> int:
+    """Up to whole blocks."""
+    return -(-pixels // LANES) * LANES

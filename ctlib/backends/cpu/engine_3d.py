@@ -14,6 +14,7 @@ from ctlib.backends.cpu.simd_memory import REACH
 from ctlib.backends.reference.torch_engine import TorchEngine
 from ctlib.backends.tables.columns import columns
 from ctlib.backends.tables.runs import SLACK
+from ctlib.cpu.threads import share
 
 PRODUCTS = {1: (numba_3d.forward_1, numba_3d.adjoint_1), 4: (numba_3d.forward_4, numba_3d.adjoint_4)}
 PLANES = 2  # planes a thread of the adjoint owns at once: their voxels stay in cache
@@ -62,7 +63,7 @@ class Numba3D(CompiledBackprojection):
         for axis in self.axes:
             volume = self._lines(x, axis)
             items = views * -(-cols // numba_3d.STRIP)
-            PRODUCTS[len(x)][0](volume, self._grid(axis), axis, self.tables, items, out.numpy())
+            share(PRODUCTS[len(x)][0], items, volume, self._grid(axis), axis, self.tables, out.numpy())
         sino += out.permute(2, 0, 3, 1)
 
     def _lines(self, x: Tensor, axis: int):
@@ -83,11 +84,12 @@ class Numba3D(CompiledBackprojection):
     def _adjoint(self, y: Tensor, volume: Tensor) -> None:
         views, _, cols = self.sino_shape
         packed = np.empty((views, cols, len(y), self.width), y.numpy().dtype)
-        numba_3d.pack_sinogram(y.numpy(), self.tables, packed)
+        share(numba_3d.pack_sinogram, views * cols, y.numpy(), self.tables, packed)
         for axis in self.axes:
             lines = y.new_zeros(self.shape[axis], self.shape[3 - axis] + 2, len(y), self.stride)
             flat, shape, grid = lines.view(-1).numpy(), (len(y), self.width), self._grid(axis)
-            PRODUCTS[len(y)][1](packed.reshape(-1), grid, shape, axis, self.tables, self.slack, PLANES, flat)
+            args = packed.reshape(-1), grid, shape, axis, self.tables, self.slack, PLANES, flat
+            share(PRODUCTS[len(y)][1], -(-grid[0] // PLANES), *args)
             order = (2, 3, 0, 1) if axis == 1 else (2, 3, 1, 0)
             volume += lines[:, 1:-1, :, 1 : self.shape[0] + 1].permute(order)
 

@@ -1,61 +1,63 @@
 """The 2-D products of the CPU engine: Joseph's method for 16 neighboring rays, or 16 neighboring pixels, at a time.
 
-Images of a batch are packed in groups of 4, or of 1, that share positions and weights. Packed images are flat arrays
+Images of a batch are packed in groups of 8, 4 or 1 that share positions and weights. Packed images are flat arrays
 (group, plane, image, pixel); packed sinograms (group, image, ray), rays in the order of the runs and multiplied by the
-length. Both products evaluate X = fma(slope, q, start) with the same rounding, so one is the exact transpose of the
-other; every entry of a result is written by one thread, and its terms are added in one order.
+length. Both products evaluate X = fma(zoom, T, shift) with the same rounding, so one is the exact transpose of the
+other; every entry of a result is written by one work item, and its terms are added in one order.
 """
 
 import numpy as np
-from numba import prange
 
 from ctlib.backends.cpu import simd
 from ctlib.backends.cpu.simd import LANES, fma, hat, splat, sub, zeros
-from ctlib.backends.cpu.simd_memory import load, store, take, take_apart
+from ctlib.backends.cpu.simd_memory import entry, load, store, take, take_apart
+from ctlib.backends.tables.runs import TILE
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 
-BAND = 32  # planes the forward product reads at once: they stay in cache for all rays of a thread
+BAND = 128  # planes of one image that A reads at once: they stay in cache for all rays of an item
+RUNS = 16  # runs that A.T reads at once: what they hold for 16 pixels stays in cache for a tile of planes
 
 
 @njit
-def _sum_planes(read, total, image, at, pixels, step, planes, places, start, slope):
-    """total + the image interpolated at X(q) for 16 rays, summed over planes; image[at] begins the first plane."""
-    before, beyond, one = splat(total, places[0]), splat(total, places[1]), splat(total, 1)
+def _sum_planes(read, total, image, at, pixels, step, ends, lines, planes, place):
+    """total + the image interpolated at X for 16 rays, summed over planes; image[at] begins the first of them.
+
+    lines  (zoom, shift) of X on every plane;  planes  where these begin and end
+    """
+    before, beyond, one = splat(total, ends[0]), splat(total, ends[1]), splat(total, 1)
     for q in range(planes[0], planes[1]):
-        x = simd.low(simd.high(fma(slope, splat(total, q), start), before), beyond)
+        x = fma(splat(total, entry(lines[0], q)), place, splat(total, entry(lines[1], q)))
+        x = simd.low(simd.high(x, before), beyond)
         cell = simd.floor(x)
-        base = simd.first(cell)
-        lanes, weight, left = simd.offsets(cell, base), sub(x, cell), at + base - places[0]
+        cells = simd.whole(cell)
+        lanes, weight, left = simd.offsets(cells), sub(x, cell), at + simd.lane(cells) - ends[0]
         total = fma(sub(one, weight), read(total, image, left, pixels, lanes), total)
-        total = fma(weight, read(total, image, left + 1, pixels, lanes), total)
+        total = fma(weight, read(total, image, left, pixels, simd.shift(lanes, 1)), total)
         at += step
     return total
 
 
 @njit
 def _forward(zero, image, pixels, grid, tables, blocks, sino):
-    """sino[image, ray] of the blocks [from, to) of 16 rays, for all groups of images."""
-    groups, num, size = grid
-    rays, start, slope, length, span, close = tables
-    images, like = sino.shape[0] // groups, zeros(image, 1)
-    step, entries, middle = images * pixels, images * LANES, num // 2
-    places = (-1 - size // 2, size - size // 2)
-    sums = np.empty((blocks[1] - blocks[0]) * entries, image.dtype)
-    for g in range(groups):
-        sums[:] = 0
-        for band in range(0, num, BAND):
-            for b in range(blocks[0], blocks[1]):
-                q0, q1 = max(band, span[b, 0]), min(band + BAND, span[b, 1])
-                if q0 < q1:
-                    at, here, planes = (g * num + q0) * step, (b - blocks[0]) * entries, (q0 - middle, q1 - middle)
-                    a, d = load(like, start, b * LANES, 0), load(like, slope, b * LANES, 0)
-                    total = load(zero, sums, here, LANES)
-                    if close[b]:
-                        total = _sum_planes(take, total, image, at, pixels, step, planes, places, a, d)
-                    else:
-                        total = _sum_planes(take_apart, total, image, at, pixels, step, planes, places, a, d)
-                    store(total, sums, here, LANES)
-        _unpack(sums, rays, length, blocks, sino[g * images : (g + 1) * images])
+    """sino[image, ray] of the blocks [from, to) of 16 rays, for one group of images."""
+    num, size = grid
+    rays, place, zoom, shift, length, span, close, run = tables
+    images, like = sino.shape[0], zeros(image, 1)
+    step, entries, ends = images * pixels, images * LANES, (-1 - size // 2, size - size // 2)
+    sums, height = np.zeros((blocks[1] - blocks[0]) * entries, image.dtype), BAND // images
+    for band in range(0, num, height):
+        for b in range(blocks[0], blocks[1]):
+            q0, q1 = max(band, span[b, 0]), min(band + height, span[b, 1])
+            if q0 < q1:
+                at, here, planes = q0 * step, (b - blocks[0]) * entries, (run[b] * num + q0, run[b] * num + q1)
+                x, lines, total = load(like, place, b * LANES, 0), (zoom, shift), load(zero, sums, here, LANES)
+                if close[b]:
+                    total = _sum_planes(take, total, image, at, pixels, step, ends, lines, planes, x)
+                else:
+                    total = _sum_planes(take_apart, total, image, at, pixels, step, ends, lines, planes, x)
+                store(total, sums, here, LANES)
+    _unpack(sums, rays, length, blocks, sino)
 
 
 @njit
@@ -68,118 +70,131 @@ def _unpack(sums, rays, length, blocks, sino):
                     sino[k, rays[r]] = length[r] * sums[((b - blocks[0]) * sino.shape[0] + k) * LANES + lane]
 
 
-@njit(parallel=True, cache=True)
-def pack_sinogram(sino, rays, length, stride, packed):
-    """packed[image, ray] = length * sino, rays in the order of the runs, 0 beyond; packed (B * stride)."""
-    parts = -(-stride // 4096)
-    for item in prange(sino.shape[0] * parts):
-        b, part = item // parts, item % parts
-        for r in range(part * 4096, min(stride, (part + 1) * 4096)):
-            inside = r < rays.size and rays[r] >= 0
-            packed[b * stride + r] = length[r] * sino[b, rays[r]] if inside else 0
-
-
 @njit
-def _add_rays(read, total, sino, at, stride, index, place, taps, lanes, pixel):
-    """total + weight * sinogram for `taps` candidate rays per pixel; index holds X of the rays on this plane."""
-    for k in range(taps):
-        ray = simd.shift(lanes, k)
-        weight = hat(sub(read(pixel, index, place, 0, ray), pixel))
-        total = fma(weight, read(total, sino, at, stride, ray), total)
+def _sum_rays(read, taps, fans, total, sino, stride, tables, rows, runs, pixels, block):
+    """total + the candidate rays of runs [from, to, of all) for 16 pixels of a plane: `taps` of each run.
+
+    rows    where the tile's and the plane's rows of the tables begin;  pixels  the block's number;  block  its pixels
+    """
+    (place, spans, maps, scales), (tile, plane), (begin, end, m) = tables, rows, runs
+    none = splat(block, 0)
+    for r in range(begin, end):
+        at, here = tile + r, plane + r
+        if entry(spans, at + m) <= pixels < entry(spans, at + 2 * m):
+            ray = fma(splat(block, entry(maps, at)), block, splat(block, entry(scales, here + 2 * m)))
+            if fans:
+                below = splat(block, entry(scales, here + 3 * m))
+                ray = simd.ratio(ray, fma(splat(block, entry(maps, at + m)), block, below))
+            rays = simd.whole(simd.low(simd.high(ray, none), splat(block, entry(maps, at + 2 * m))))
+            lanes, first = simd.offsets(rays), entry(spans, at) + simd.lane(rays)
+            zoom, shift = splat(block, entry(scales, here)), splat(block, entry(scales, here + m))
+            for k in range(taps):
+                lane = simd.shift(lanes, k)
+                weight = hat(sub(fma(zoom, read(block, place, first, 0, lane), shift), block))
+                total = fma(weight, read(total, sino, first, stride, lane), total)
     return total
 
 
 @njit
-def _places(index, width, planes, middle, start, slope, run, reach, far):
-    """index[plane, ray] = X of a run's rays on some planes; `far` beyond its last ray, where no pixel is near."""
-    begin, full = run[0], -(-run[1] // LANES) * LANES
-    like = zeros(index, 1)
-    for i in range(0, full, LANES):
-        a, d = load(like, start, begin + i, 0), load(like, slope, begin + i, 0)
+def _add_runs(read, taps, fans, zero, sino, stride, tables, tile, runs, planes, middle, image):
+    """image[plane, image, pixel] += some runs, on the planes [from, to)."""
+    like, pixels = zeros(sino, 1), image.shape[2]
+    for block in range(0, pixels, LANES):
+        numbers = simd.ramp(like, block - middle)
         for q in range(planes[0], planes[1]):
-            store(fma(d, splat(like, q - middle), a), index, (q - planes[0]) * width + i, 0)
-    for q in range(planes[1] - planes[0]):
-        for i in range(full, full + reach, LANES):
-            store(splat(like, far), index, q * width + i, 0)
+            here, rows = (q - planes[0]) * image.shape[1] * pixels + block, (3 * tile * runs[2], 4 * q * runs[2])
+            total = load(zero, image, here, pixels)
+            total = _sum_rays(read, taps, fans, total, sino, stride, tables, rows, runs, block // LANES, numbers)
+            store(total, image, here, pixels)
 
 
 @njit
-def _adjoint(zero, sino, stride, grid, tables, tile, planes, image):
-    """image[plane, image, pixel] of one group on the planes of a tile: the sum over all runs."""
-    pixels, num, size, width, reach, slack = grid
-    start, slope, first, count, inverse, taps, near = tables
-    images, middle, half = image.size // (num * pixels), num // 2, size // 2
-    none, slack = splat(zero, 0), splat(zero, slack)
-    index = np.empty((planes[1] - planes[0]) * width, sino.dtype)
-    for r in range(first.size):
-        p, n, last = inverse[r], taps[r, tile], splat(zero, count[r])
-        _places(index, width, planes, middle, start, slope, (first[r], count[r]), reach, 4 * size)
-        curved = p[3] != 0 or p[4] != 0
-        for q in range(planes[0], planes[1]):
-            row = (q - planes[0]) * width
-            above, along = splat(zero, p[0] + p[1] * (q - middle) - p[2]), splat(zero, p[2])
-            below, beside = splat(zero, 1 + p[3] * (q - middle) - p[4]), splat(zero, p[4])
-            low = max(0, int(index[row] + (half - 1)) // LANES)
-            high = min(pixels // LANES, int(index[row + count[r] - 1] + (half + 2)) // LANES + 1)
-            for b in range(low, high):
-                pixel = simd.ramp(zero, b * LANES - half)
-                ray = fma(along, pixel, above)
-                if curved:
-                    ray = simd.ratio(ray, fma(beside, pixel, below))  # the ray at place pixel - 1
-                ray = simd.low(simd.high(simd.ceil(sub(ray, slack)), none), last)
-                base = simd.first(ray)
-                lanes, at, place = simd.offsets(ray, base), first[r] + base, row + base
-                here = q * images * pixels + b * LANES
-                total = load(zero, image, here, pixels)
-                if not near[r]:
-                    total = _add_rays(take_apart, total, sino, at, stride, index, place, n, lanes, pixel)
-                elif n == 2:
-                    total = _add_rays(take, total, sino, at, stride, index, place, 2, lanes, pixel)
-                elif n == 3:
-                    total = _add_rays(take, total, sino, at, stride, index, place, 3, lanes, pixel)
-                else:
-                    total = _add_rays(take, total, sino, at, stride, index, place, n, lanes, pixel)
-                store(total, image, here, pixels)
+def _adjoint(zero, sino, stride, tables, kinds, tile, planes, middle, image):
+    """image[plane, image, pixel] += all runs for one group of images, on the planes [from, to) of a tile."""
+    taps, near, fans = kinds[0][tile], kinds[1], kinds[2]
+    a, m = 0, taps.size
+    while a < m:
+        n, b = taps[a], a + 1
+        while b < min(m, a + RUNS) and taps[b] == n and near[b] == near[a] and fans[b] == fans[a]:
+            b += 1
+        runs = (a, b, m)
+        if not near[a]:
+            _add_runs(take_apart, n, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+        elif n < 2 or n > 3:
+            _add_runs(take, n, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+        elif fans[a] and n == 2:
+            _add_runs(take, 2, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+        elif fans[a]:
+            _add_runs(take, 3, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+        elif n == 2:
+            _add_runs(take, 2, False, zero, sino, stride, tables, tile, runs, planes, middle, image)
+        else:
+            _add_runs(take, 3, False, zero, sino, stride, tables, tile, runs, planes, middle, image)
+        a = b
 
 
 @njit
-def _item(zero, sino, stride, grid, tables, items, item, tile_planes, image):
-    """One work item of the adjoint: a tile of planes of a group of images."""
-    tiles = tables[5].shape[1]
-    group, tile, images = item // tiles, item % tiles, image.size // (items // tiles * grid[0] * grid[1])
-    planes = (tile * tile_planes, min(grid[1], (tile + 1) * tile_planes))
-    entries = grid[1] * images * grid[0]
+def _write(planes, first, axis, add, out):
+    """out[image, y, x] = planes[plane, image, pixel], or += with `add`; rows from `first` on, or columns for axis 1."""
+    for k in range(planes.shape[1]):
+        if axis == 0:
+            for q in range(planes.shape[0]):
+                for i in range(out.shape[2]):
+                    out[k, first + q, i] = planes[q, k, i] + (out[k, first + q, i] if add else 0)
+        else:
+            for i in range(out.shape[1]):
+                for q in range(planes.shape[0]):
+                    out[k, i, first + q] = planes[q, k, i] + (out[k, i, first + q] if add else 0)
+
+
+@njit
+def _backprojected(images, item, sino, stride, pixels, tables, kinds, axis, add, out):
+    """One work item of A.T: a tile of planes of a group of images, a literal number."""
+    num, middle = out.shape[1 + axis], out.shape[2 - axis] // 2
+    tiles = -(-num // TILE)
+    group, tile = item // tiles, item % tiles
+    planes = tile * TILE, min(num, (tile + 1) * TILE)
+    image = np.zeros((planes[1] - planes[0], images, pixels), sino.dtype)
     sinos = sino[group * images * stride : (group + 1) * images * stride]
-    _adjoint(zero, sinos, stride, grid, tables, tile, planes, image[group * entries : (group + 1) * entries])
+    _adjoint(zeros(sino, images), sinos, stride, tables, kinds, tile, planes, middle, image)
+    _write(image, planes[0], axis, add, out[group * images : (group + 1) * images])
 
 
-@njit(parallel=True, cache=True)
-def forward_1(image, pixels, grid, tables, parts, sino):
-    blocks = tables[4].shape[0]
-    for c in prange(parts):
-        _forward(zeros(image, 1), image, pixels, grid, tables, (blocks * c // parts, blocks * (c + 1) // parts), sino)
+@njit
+def _projected(images, item, image, pixels, grid, tables, parts, sino):
+    """One work item of A: a part of the rays for a group of images, a literal number."""
+    group, part, blocks = item // parts, item % parts, tables[7].size
+    entries = grid[0] * images * pixels
+    packed = image[group * entries : (group + 1) * entries]
+    span = blocks * part // parts, blocks * (part + 1) // parts
+    _forward(zeros(image, images), packed, pixels, grid, tables, span, sino[group * images : (group + 1) * images])
 
 
-@njit(parallel=True, cache=True)
-def forward_4(image, pixels, grid, tables, parts, sino):
-    blocks = tables[4].shape[0]
-    for c in prange(parts):
-        _forward(zeros(image, 4), image, pixels, grid, tables, (blocks * c // parts, blocks * (c + 1) // parts), sino)
+@njit(nogil=True, cache=True)
+def forward_1(claims, image, pixels, grid, tables, parts, sino):
+    for item in claimed(claims):
+        _projected(1, item, image, pixels, grid, tables, parts, sino)
 
 
-@njit(parallel=True, cache=True)
-def adjoint_1(sino, stride, grid, tables, tile_planes, items, image):
-    for item in prange(items):
-        _item(zeros(sino, 1), sino, stride, grid, tables, items, item, tile_planes, image)
+@njit(nogil=True, cache=True)
+def forward_4(claims, image, pixels, grid, tables, parts, sino):
+    for item in claimed(claims):
+        _projected(4, item, image, pixels, grid, tables, parts, sino)
 
 
-@njit(parallel=True, cache=True)
-def adjoint_4(sino, stride, grid, tables, tile_planes, items, image):
-    for item in prange(items):
-        _item(zeros(sino, 4), sino, stride, grid, tables, items, item, tile_planes, image)
+@njit(nogil=True, cache=True)
+def adjoint_1(claims, sino, stride, pixels, tables, kinds, axis, add, out):
+    for item in claimed(claims):
+        _backprojected(1, item, sino, stride, pixels, tables, kinds, axis, add, out)
 
 
-@njit(parallel=True, cache=True)
-def adjoint_8(sino, stride, grid, tables, tile_planes, items, image):
-    for item in prange(items):
-        _item(zeros(sino, 8), sino, stride, grid, tables, items, item, tile_planes, image)
+@njit(nogil=True, cache=True)
+def adjoint_4(claims, sino, stride, pixels, tables, kinds, axis, add, out):
+    for item in claimed(claims):
+        _backprojected(4, item, sino, stride, pixels, tables, kinds, axis, add, out)
+
+
+@njit(nogil=True, cache=True)
+def adjoint_8(claims, sino, stride, pixels, tables, kinds, axis, add, out):
+    for item in claimed(claims):
+        _backprojected(8, item, sino, stride, pixels, tables, kinds, axis, add, out)

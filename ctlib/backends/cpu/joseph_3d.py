@@ -9,12 +9,12 @@ packed sinograms (view, column, image, row), multiplied by the length, with zero
 import math
 
 import numpy as np
-from numba import prange
 
 from ctlib.backends.cpu import simd
 from ctlib.backends.cpu.simd import LANES, fma, hat, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import REACH, load, store, take, take_apart
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 
 STRIP = 16  # columns a work item of the forward product follows together: they read the same lines
 
@@ -40,13 +40,13 @@ def _length(tables, view, column, row, rows):
 @njit
 def _between(read, total, volume, at, step, stride, lanes, up, share):
     """total + values between two lines of voxels `step` apart: `share` of the second, `up` of the upper slice."""
-    one = splat(total, 1)
+    one, above = splat(total, 1), simd.shift(lanes, 1)
     weight = splat(total, 1 - share)
     total = fma(simd.mul(weight, sub(one, up)), read(total, volume, at, stride, lanes), total)
-    total = fma(simd.mul(weight, up), read(total, volume, at + 1, stride, lanes), total)
+    total = fma(simd.mul(weight, up), read(total, volume, at, stride, above), total)
     weight = splat(total, share)
     total = fma(simd.mul(weight, sub(one, up)), read(total, volume, at + step, stride, lanes), total)
-    return fma(simd.mul(weight, up), read(total, volume, at + step + 1, stride, lanes), total)
+    return fma(simd.mul(weight, up), read(total, volume, at + step, stride, above), total)
 
 
 @njit
@@ -74,8 +74,8 @@ def _project(zero, volume, grid, main, tables, view, strip, sums):
                     continue
                 heights = simd.low(simd.high(fma(simd.ramp(zero, r - middle), splat(zero, g), orbit), low), high)
                 cell = simd.floor(heights)
-                base = simd.first(cell)
-                lanes, up, at = simd.offsets(cell, base), sub(heights, cell), line + base + half + 1
+                cells = simd.whole(cell)
+                lanes, up, at = simd.offsets(cells), sub(heights, cell), line + simd.lane(cells) + half + 1
                 here = (column - strip[0]) * images * width + r
                 total = load(zero, sums, here, width)
                 if g * (LANES - 1) <= REACH - 3:
@@ -102,11 +102,11 @@ def _forward(zero, volume, grid, main, tables, item, sino):
                     sino[view, column, k, row] = path * sums[((column - first) * images + k) * width + row]
 
 
-@njit(parallel=True, cache=True)
-def pack_sinogram(sino, tables, packed):
+@njit(nogil=True, cache=True)
+def pack_sinogram(claims, sino, tables, packed):
     """packed[view, column, image, row] = length * sino[image, view, row, column], 0 behind the last row."""
-    images, views, rows, columns = sino.shape
-    for item in prange(views * columns):
+    images, _views, rows, columns = sino.shape
+    for item in claimed(claims):
         view, column = item // columns, item % columns
         for row in range(packed.shape[3]):
             path = _length(tables, view, column, row, rows) if row < rows else 0.0
@@ -115,7 +115,7 @@ def pack_sinogram(sino, tables, packed):
 
 
 @njit
-def _add_rows(read, zero, sino, at, stride, row, lanes, base, taps, z, g, orbit):
+def _add_rows(read, zero, sino, at, stride, row, lanes, taps, z, g, orbit):
     """Sum over `taps` candidate rows per slice of weight * sinogram; row: their numbers from the middle row."""
     line = zero
     for k in range(taps):
@@ -139,12 +139,12 @@ def _spread(zero, sino, grid, shape, tables, view, column, q, crossing, slack, v
     for s in range(0, slices, LANES):
         z = simd.ramp(zero, s - half)
         row = simd.low(simd.high(simd.ceil(fma(z, inverse, shift)), none), last)
-        base = simd.first(row)
-        lanes, number, at = simd.offsets(row, base), sub(row, splat(zero, middle)), data + base
+        begin = simd.whole(row)
+        lanes, number, at = simd.offsets(begin), sub(row, splat(zero, middle)), data + simd.lane(begin)
         if near:
-            values = _add_rows(take, zero, sino, at, width, number, lanes, base, taps, z, gain, orbit)
+            values = _add_rows(take, zero, sino, at, width, number, lanes, taps, z, gain, orbit)
         else:
-            values = _add_rows(take_apart, zero, sino, at, width, number, lanes, base, taps, z, gain, orbit)
+            values = _add_rows(take_apart, zero, sino, at, width, number, lanes, taps, z, gain, orbit)
         here = line + s + 1
         store(fma(splat(zero, 1 - share), values, load(zero, volume, here, stride)), volume, here, stride)
         here += step
@@ -164,27 +164,27 @@ def _adjoint(zero, sino, grid, shape, main, tables, slack, planes, volume):
                         _spread(zero, sino, grid, shape, tables, view, column, q, crossing, slack, volume)
 
 
-@njit(parallel=True, cache=True)
-def forward_1(volume, grid, main, tables, items, sino):
-    for item in prange(items):
+@njit(nogil=True, cache=True)
+def forward_1(claims, volume, grid, main, tables, sino):
+    for item in claimed(claims):
         _forward(zeros(volume, 1), volume, grid, main, tables, item, sino)
 
 
-@njit(parallel=True, cache=True)
-def forward_4(volume, grid, main, tables, items, sino):
-    for item in prange(items):
+@njit(nogil=True, cache=True)
+def forward_4(claims, volume, grid, main, tables, sino):
+    for item in claimed(claims):
         _forward(zeros(volume, 4), volume, grid, main, tables, item, sino)
 
 
-@njit(parallel=True, cache=True)
-def adjoint_1(sino, grid, shape, main, tables, slack, planes, volume):
-    for item in prange(-(-grid[0] // planes)):
+@njit(nogil=True, cache=True)
+def adjoint_1(claims, sino, grid, shape, main, tables, slack, planes, volume):
+    for item in claimed(claims):
         span = (item * planes, min(grid[0], (item + 1) * planes))
         _adjoint(zeros(sino, 1), sino, grid, shape, main, tables, slack, span, volume)
 
 
-@njit(parallel=True, cache=True)
-def adjoint_4(sino, grid, shape, main, tables, slack, planes, volume):
-    for item in prange(-(-grid[0] // planes)):
+@njit(nogil=True, cache=True)
+def adjoint_4(claims, sino, grid, shape, main, tables, slack, planes, volume):
+    for item in claimed(claims):
         span = (item * planes, min(grid[0], (item + 1) * planes))
         _adjoint(zeros(sino, 4), sino, grid, shape, main, tables, slack, span, volume)

@@ -155,24 +155,35 @@ def ramp(typingctx, like, value):
 
 
 @intrinsic
-def first(typingctx, block):
-    """Lane 0 of a block of one image, which must hold a whole number, as an integer."""
+def whole(typingctx, block):
+    """Lanes of one image, toward zero, as 32-bit integers."""
 
     def codegen(context, builder, signature, args):
-        return builder.fptosi(builder.extract_element(builder.extract_value(args[0], 0), I32(0)), I64)
+        return pack(builder, [builder.fptosi(builder.extract_value(args[0], 0), vector(types.int32))])
+
+    return Block(types.int32, 1)(block), codegen
+
+
+@intrinsic
+def lane(typingctx, block):
+    """Lane 0 of integers."""
+
+    def codegen(context, builder, signature, args):
+        return builder.sext(builder.extract_element(builder.extract_value(args[0], 0), I32(0)), I64)
 
     return types.int64(block), codegen
 
 
 @intrinsic
-def offsets(typingctx, block, base):
-    """Lanes, which must hold whole numbers, minus an integer: 32-bit integers for `take`."""
+def offsets(typingctx, block):
+    """Integers minus that in lane 0."""
 
     def codegen(context, builder, signature, args):
-        whole = builder.fptosi(builder.extract_value(args[0], 0), vector(types.int32))
-        return pack(builder, [builder.sub(whole, broadcast(builder, builder.trunc(args[1], I32)))])
+        lanes = builder.extract_value(args[0], 0)
+        lane0 = builder.shuffle_vector(lanes, lanes, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+        return pack(builder, [builder.sub(lanes, lane0)])
 
-    return Block(types.int32, 1)(block, base), codegen
+    return block(block), codegen
 
 
 @intrinsic

@@ -91,6 +91,16 @@ def _images(like, array, signature_args, read):
 
 
 @intrinsic
+def entry(typingctx, array, index):
+    """array[index] for an index that is not negative, which numba would test."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_place(context, builder, array, args[0], args[1]))
+
+    return array.dtype(array, index), codegen
+
+
+@intrinsic
 def load(typingctx, like, array, index, stride):
     """The 16 neighbors from array[index + k stride] on, for each image k of a block typed as `like`."""
     return _images(like, array, (index, stride), _load)
