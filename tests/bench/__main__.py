@@ -5,7 +5,8 @@ alike. The JSON written to FILE holds `machine`, `versions`, `date`, `notes` (wh
 yet measured", or the device), `digest` (an edited number shows) and `records`, a flat list of rows:
 
 case              "A", "A.T", "A + A.T", "FBP", "SIRT-50", "decomposition", "decomposition + backward", "accuracy",
-                  "memory", "scaling A", "scaling A.T"
+                  "memory", "scaling A", "scaling A.T", "A after a pause", "A.T after a pause": right after another,
+                  and after 100 ms without work
 geometry, engine  names; the first engine of a group, ctlib's automatic choice, is what ratios refer to
 batch, threads    images in the call; threads it may use
 median_ms, low_ms, high_ms, rounds, ratio   of the whole batch
