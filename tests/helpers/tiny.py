@@ -1,4 +1,7 @@
-"""The smallest sizes at which every cell of a chapter runs; what claims say is not asked: few steps teach nothing."""
+"""The smallest sizes at which every cell of a chapter runs; what claims say is not asked: few steps teach nothing.
+
+Cells treat all seeds alike, so one is enough where a seed means training; the first and the fifth chapter have two.
+"""
 
 from contextlib import contextmanager
 from unittest import mock
@@ -13,16 +16,16 @@ TINY = {
         "tv_iters": 4, "explore_size": 16,
     },
     "02-deep-image-prior": {
-        "seeds": [0, 1], "n": 32, "channels": 4, "iters": 60, "sr_iters": 60, "sweep_iters": 60, "ct_iters": 60,
-        "scales": 2, "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "ct_views": 8,
+        "seeds": [0], "n": 16, "channels": 4, "iters": 52, "sr_iters": 52, "sweep_iters": 52, "ct_iters": 52,
+        "scales": 2, "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "sr_factor": 2, "ct_views": 8,
     },
     "03-spectral2spectral": {
-        "seeds": [1, 2], "n": 24, "views": 18, "n_slices": 3, "outer": 2, "sirt_start": 4, "sirt_inner": 2, "steps": 3,
+        "seeds": [1], "n": 24, "views": 18, "n_slices": 3, "outer": 2, "sirt_start": 4, "sirt_inner": 2, "steps": 3,
         "width": 4, "tv_grid": [1.0], "lowrank_grid": [6.0], "ours_grid": [0.0, 1.0], "drifts": [0.0, 0.01],
         "redraw": 2,
     },
     "04-hqinet": {
-        "seeds": [0, 1], "n": 32, "slices": 4, "num_patients": 16, "steps": 2, "batch": 2, "stem": 4, "mids": [2, 2],
+        "seeds": [0], "n": 32, "slices": 4, "num_patients": 16, "steps": 2, "batch": 2, "stem": 4, "mids": [2, 2],
         "blocks": [1, 1], "aspp": 4, "low": 2, "decoder": 4, "tune_rates": [0.01, 0.003],
     },
     "05-differentiable-pcct": {
@@ -33,7 +36,7 @@ TINY = {
         "scatter_channels": [4, 4, 4], "scatter_epochs": 2, "limit_epochs": 2,
     },
     "06-generative-tomography": {
-        "seeds": [0, 1], "n": 32, "angles": 16, "num_images": [4, 2, 2], "widths": [[8, 8], [8, 8]],
+        "seeds": [0], "n": 32, "angles": 16, "num_images": [4, 2, 2], "widths": [[8, 8], [8, 8]],
         "blocks": [[1, 1], [1, 1]], "bp_channels": [2, 2], "ramp_residual": [False, True], "other_channels": [1],
         "train_steps": 2, "batch": 2, "few_views": 8, "few_steps": 1, "noise_steps": [2, 1, 1], "noise_batch": 2,
         "noise_width": 4, "critic_widths": [4, 4, 4], "gan_steps": 6, "gan_batch": 2, "z_shape": [2, 4, 4],
@@ -42,7 +45,7 @@ TINY = {
     "performance": {"size": 32, "views": 12, "view": 3, "plane": 12},
     "lab-dip-fit": {"n": 32, "channels": 4, "iters": 60, "scales": 2},
     "lab-real-mouse": {
-        "seeds": [1, 2], "views": 12, "outer": 2, "sirt_inner": 2, "steps": 3, "width": 4, "tv_grid": [1.0],
+        "seeds": [1], "views": 12, "outer": 2, "sirt_inner": 2, "steps": 3, "width": 4, "tv_grid": [1.0],
         "lowrank_grid": [3.0], "ours_grid": [1.0],
     },
 }  # fmt: skip
