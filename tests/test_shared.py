@@ -15,6 +15,7 @@ LABS = {"lab-dip-fit": "02", "lab-real-mouse": "03"}  # a lab counts with its ch
 # A module, or a folder of modules, and why it is in the core although fewer than two chapters use it.
 REASONS = {
     "backends": "engines behind the projector of every chapter; the registry loads them by name",
+    "cpu.threads": "the threads of those engines, and of every other compiled loop",
     "data.deeplesion": "a reader of a public collection of real anatomy, not a paper's own format",
     "data.lesion_files": "where the files of that collection lie, and how they are divided",
     "data.enclosing_circle": "crops a body out of any slice; the DeepLesion reader is its first user",
