@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
+from ctlib.linop import with_signature
 
 
+@with_signature
 class _Attached(torch.autograd.Function):
     generate_vmap_rule = True
 

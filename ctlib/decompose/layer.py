@@ -10,20 +10,27 @@ from torch import Tensor
 from ctlib.decompose import engine
 from ctlib.decompose.gradient import implicit_vjp
 from ctlib.decompose.newton import Problem
-from ctlib.decompose.start import check_determined, fit_start
+from ctlib.decompose.start import PolynomialStart, check_determined, fit_start
 from ctlib.errors import ConvergenceError
+from ctlib.linop import with_signature
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a solution is found; flagged: tell of pixels without one, instead of raising an error."""
+    """How a solution is found.
+
+    flagged  tell of pixels without one, instead of raising an error
+    start    where to start from, after the check of the materials; None: both are done here
+    """
 
     materials: tuple[str, ...]
     max_iters: int
     tolerance: float
     flagged: bool
+    start: PolynomialStart | None = None
 
 
+@with_signature
 class Solution(torch.autograd.Function):
     """Path lengths, and what a `Decomposition` holds of them (if asked for); a constant to autograd.
 
@@ -34,12 +41,13 @@ class Solution(torch.autograd.Function):
 
     @staticmethod
     def forward(counts, spectra, photons, start, usual, attenuation, low, high, settings) -> tuple[Tensor, ...]:
-        check_determined(spectra, attenuation, settings.materials)
+        if settings.start is None:
+            check_determined(spectra, attenuation, settings.materials)
         problem = Problem(counts, spectra, attenuation.to(counts), low, high, photons)
-        if start is None:
-            first = fit_start(usual, attenuation, low, high).to(counts)
-        else:
+        if start is not None:
             first = start.expand(*counts.shape[:-1], start.shape[-1])
+        else:
+            first = settings.start or fit_start(usual, attenuation, low, high)
         paths, steps, done, multiple = engine.solve(problem, first, settings.max_iters, settings.tolerance)
         if settings.flagged:
             return paths, done, steps, multiple, *engine.state(problem, paths)
@@ -69,11 +77,16 @@ class Solution(torch.autograd.Function):
         return out, (0,) * len(out)
 
 
+@with_signature
 class Adjoint(torch.autograd.Function):
-    """v^T dA/dcounts and v^T dA/dspectra by the engine; its own derivatives are those of `implicit_vjp` in torch."""
+    """v^T dA/dcounts and v^T dA/dspectra by the engine; its own derivatives are those of `implicit_vjp` in torch.
+
+    done  where pixels have converged; the others give 0
+    """
 
     @staticmethod
-    def forward(paths, v, counts, spectra, attenuation, low, high, wanted: tuple[bool, bool]):
+    def forward(paths, v, counts, spectra, done, attenuation, low, high, wanted: tuple[bool, bool]):
+        paths, v, counts = _of_converged(done, paths, v, counts)
         problem = Problem(counts, spectra, attenuation, low, high)
         return _both(engine.vjp(problem, paths, v, wanted), counts)
 
@@ -87,7 +100,7 @@ class Adjoint(torch.autograd.Function):
     def backward(ctx, to_counts: Tensor, to_spectra: Tensor):
         tensors = ctx.saved_tensors
         pull = torch.func.vjp(_formula(*tensors[4:], ctx.wanted), *tensors[:4])[1]
-        return *pull((to_counts, to_spectra)), None, None, None, None
+        return *pull((to_counts, to_spectra)), None, None, None, None, None
 
     @staticmethod
     def jvp(ctx, *tangents):
@@ -97,18 +110,27 @@ class Adjoint(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
-        dims, tensors, wanted = list(in_dims[:7]), inputs[:7], inputs[7]
-        if wanted[1] or any(d is not None for d in dims[3:]):
-            return _looped(Adjoint, info, dims, tensors, inputs[7:])
-        rows = [
+        dims, tensors, wanted = list(in_dims[:8]), inputs[:8], inputs[8]
+        if wanted[1] or any(d is not None for d in (dims[3], *dims[5:])):
+            return _looped(Adjoint, info, dims, tensors, inputs[8:])
+        first = [
             t.expand(info.batch_size, *t.shape) if d is None else t.movedim(d, 0)
-            for t, d in zip(tensors[:3], dims, strict=False)
+            for t, d in zip(tensors[:5], dims, strict=False)
         ]
-        return Adjoint.apply(*rows, *inputs[3:]), (0, None)
+        first[3] = tensors[3]
+        return Adjoint.apply(*first, *inputs[5:]), (0, None)
 
 
-def _formula(attenuation, low, high, wanted):
+def _of_converged(done: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """Tensors with 0 in place of pixels that have not converged; themselves where all have."""
+    if bool(done.all()):
+        return parts
+    return tuple(torch.where(done[..., None], t, 0.0) for t in parts)
+
+
+def _formula(done, attenuation, low, high, wanted):
     def formula(paths, v, counts, spectra):
+        paths, v, counts = (torch.where(done[..., None], t, 0.0) for t in (paths, v, counts))
         problem = Problem(counts, spectra, attenuation, low, high)
         return _both(implicit_vjp(problem, paths, v, wanted), counts)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from ctlib import contract
 from ctlib.decompose.gradient import implicit_jvp
@@ -76,17 +79,17 @@ def decompose_mle(
 
     ArgumentError where fewer bins than materials tell anything, or materials attenuate alike.
     """
-    problem = posed(model, counts, box, max_iters, thresholds_kev)
-    first = None if start is None else _checked_start(start, problem)
+    problem, fixed = _posed(model, counts, box, max_iters, thresholds_kev)
+    given = None if start is None else _checked_start(start, problem)
+    known = given is None and thresholds_kev is None and not model.requires_grad
     settings = Settings(
-        tuple(m.name for m in model.materials), contract.count("max_iters", max_iters, 1),
-        _tolerance(tolerance, counts), bool(return_info),
+        tuple(m.name for m in model.materials), max_iters, _tolerance(tolerance, counts), bool(return_info),
+        fixed.start if known else None,
     )  # fmt: skip
-    box = problem.low, problem.high
+    usual, box = None if known else usual_spectra(model, counts), (problem.low, problem.high)
     paths, done, *info = Solution.apply(
-        problem.counts, problem.spectra, problem.photons, first, usual_spectra(model, counts), model.attenuation, *box,
-        settings,
-    )  # fmt: skip
+        problem.counts, problem.spectra, problem.photons, given, usual, fixed.attenuation, *box, settings
+    )
     out = attach(paths, _vjp, problem.counts, problem.spectra, done, problem.attenuation, *box, jvp=_jvp)
     if not return_info:
         return out
@@ -96,8 +99,7 @@ def decompose_mle(
 
 def _vjp(paths, v, wanted, counts, spectra, done, *setup):
     """The layer's gradient as `attach` wants it; 0 where a pixel has not converged."""
-    parts = (torch.where(done[..., None], t, 0.0) for t in (paths, v, counts))
-    to_counts, to_spectra = Adjoint.apply(*parts, spectra, *setup, tuple(wanted[:2]))
+    to_counts, to_spectra = Adjoint.apply(paths, v, counts, spectra, done, *setup, tuple(wanted[:2]))
     return to_counts, to_spectra if wanted[1] else None, None, None, None, None
 
 
@@ -107,28 +109,64 @@ def _jvp(paths, tangents, counts, spectra, done, *setup):
     return torch.where(done[..., None], moved, 0.0)
 
 
+@dataclass(frozen=True)
+class _Fixed:
+    """What does not depend on the counts: the model's own spectra, attenuation (N, M) in float64, and the box."""
+
+    names: tuple[str, ...]
+    spectra: Tensor
+    attenuation: Tensor
+    low: Tensor
+    high: Tensor
+
+    @cached_property
+    def start(self) -> PolynomialStart:
+        """Where the solver starts with these spectra, after the check that they tell the materials apart."""
+        with temporarily_clear_interpreter_stack():  # it is kept longer than a transform of torch.func lasts
+            check_determined(self.spectra, self.attenuation, self.names)
+            usual = self.spectra.reshape(-1, *self.spectra.shape[-2:]).mean(0)
+            return fit_start(usual, self.attenuation, self.low, self.high)
+
+
 def posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_kev) -> Problem:
     """The problem in units of one incident photon, after checks of every argument; negative counts taken as 0."""
+    return _posed(model, counts, box, max_iters, thresholds_kev)[0]
+
+
+def _posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_kev) -> tuple[Problem, _Fixed]:
     contract.tensor("counts", counts, (model.num_bins,))
     contract.count("max_iters", max_iters, 1)
-    low, high = _bounds(box, model.num_materials).to(counts).unbind(1)
+    fixed = _fixed(model, counts, box)
     photons = model.photons_as(counts)
-    spectra, attenuation = model.bin_spectra(thresholds_kev, counts), model.attenuation
+    spectra = fixed.spectra if thresholds_kev is None else model.bin_spectra(thresholds_kev, counts)
     _check_spread(photons, spectra, counts)
     finite = torch.where(counts == -torch.inf, torch.nan, counts)  # no negative reading, but none at all
     per_photon = finite.clamp_min(0) / photons[..., None]
-    return Problem(per_photon, spectra, attenuation.to(counts), low, high, photons.detach())
+    f = fixed.attenuation.to(counts)
+    return Problem(per_photon, spectra, f, fixed.low, fixed.high, photons.detach()), fixed
+
+
+def _fixed(model: SpectralModel, like: Tensor, box) -> _Fixed:
+    """Kept by the model until its values change."""
+    bounds = _bounds(box, model.num_materials)
+
+    def make():
+        names, spectra = tuple(m.name for m in model.materials), model.bin_spectra(None, like)
+        return _Fixed(names, spectra, model.attenuation, *bounds.to(like).unbind(1))
+
+    return model.kept(("decompose", like.dtype, like.device, *bounds.flatten().tolist()), make, model.requires_grad)
 
 
 def _bounds(box, num: int) -> Tensor:
+    """Low and high (M, 2) of the box, float64."""
     if isinstance(box, Tensor) and box.requires_grad:
         raise ArgumentError("box", "a tensor that asks for its gradient", "numbers: none flows to it (t.detach())")
     try:
         bounds = torch.as_tensor(box, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         bounds = torch.empty(0)
-    sound = bounds.shape == (num, 2) and bool((bounds[:, 0] < bounds[:, 1]).all() and bounds.isfinite().all())
-    if not sound:
+    values = bounds.tolist() if bounds.shape == (num, 2) else []
+    if not values or not all(-math.inf < low < high < math.inf for low, high in values):
         given = box if isinstance(box, (tuple, list)) else f"{type(box).__name__} {tuple(bounds.shape)}"
         raise ArgumentError("box", given, f"{num} pairs (low, high) of finite numbers, low < high")
     return bounds

@@ -1,5 +1,6 @@
 """A start for the solver: a quadratic polynomial of the log counts, fitted once to noiseless samples."""
 
+import importlib.util
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -9,12 +10,14 @@ from torch.nn.functional import normalize
 
 from ctlib.decompose.newton import Problem
 from ctlib.errors import ArgumentError
-from ctlib.physics.moments import moment_tables, moments
+from ctlib.physics.moments import moment_tables, moments, transmission
 
 DARKEST = 1e-6  # transmissions below it are taken as this
 ALIKE, ALIKE_SQUARED = 1e-7, 1e-12  # smaller shares of what is left of a column, given the others, are rounding
 AT_ONCE = 1024  # spectra that are compared at a time
 NOTHING = 1e-12  # share of all counts below which a bin counts nothing
+FAINT = 1e-30  # share of a bin's counts that a sample must leave to tell of the energies
+EQUAL = 3e-5  # relative error of counts that a few energies in place of all may make
 DEEPEST, BRIGHTEST = 18.0, -3.0  # optical depths of one material alone from which on nothing is sampled
 
 
@@ -51,20 +54,23 @@ def reach(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -> tu
     return least, torch.where(most > least, most, high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolynomialStart:
     """A quadratic polynomial of the log counts: coefficients (F, M), F of `log_features`; open_beam (E,).
 
     folds  the model has as many bins as materials and gives two path lengths the same counts somewhere in the box
+    few    spectra (N, E) of a few energies that stand for all, for the first steps
     """
 
     coefficients: Tensor
     open_beam: Tensor
     folds: bool = False
+    few: Tensor | None = None
 
     def to(self, like: Tensor) -> "PolynomialStart":
         """The same in another dtype and on another device."""
-        return replace(self, coefficients=self.coefficients.to(like), open_beam=self.open_beam.to(like))
+        few = None if self.few is None else self.few.to(like)
+        return replace(self, coefficients=self.coefficients.to(like), open_beam=self.open_beam.to(like), few=few)
 
     def __call__(self, problem: Problem) -> Tensor:
         """Path lengths (..., M) inside the problem's box, and not negative unless the box is."""
@@ -78,22 +84,29 @@ def fit_start(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -
 
     Least squares over the box; samples count with the square root of their transmission, so dark ones weigh little.
     """
-    coefficients, open_beam, folds = _fitted(*map(_value, (spectra, attenuation, low, high)))
-    return PolynomialStart(coefficients, open_beam, folds).to(spectra)
+    return _fitted_as(spectra.dtype, spectra.device, *map(content, (spectra, attenuation, low, high)))
 
 
-def _value(t: Tensor) -> tuple[bytes, tuple[int, ...]]:
-    t = t.detach().to("cpu", torch.float64).contiguous()
-    return t.numpy().tobytes(), tuple(t.shape)
+def content(t: Tensor) -> tuple:
+    """What tells one tensor's values from another's, to keep results by."""
+    t = t.detach().to("cpu").contiguous()
+    return t.numpy().tobytes(), tuple(t.shape), t.dtype
 
 
-def _tensor(content: bytes, shape: tuple[int, ...]) -> Tensor:
-    return torch.frombuffer(bytearray(content), dtype=torch.float64).reshape(shape)
+def restored(kept: tuple) -> Tensor:
+    """The tensor of a `content`, float64."""
+    values, shape, dtype = kept
+    return torch.frombuffer(bytearray(values), dtype=dtype).reshape(shape).double() if values else torch.empty(shape)
 
 
 @lru_cache(maxsize=32)
-def _fitted(*values) -> tuple[Tensor, Tensor, bool]:
-    spectra, f, low, high = (_tensor(*v) for v in values)
+def _fitted_as(dtype, device, *kept) -> PolynomialStart:
+    return PolynomialStart(*_fitted(*kept)).to(torch.empty(0, dtype=dtype, device=device))
+
+
+@lru_cache(maxsize=32)
+def _fitted(*values) -> tuple[Tensor, Tensor, bool, Tensor | None]:
+    spectra, f, low, high = (restored(v) for v in values)
     paths, alive = sample_paths(*reach(spectra, f, low, high)), counting(spectra)
     counts, jacobian, _ = moments(paths, f, moment_tables(f, spectra))
     open_beam = torch.where(alive, spectra.sum(0), 1.0)
@@ -101,7 +114,35 @@ def _fitted(*values) -> tuple[Tensor, Tensor, bool]:
     features, weight = log_features(counts, open_beam) * used, (counts.sum(-1) / spectra.sum()).sqrt()
     weighted = features.T * weight
     ridge = 1e-9 * torch.eye(features.shape[1]).to(features)
-    return torch.linalg.solve(weighted @ features + ridge, weighted @ paths), open_beam, _folds(jacobian[..., alive])
+    return (
+        torch.linalg.solve(weighted @ features + ridge, weighted @ paths),
+        open_beam,
+        _folds(jacobian[..., alive]),
+        _few(spectra, transmission(paths, f), counts),
+    )
+
+
+def _few(spectra: Tensor, through: Tensor, counts: Tensor) -> Tensor | None:
+    """Spectra (N, E) of a few energies that stand for all, 0 for the others: counts of the samples right to `EQUAL`.
+
+    through (P, N) transmissions, counts (P, E). Nonnegative least squares of the relative errors is content with few
+    energies; components of the transmissions that are too small to matter are left out. None without SciPy.
+    """
+    if importlib.util.find_spec("scipy") is None:
+        return None
+    from scipy.optimize import nnls
+
+    few = torch.zeros_like(spectra)
+    for i in torch.nonzero(counting(spectra))[:, 0].tolist():
+        counted = torch.nonzero(spectra[:, i] > NOTHING * spectra[:, i].sum())[:, 0]
+        seen = counts[:, i] > FAINT * spectra[:, i].sum()
+        shares = through[seen][:, counted] * spectra[counted, i] / counts[seen, i : i + 1]
+        values, vectors = torch.linalg.eigh(shares.T @ shares)
+        keep = values > EQUAL**2 * values[-1]
+        size, vectors = values[keep].sqrt(), vectors[:, keep]
+        weights, _ = nnls((size * vectors).T.numpy(), (shares.sum(0) @ vectors / size).numpy())
+        few[counted, i] = torch.from_numpy(weights) * spectra[counted, i]
+    return few
 
 
 def _folds(jacobian: Tensor) -> bool:
@@ -118,14 +159,14 @@ def check_determined(spectra: Tensor, attenuation: Tensor, names) -> None:
     spectra (..., N, E) of the bins, attenuation (N, M) in float64
     """
     if spectra.ndim == 2:
-        _determined(_value(spectra), _value(attenuation), tuple(names))
+        _determined(content(spectra), content(attenuation), tuple(names))
     elif spectra.numel():
         _refuse_alike(spectra.detach(), attenuation, tuple(names))
 
 
 @lru_cache(maxsize=32)
 def _determined(spectra, attenuation, names) -> None:
-    _refuse_alike(_tensor(*spectra), _tensor(*attenuation), names)
+    _refuse_alike(restored(spectra), restored(attenuation), names)
 
 
 def _refuse_alike(spectra: Tensor, attenuation: Tensor, names: tuple[str, ...]) -> None:

@@ -1,44 +1,47 @@
-"""Compiled: a block of pixels in float32, and what the model says about it; the pixel is innermost and becomes SIMD.
+"""Compiled: a block of pixels in float32, and what the model says about it, 16 pixels at a time.
 
 The formulas are those of the torch functions named, the reference that tests compare with, function by function.
 """
 
-import math
 from collections import namedtuple
 
 import numpy as np
-from numba import float32, int32
+from numba import float32
 
+from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
+from ctlib.backends.cpu.simd_memory import load, store
 from ctlib.compiled import njit
+from ctlib.decompose.cpu.lanes import divide, exp2, log, where_less
 
-BLOCK = 32
-STRIP = 8  # energies whose transmissions are kept before they are summed
+BLOCK = 2 * LANES
+LINE = 64  # bytes of a cache line
 LEAST, DARKEST = np.float32(1e-30), np.float32(1e-6)
-FAST = {"contract", "nsz", "arcp", "reassoc"}
 
-# y (P, E) counts;  attenuation (N, 3), tables (N, C E) of `moment_tables`, padded with zeros: energies to a multiple of
-# STRIP, materials to three;  low, high, scale (M,);  coefficients (F, M) of the start, or F = 0, and open_beam (E,)
-Task = namedtuple(
-    "Task", "y attenuation tables low high scale coefficients open_beam tolerance limit near ridge num_far"
-)
-# Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments, z (STRIP,);  (3,) each: a path lengths, g gradient,
-# step, other, relative, and free, 0 where the box holds a component;  h, fisher (6,) pairs of three materials;  safe, 1
-# where h is definite;  whole (6,), fisher with no component held;  still, 1 until a pixel converges, taken, its steps
-Block = namedtuple("Block", "y acc z a g step other relative free h fisher whole safe still taken")
+# y (P, E) counts;  low, high, scale (M,);  coefficients (F, M) of the start, or F = 0, and
+# open_beam (E,)
+Task = namedtuple("Task", "y low high scale coefficients open_beam tolerance limit near ridge num_far")
+# Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments;  late (C E,) those of an open pixel's last rough step;
+# (3,) each: a path lengths, g gradient, step, and
+# free, 0 where the box holds a component;  h, fisher (6,) pairs of three materials;  (1,) each: photons;
+# sure, 1 where a solution is beyond doubt;  still, 1 until a pixel converges, and taken, its steps
+Block = namedtuple("Block", "y acc late a g step free h fisher photons sure still taken")
 
-exact = njit(error_model="numpy", forceinline=True, cache=True)
-fast = njit(fastmath=FAST, error_model="numpy", forceinline=True, cache=True)
+plain = njit(error_model="numpy")
+lanes = njit(error_model="numpy", forceinline=True)
 
 
-@exact
+@plain
 def new_block(bins, moments):
-    """An empty block for E bins and C E moments; what a third material lacks stays 0."""
-    y, acc = np.empty((bins, BLOCK), np.float32), np.empty((moments, BLOCK), np.float32)
-    r, pairs = np.zeros((6, 3, BLOCK), np.float32), np.zeros((3, 6, BLOCK), np.float32)
-    z, safe = np.empty((STRIP, BLOCK), np.float32), np.empty(BLOCK, np.float32)
-    count = np.empty((2, BLOCK), np.int32)
-    sums = pairs[0], pairs[1], pairs[2]
-    return Block(y, acc, z, r[0], r[1], r[2], r[3], r[4], r[5], *sums, safe, count[0], count[1])
+    """An empty block for E bins and C E moments, whose rows are cache lines; what a third material lacks stays 0."""
+    size = bins + 2 * moments + 4 * 3 + 2 * 6 + 4
+    whole = np.zeros((size + 1) * BLOCK, np.float32)
+    skip = (-whole.ctypes.data % LINE) // 4
+    rows = whole[skip : skip + size * BLOCK].reshape(size, BLOCK)
+    y, acc, late = rows[:bins], rows[bins : bins + moments], rows[bins + moments : bins + 2 * moments]
+    r = rows[bins + 2 * moments :]
+    return Block(
+        y, acc, late, r[0:3], r[3:6], r[6:9], r[9:12], r[12:18], r[18:24], r[24:25], r[25:26], r[26:27], r[27:28]
+    )
 
 
 @njit(inline="always")
@@ -47,127 +50,158 @@ def pair(k, m):
     return k * (5 - k) // 2 + m
 
 
-@exact
-def load(rows, first, block):
+@plain
+def read(rows, first, block):
     """block (., BLOCK) <- rows first to first + BLOCK; past the end the last row again."""
     for l in range(BLOCK):
         for k in range(rows.shape[1]):
             block[k, l] = rows[min(first + l, rows.shape[0] - 1), k]
 
 
-@exact
-def store(block, first, rows):
+@plain
+def write(block, first, rows):
     """The reverse."""
     for l in range(min(BLOCK, rows.shape[0] - first)):
         for k in range(rows.shape[1]):
             rows[first + l, k] = block[k, l]
 
 
-@njit(inline="always")
-def _exp(x):
-    """exp(x) to 2e-7, |x| < 87, in a form that becomes SIMD: 2^n times a polynomial of the remainder."""
-    x = min(max(x, float32(-87.0)), float32(87.0))
-    n = np.floor(x * float32(1.44269504) + float32(0.5))
-    r = x - n * float32(0.693359375) + n * float32(2.12194440e-4)
-    p = float32(1.9875691500e-4) * r + float32(1.3981999507e-3)
-    p = (p * r + float32(8.3334519073e-3)) * r + float32(4.1665795894e-2)
-    p = (p * r + float32(1.6666665459e-1)) * r + float32(5.0000001201e-1)
-    p = p * r * r + r + float32(1.0)
-    return p * np.int32((int32(n) + int32(127)) << int32(23)).view(np.float32)
+@lanes
+def row(like, block, k, at):
+    """Sixteen pixels of row k."""
+    return load(like, block, k * BLOCK + at, LANES)
 
 
-@njit(inline="always")
-def _log(x):
-    """log(x) to 3e-7, x positive and normal: exponent, and a series of (m - 1) / (m + 1) for the mantissa m."""
-    bits = np.float32(x).view(np.int32)
-    n = (bits - int32(0x3F3504F3)) >> int32(23)  # so that the mantissa lies in [sqrt(1/2), sqrt(2))
-    m = np.int32(bits - (n << int32(23))).view(np.float32)
-    t = (m - float32(1)) / (m + float32(1))
-    s = t * t
-    series = ((float32(2 / 9) * s + float32(2 / 7)) * s + float32(2 / 5)) * s + float32(2 / 3)
-    return float32(n) * float32(0.69314718) + t * (series * s + float32(2))
-
-
-@fast
-def start(task, b):
+@plain
+def start(task, b, num):
     """a <- `PolynomialStart`; acc is scratch."""
-    l, (bins, num) = b.acc, (task.y.shape[1], task.low.size)
-    for i in range(bins):
-        for p in range(BLOCK):
-            l[i, p] = -_log(max(b.y[i, p] / task.open_beam[i], DARKEST))
-    for k in range(num):
-        b.a[k] = task.coefficients[0, k]
-        row = 1 + bins
+    one, l, bins = zeros(b.acc, 1), b.acc, task.y.shape[1]
+    for at in range(0, BLOCK, LANES):
         for i in range(bins):
-            linear = task.coefficients[1 + i, k]
-            for j in range(i, bins):
-                square = task.coefficients[row, k]
-                for p in range(BLOCK):
-                    b.a[k, p] += square * l[i, p] * l[j, p]
-                row += 1
-            for p in range(BLOCK):
-                b.a[k, p] += linear * l[i, p]
-        least = min(max(task.low[k], float32(0)), task.high[k])
-        for p in range(BLOCK):
-            b.a[k, p] = min(max(b.a[k, p], least), task.high[k])
-
-
-@fast
-def moments(task, b):
-    """acc <- `moments`: sum over energies of tables times exp(-f a)."""
-    f, tables, a, z, acc = task.attenuation, task.tables, b.a, b.z, b.acc
-    acc[:] = 0
-    for n in range(0, f.shape[0], STRIP):
-        for j in range(STRIP):
-            f0, f1, f2 = f[n + j, 0], f[n + j, 1], f[n + j, 2]
-            for l in range(BLOCK):
-                z[j, l] = _exp(-(f0 * a[0, l] + f1 * a[1, l] + f2 * a[2, l]))
-        for c in range(acc.shape[0]):
-            t0, t1, t2, t3 = tables[n, c], tables[n + 1, c], tables[n + 2, c], tables[n + 3, c]
-            t4, t5, t6, t7 = tables[n + 4, c], tables[n + 5, c], tables[n + 6, c], tables[n + 7, c]
-            for l in range(BLOCK):
-                low = t0 * z[0, l] + t1 * z[1, l] + t2 * z[2, l] + t3 * z[3, l]
-                acc[c, l] += low + (t4 * z[4, l] + t5 * z[5, l] + t6 * z[6, l] + t7 * z[7, l])
-
-
-@fast
-def curvature(task, b):
-    """g <- `score`; h, fisher <- `curvature`."""
-    y, acc, relative, g, h, fisher = b.y, b.acc, b.relative, b.g, b.h, b.fisher
-    bins, num = task.y.shape[1], task.low.size
-    g[:], h[:], fisher[:] = 0, 0, 0
-    h[5], fisher[5] = num == 2, num == 2  # the third of two materials is held
-    for i in range(bins):
+            share = divide(row(one, b.y, i, at), splat(one, task.open_beam[i]))
+            store(sub(splat(one, 0), log(high(share, splat(one, DARKEST)))), l, i * BLOCK + at, 0)
         for k in range(num):
-            for l in range(BLOCK):
-                relative[k, l] = acc[(1 + k) * bins + i, l] / max(acc[i, l], LEAST)
-                g[k, l] += (acc[i, l] - y[i, l]) * relative[k, l]
-        second = (1 + num) * bins + i
-        for k in range(num):
-            for m in range(k, num):
-                q = pair(k, m)
-                for l in range(BLOCK):
-                    both, expected = relative[k, l] * relative[m, l], max(acc[i, l], LEAST)
-                    fisher[q, l] += expected * both
-                    h[q, l] += y[i, l] * both + (1 - y[i, l] / expected) * acc[second, l]
-                second += bins
+            total, place = splat(one, task.coefficients[0, k]), 1 + bins
+            for i in range(bins):
+                inner = splat(one, task.coefficients[1 + i, k])
+                for j in range(i, bins):
+                    inner = fma(splat(one, task.coefficients[place, k]), row(one, l, j, at), inner)
+                    place += 1
+                total = fma(inner, row(one, l, i, at), total)
+            least = min(max(task.low[k], float32(0)), task.high[k])
+            store(low(high(total, splat(one, least)), splat(one, task.high[k])), b.a, k * BLOCK + at, 0)
 
 
-@exact
-def log_misfit(task, b):
-    """g, h, fisher <- gradient and matrix of the log misfit, `log_step`."""
-    y, acc, relative, g, h = b.y, b.acc, b.relative, b.g, b.h
-    bins, num = task.y.shape[1], task.low.size
-    g[:], h[:] = 0, 0
-    h[5] = num == 2
+@lanes
+def _through(rule, strip, energy, num, a0, a1, a2):
+    """Transmissions exp(-f a) of one energy."""
+    f = rule.depth
+    depth = fma(splat(a0, f[strip, 0, energy]), a0, mul(splat(a0, f[strip, 1, energy]), a1))
+    if num == 3:
+        depth = fma(splat(a0, f[strip, 2, energy]), a2, depth)
+    return exp2(depth)
+
+
+@plain
+def moments(rule, b, num, second):
+    """acc <- `moments`: sums over energies of weights times transmissions; second derivatives where asked for."""
+    two, acc, bins = zeros(b.acc, 2), b.acc, b.y.shape[0]
+    a0, a1, a2 = row(two, b.a, 0, 0), row(two, b.a, 1, 0), row(two, b.a, 2, 0)
+    for c in range(acc.shape[0] if second else (1 + num) * bins):
+        store(two, acc, c * BLOCK, LANES)
+    for s in range(rule.middle.size):
+        z0, z1 = _through(rule, s, 0, num, a0, a1, a2), _through(rule, s, 1, num, a0, a1, a2)
+        z2, z3 = _through(rule, s, 2, num, a0, a1, a2), _through(rule, s, 3, num, a0, a1, a2)
+        z4, z5 = _through(rule, s, 4, num, a0, a1, a2), _through(rule, s, 5, num, a0, a1, a2)
+        z6, z7 = _through(rule, s, 6, num, a0, a1, a2), _through(rule, s, 7, num, a0, a1, a2)
+        for e in range(rule.first[s], rule.first[s + 1] if second else rule.middle[s]):
+            w, place = rule.weight[e], rule.row[e] * BLOCK
+            total = fma(splat(z0, w[0]), z0, load(two, acc, place, LANES))
+            total = fma(splat(z0, w[2]), z2, fma(splat(z0, w[1]), z1, total))
+            total = fma(splat(z0, w[4]), z4, fma(splat(z0, w[3]), z3, total))
+            total = fma(splat(z0, w[6]), z6, fma(splat(z0, w[5]), z5, total))
+            store(fma(splat(z0, w[7]), z7, total), acc, place, LANES)
+
+
+@plain
+def keep_second(b, num):
+    """late <- second derivatives of the pixels that are still open."""
+    one, half = zeros(b.acc, 1), splat(zeros(b.acc, 1), 0.5)
+    for at in range(0, BLOCK, LANES):
+        still = row(one, b.still, 0, at)
+        for c in range((1 + num) * b.y.shape[0], b.acc.shape[0]):
+            store(where_less(half, still, row(one, b.acc, c, at), row(one, b.late, c, at)), b.late, c * BLOCK + at, 0)
+
+
+@plain
+def curvature(b, num):
+    """g <- `score`; h, fisher <- `curvature`; those of a third material that is not there are the identity's."""
+    one, acc, bins = zeros(b.acc, 1), b.acc, b.y.shape[0]
+    unit = splat(one, 1)
+    for at in range(0, BLOCK, LANES):
+        g0 = g1 = g2 = h0 = h1 = h2 = h3 = h4 = f0 = f1 = f2 = f3 = f4 = one
+        h5 = f5 = splat(one, float32(num == 2))
+        for i in range(bins):
+            expected, y = high(row(one, acc, i, at), splat(one, LEAST)), row(one, b.y, i, at)
+            inverse = divide(unit, expected)
+            excess, share, second = sub(expected, y), mul(y, inverse), (1 + num) * bins + i
+            rest = sub(unit, share)
+            j0, j1 = row(one, acc, bins + i, at), row(one, acc, 2 * bins + i, at)
+            r0, r1 = mul(j0, inverse), mul(j1, inverse)
+            g0, g1 = fma(excess, r0, g0), fma(excess, r1, g1)
+            p0, p1, p3 = mul(j0, r0), mul(j0, r1), mul(j1, r1)
+            f0, f1, f3 = add(f0, p0), add(f1, p1), add(f3, p3)
+            h0 = fma(share, p0, fma(rest, row(one, acc, second, at), h0))
+            h1 = fma(share, p1, fma(rest, row(one, acc, second + bins, at), h1))
+            if num == 2:
+                h3 = fma(share, p3, fma(rest, row(one, acc, second + 2 * bins, at), h3))
+            else:
+                j2 = row(one, acc, 3 * bins + i, at)
+                r2 = mul(j2, inverse)
+                g2, p2, p4, p5 = fma(excess, r2, g2), mul(j0, r2), mul(j1, r2), mul(j2, r2)
+                f2, f4, f5 = add(f2, p2), add(f4, p4), add(f5, p5)
+                h2 = fma(share, p2, fma(rest, row(one, acc, second + 2 * bins, at), h2))
+                h3 = fma(share, p3, fma(rest, row(one, acc, second + 3 * bins, at), h3))
+                h4 = fma(share, p4, fma(rest, row(one, acc, second + 4 * bins, at), h4))
+                h5 = fma(share, p5, fma(rest, row(one, acc, second + 5 * bins, at), h5))
+        keep((g0, g1, g2), b.g, at)
+        keep((h0, h1, h2, h3, h4, h5), b.h, at)
+        keep((f0, f1, f2, f3, f4, f5), b.fisher, at)
+
+
+@lanes
+def keep(values, block, at):
+    """Rows 0, 1, ... of sixteen pixels <- values."""
+    for k in range(len(values)):
+        store(values[k], block, k * BLOCK + at, 0)
+
+
+@lanes
+def three(like, block, at):
+    return row(like, block, 0, at), row(like, block, 1, at), row(like, block, 2, at)
+
+
+@lanes
+def six(like, block, at):
+    first, more = row(like, block, 0, at), (row(like, block, 1, at), row(like, block, 2, at))
+    return first, *more, row(like, block, 3, at), row(like, block, 4, at), row(like, block, 5, at)
+
+
+@plain
+def log_misfit(b, num, at):
+    """Gradient and matrix of the log misfit of sixteen pixels, `log_step`."""
+    one, acc, bins = zeros(b.acc, 1), b.acc, b.y.shape[0]
+    least = splat(one, LEAST)
+    g0 = g1 = g2 = h0 = h1 = h2 = h3 = h4 = one
+    h5 = splat(one, float32(num == 2))
     for i in range(bins):
-        for l in range(BLOCK):
-            expected = max(acc[i, l], LEAST)
-            misfit = y[i, l] * math.log(expected / y[i, l]) if y[i, l] > 0 else float32(0)
-            for k in range(num):
-                relative[k, l] = acc[(1 + k) * bins + i, l] / expected
-                g[k, l] += misfit * relative[k, l]
-            for k in range(num):
-                for m in range(k, num):
-                    h[pair(k, m), l] += y[i, l] * relative[k, l] * relative[m, l]
-    b.fisher[:] = h
+        expected, y = high(row(one, acc, i, at), least), row(one, b.y, i, at)
+        misfit = mul(y, sub(log(expected), log(high(y, least))))
+        inverse = divide(splat(one, 1), expected)
+        r0, r1 = mul(row(one, acc, bins + i, at), inverse), mul(row(one, acc, 2 * bins + i, at), inverse)
+        g0, g1, y0, y1 = fma(misfit, r0, g0), fma(misfit, r1, g1), mul(y, r0), mul(y, r1)
+        h0, h1, h3 = fma(y0, r0, h0), fma(y0, r1, h1), fma(y1, r1, h3)
+        if num == 3:
+            r2 = mul(row(one, acc, 3 * bins + i, at), inverse)
+            g2, h2, h4, h5 = fma(misfit, r2, g2), fma(y0, r2, h2), fma(y1, r2, h4), fma(mul(y, r2), r2, h5)
+    return (g0, g1, g2), (h0, h1, h2, h3, h4, h5)

@@ -1,227 +1,320 @@
 """Compiled: Newton's method and its transposed system, block by block, in float32."""
 
 import numpy as np
-from numba import float32, prange
+from numba import float32
 
+from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
+from ctlib.backends.cpu.simd_memory import store
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 from ctlib.decompose.cpu import block
-from ctlib.decompose.cpu.block import BLOCK, LEAST, exact, fast, pair
+from ctlib.decompose.cpu.block import BLOCK, LEAST, keep, lanes, plain, row, six, three
+from ctlib.decompose.cpu.lanes import any_less, divide, size, where_less
 
 DEFINITE = np.float32(1e-3)
 NATS, GAIN, FLAT, MISFIT = np.float32(1e-4), np.float32(1e-9), np.float32(0.5), np.float32(0.01)  # as in `restart`
-PARTS = 64  # pieces that threads share
+FINITE = np.float32(3e38)
+ROUGH = np.float32(5e-3)  # optical depth of the last step on a few energies
+MOST_ROUGH = 4  # steps on them
+AT_ONCE = 8 * BLOCK  # pixels that a thread takes at a time, some 30 microseconds
 
 
-@exact
-def hold(task, b, g):
-    """free <- 0 where `Problem.active`: on a bound, and a step against g would leave. Returns how many are new."""
-    a, free, new = b.a, b.free, 0
-    for k in range(task.low.size):
-        low, high = task.low[k], task.high[k]
-        for l in range(BLOCK):
-            if free[k, l] > 0 and ((a[k, l] <= low and g[k, l] > 0) or (a[k, l] >= high and g[k, l] < 0)):
-                free[k, l] = 0
-                new += 1
-    return new
+@lanes
+def still_free(task, k, a, g, free):
+    """free, 0 where `Problem.active`: material k is on a bound, and a step against g would leave."""
+    zero = sub(free, free)
+    outward = where_less(splat(a, task.low[k]), a, where_less(a, splat(a, task.high[k]), zero, sub(zero, g)), g)
+    return where_less(zero, outward, zero, free)
 
 
-@exact
-def hold_gradient(task, b):
-    """free <- 1 where the gradient does not take a component out of the box."""
-    b.free[: task.low.size] = 1
-    hold(task, b, b.g)
+@lanes
+def hold(task, num, a, g, free):
+    """`still_free` for all materials."""
+    f0, f1 = still_free(task, 0, a[0], g[0], free[0]), still_free(task, 1, a[1], g[1], free[1])
+    f2 = still_free(task, 2, a[2], g[2], free[2]) if num == 3 else free[2]
+    return f0, f1, f2
 
 
-@fast
-def pin(task, b):
-    """Rows and columns of components that are not free <- those of the identity, `small.pinned`; their g <- 0."""
-    g, h, fisher, free = b.g, b.h, b.fisher, b.free
-    for k in range(task.low.size):
-        for m in range(k, task.low.size):
-            q, unit = pair(k, m), float32(k == m)
-            for l in range(BLOCK):
-                both = free[k, l] * free[m, l]
-                h[q, l] = both * h[q, l] + (1 - both) * unit
-                fisher[q, l] = both * fisher[q, l] + (1 - both) * unit
-        for l in range(BLOCK):
-            g[k, l] *= free[k, l]
+@lanes
+def pinned(pairs, free):
+    """Rows and columns of components that are not free replaced by those of the identity, `small.pinned`."""
+    f0, f1, f2 = free
+    m0, m1, m2, m3, m4, m5 = pairs
+    one = splat(f0, 1)
+    m0, m3, m5 = fma(f0, m0, sub(one, f0)), fma(f1, m3, sub(one, f1)), fma(f2, m5, sub(one, f2))
+    return m0, mul(m1, mul(f0, f1)), mul(m2, mul(f0, f2)), m3, mul(m4, mul(f1, f2)), m5
 
 
-@exact
-def _det3(m, l):
-    return (
-        m[0, l] * (m[3, l] * m[5, l] - m[4, l] ** 2)
-        - m[1, l] * (m[1, l] * m[5, l] - m[2, l] * m[4, l])
-        + m[2, l] * (m[1, l] * m[4, l] - m[2, l] * m[3, l])
-    )
+@lanes
+def _minor(m):
+    return sub(mul(m[0], m[3]), mul(m[1], m[1]))
 
 
-@fast
-def solve(task, b, step):
-    """step <- B^-1 g, B = h where it is safely definite, else fisher, plus the ridge; safe <- 1 where it is."""
-    g, h, fisher, safe, ridge = b.g, b.h, b.fisher, b.safe, task.ridge
-    for l in range(BLOCK):
-        first, least = h[0, l] * h[3, l] - h[1, l] ** 2, fisher[0, l] * fisher[3, l] - fisher[1, l] ** 2
-        sure = h[0, l] > DEFINITE * fisher[0, l] and first > DEFINITE * max(least, float32(0))
-        sure = sure and _det3(h, l) > DEFINITE * max(_det3(fisher, l), float32(0))
-        safe[l] = float32(1) if sure else float32(0)
-        m = h if sure else fisher
-        b0, b1, b2 = m[0, l] + ridge * fisher[0, l], m[1, l], m[2, l]
-        b3, b4, b5 = m[3, l] + ridge * fisher[3, l], m[4, l], m[5, l] + ridge * fisher[5, l]
-        c0, c1, c2 = b3 * b5 - b4 * b4, b2 * b4 - b1 * b5, b1 * b4 - b2 * b3
-        det = b0 * c0 + b1 * c1 + b2 * c2
-        g0, g1, g2 = g[0, l], g[1, l], g[2, l]
-        step[0, l] = (c0 * g0 + c1 * g1 + c2 * g2) / det
-        step[1, l] = (c1 * g0 + (b0 * b5 - b2 * b2) * g1 + (b1 * b2 - b0 * b4) * g2) / det
-        step[2, l] = (c2 * g0 + (b1 * b2 - b0 * b4) * g1 + (b0 * b3 - b1 * b1) * g2) / det
+@lanes
+def _cofactors(m):
+    """First column of the adjugate, and the determinant."""
+    c0, c1 = sub(mul(m[3], m[5]), mul(m[4], m[4])), sub(mul(m[2], m[4]), mul(m[1], m[5]))
+    c2 = sub(mul(m[1], m[4]), mul(m[2], m[3]))
+    return c0, c1, c2, fma(m[0], c0, fma(m[1], c1, mul(m[2], c2)))
 
 
-@njit(inline="always")
-def depth_of(step, scale, l):
+@lanes
+def definite(num, h, fisher):
+    """1 where h is safely positive definite, `small.positive_definite`, else 0."""
+    zero = sub(h[0], h[0])
+    share, one = splat(h[0], DEFINITE), splat(h[0], 1)
+    sure = where_less(mul(share, fisher[0]), h[0], one, splat(h[0], 0))
+    zero = splat(h[0], 0)
+    sure = where_less(mul(share, high(_minor(fisher), zero)), _minor(h), sure, zero)
+    if num == 3:
+        sure = where_less(mul(share, high(_cofactors(fisher)[3], zero)), _cofactors(h)[3], sure, zero)
+    return sure
+
+
+@lanes
+def solve(num, h, fisher, safe, ridge, g):
+    """B^-1 g, B = h where it is safe, else fisher, plus the ridge."""
+    half, ridge = splat(safe, 0.5), splat(safe, ridge)
+    m0, m1 = where_less(half, safe, h[0], fisher[0]), where_less(half, safe, h[1], fisher[1])
+    m3 = where_less(half, safe, h[3], fisher[3])
+    m0, m3 = fma(ridge, fisher[0], m0), fma(ridge, fisher[3], m3)
+    if num == 2:
+        inverse = divide(splat(safe, 1), sub(mul(m0, m3), mul(m1, m1)))
+        s0, s1 = sub(mul(m3, g[0]), mul(m1, g[1])), sub(mul(m0, g[1]), mul(m1, g[0]))
+        return mul(s0, inverse), mul(s1, inverse), splat(safe, 0)
+    m2, m4 = where_less(half, safe, h[2], fisher[2]), where_less(half, safe, h[4], fisher[4])
+    m5 = fma(ridge, fisher[5], where_less(half, safe, h[5], fisher[5]))
+    c0, c1, c2, det = _cofactors((m0, m1, m2, m3, m4, m5))
+    inverse, mixed = divide(splat(safe, 1), det), sub(mul(m1, m2), mul(m0, m4))
+    s0 = fma(c0, g[0], fma(c1, g[1], mul(c2, g[2])))
+    s1 = fma(c1, g[0], fma(sub(mul(m0, m5), mul(m2, m2)), g[1], mul(mixed, g[2])))
+    s2 = fma(c2, g[0], fma(mixed, g[1], mul(sub(mul(m0, m3), mul(m1, m1)), g[2])))
+    return mul(s0, inverse), mul(s1, inverse), mul(s2, inverse)
+
+
+@plain
+def free_step(task, b, num):
+    """step <- that of the components that neither the gradient nor the step takes out of the box."""
+    one = splat(zeros(b.a, 1), 1)
+    for at in range(0, BLOCK, LANES):
+        a, g, h, fisher = three(one, b.a, at), three(one, b.g, at), six(one, b.h, at), six(one, b.fisher, at)
+        free = hold(task, num, a, g, (one, one, one))
+        step = _held_step(task, num, h, fisher, g, free)
+        for _ in range(num - 1):
+            fewer = hold(task, num, a, step, free)
+            if not _any_held(fewer, free):
+                break
+            free = fewer
+            step = _held_step(task, num, h, fisher, g, free)
+        keep(step, b.step, at)
+        keep(free, b.free, at)
+
+
+@lanes
+def _any_held(fewer, free):
+    return any_less(fewer[0], free[0]) or any_less(fewer[1], free[1]) or any_less(fewer[2], free[2])
+
+
+@lanes
+def _held_step(task, num, h, fisher, g, free):
+    h, fisher = pinned(h, free), pinned(fisher, free)
+    g = mul(g[0], free[0]), mul(g[1], free[1]), mul(g[2], free[2])
+    return solve(num, h, fisher, definite(num, h, fisher), task.ridge, g)
+
+
+@lanes
+def depth_of(task, num, step):
     """Largest change of a material's optical depth, `Problem.depth`."""
-    depth = float32(0)
-    for k in range(scale.size):
-        depth = max(depth, abs(step[k, l]) * scale[k])
+    depth = mul(size(step[0]), splat(step[0], task.scale[0]))
+    depth = high(depth, mul(size(step[1]), splat(step[0], task.scale[1])))
+    if num == 3:
+        depth = high(depth, mul(size(step[2]), splat(step[0], task.scale[2])))
     return depth
 
 
-@exact
-def move(task, b):
-    """a <- box(a - limited step) of the open pixels; those that moved little are closed. Returns how many stay open."""
-    a, step, scale, still, left = b.a, b.step, task.scale, b.still, 0
-    for l in range(BLOCK):
-        if still[l] == 0 or not np.isfinite(step[0, l] + step[1, l] + step[2, l]):  # closed, or a singular matrix
-            left += still[l]
-            continue
-        cut, moved, finite = max(depth_of(step, scale, l) / task.limit, float32(1)), float32(0), True
-        for k in range(scale.size):
-            new = min(max(a[k, l] - step[k, l] / cut, task.low[k]), task.high[k])
-            finite = finite and np.isfinite(new)
-            moved = max(moved, abs(new - a[k, l]) * scale[k])
-            a[k, l] = new
-        still[l] = 0 if finite and np.isfinite(cut) and moved <= task.tolerance else 1
-        left += still[l]
-    return left
+@lanes
+def _sum_of_sizes(step):
+    return add(add(size(step[0]), size(step[1])), size(step[2]))
 
 
-@exact
-def free_step(task, b):
-    """step <- that of the components that neither the gradient nor the step takes out of the box; whole <- fisher."""
-    b.whole[:] = b.fisher
-    hold_gradient(task, b)
-    for _ in range(task.low.size):
-        pin(task, b)
-        solve(task, b, b.step)
-        if hold(task, b, b.step) == 0:
-            break
-
-
-@exact
-def swap_far(task, b):
+@plain
+def swap_far(task, b, num):
     """step <- log step in the pixels whose step is longer than `near`."""
-    ready = False
-    for l in range(BLOCK):
-        if depth_of(b.step, task.scale, l) > task.near:
-            if not ready:
-                block.log_misfit(task, b)
-                pin(task, b)
-                solve(task, b, b.other)
-                ready = True
-            if np.isfinite(b.other[0, l] + b.other[1, l] + b.other[2, l]):
-                for k in range(3):
-                    b.step[k, l] = b.other[k, l]
+    one = zeros(b.a, 1)
+    for at in range(0, BLOCK, LANES):
+        step = three(one, b.step, at)
+        depth, near = depth_of(task, num, step), splat(one, task.near)
+        if any_less(near, depth):
+            g, matrix = block.log_misfit(b, num, at)
+            free = three(one, b.free, at)
+            other = _held_step(task, num, matrix, matrix, g, free)
+            sound = where_less(_sum_of_sizes(other), splat(one, FINITE), depth, one)
+            for k in range(3):
+                store(where_less(near, sound, other[k], step[k]), b.step, k * BLOCK + at, 0)
 
 
-@exact
-def newton(task, b, max_iters):
-    """a <- path lengths after Newton steps, `newton`."""
+@plain
+def move(task, b, num, tolerance):
+    """a <- box(a - limited step) of the open pixels; those that moved little are closed. Whether some stay open."""
+    one, some = zeros(b.a, 1), False
+    unit, half = splat(one, 1), splat(one, 0.5)
+    for at in range(0, BLOCK, LANES):
+        step, still = three(one, b.step, at), row(one, b.still, 0, at)
+        depth, moved = depth_of(task, num, step), one
+        cut = high(divide(depth, splat(one, task.limit)), unit)
+        sound = where_less(high(depth, _sum_of_sizes(step)), splat(one, FINITE), still, one)
+        for k in range(num):
+            a = row(one, b.a, k, at)
+            new = low(high(sub(a, divide(step[k], cut)), splat(one, task.low[k])), splat(one, task.high[k]))
+            new = where_less(half, sound, new, a)
+            moved = high(moved, mul(size(sub(new, a)), splat(one, task.scale[k])))
+            store(new, b.a, k * BLOCK + at, 0)
+        open_ = where_less(splat(one, tolerance), moved, still, sub(still, sound))
+        store(add(row(one, b.taken, 0, at), still), b.taken, at, 0)
+        store(open_, b.still, at, 0)
+        some = some or any_less(half, open_)
+    return some
+
+
+@plain
+def step_of(task, b, num, far):
+    """step <- Newton's at the block's moments."""
+    block.curvature(b, num)
+    free_step(task, b, num)
+    if far:
+        swap_far(task, b, num)
+
+
+@plain
+def newton(task, fine, rough, b, num, max_iters):
+    """a <- path lengths after Newton steps, `newton`: on a few energies until their own error is left, then on all.
+
+    The first step on all energies takes the second derivatives that the pixel's last rough one found. What a pixel
+    does depends on no other: one that is closed stays.
+    """
     b.still[:], b.taken[:] = 1, 0
-    for k in range(max_iters):
-        b.taken[:] += b.still
-        block.moments(task, b)
-        block.curvature(task, b)
-        free_step(task, b)
-        if k < task.num_far:
-            swap_far(task, b)
-        if move(task, b) == 0:
+    most = min(max_iters // 2, MOST_ROUGH) if rough.middle.size > 0 else 0
+    for k in range(most):
+        block.moments(rough, b, num, True)
+        block.keep_second(b, num)
+        step_of(task, b, num, k < task.num_far)
+        if not move(task, b, num, ROUGH):
+            break
+    b.still[:] = 1
+    for k in range(max_iters - most):
+        block.moments(fine, b, num, most == 0 or k > 0)
+        if most > 0 and k == 0:
+            second = (1 + num) * b.y.shape[0]
+            b.acc[second:] = b.late[second:]
+        step_of(task, b, num, most + k < task.num_far)
+        if not move(task, b, num, task.tolerance):
             break
 
 
-@exact
-def settled(task, b, few, photons, l):
-    """Whether pixel l has converged beyond doubt, in numbers of photons: `restart.settled` and not `restart.flat`."""
-    f, step, total, misfit, gain = b.whole, b.step, float32(0), float32(0), float32(0)
-    for i in range(task.y.shape[1]):
-        total += b.y[i, l] * photons
-        misfit += (b.acc[i, l] - b.y[i, l]) ** 2 / max(b.acc[i, l] + b.y[i, l], LEAST) * photons
-    for k in range(task.low.size):
-        for m in range(task.low.size):
-            gain += float32(0.5) * photons * f[pair(min(k, m), max(k, m)), l] * step[k, l] * step[m, l]
-    if b.still[l] or not gain <= NATS + max(GAIN, task.tolerance**2) * total:
-        return False
-    if few == 0 or not misfit <= MISFIT * total or total >= few:
-        return few == 0 or misfit <= MISFIT * total
-    det, limit = _det3(f, l) * photons, FLAT**2
-    sure = (f[3, l] * f[5, l] - f[4, l] ** 2) * task.scale[0] ** 2 <= limit * det
-    sure = sure and (f[0, l] * f[5, l] - f[2, l] ** 2) * task.scale[1] ** 2 <= limit * det
-    if task.low.size == 3:
-        sure = sure and (f[0, l] * f[3, l] - f[1, l] ** 2) * task.scale[2] ** 2 <= limit * det
-    return sure and det > 0
-
-
-@exact
-def adjoint(task, b, v, first):
-    """step <- `adjoint_solution` for rows of v, 0 where h is not definite; y <- sum_k J_ik step_k / lambda_i."""
-    bins, num = task.y.shape[1], task.low.size
-    block.moments(task, b)
-    block.curvature(task, b)
-    hold_gradient(task, b)
-    block.load(v, first, b.g)
-    pin(task, b)
-    solve(task, b, b.step)
-    for l in range(BLOCK):
-        for k in range(num):
-            b.step[k, l] = b.step[k, l] if b.safe[l] > 0 else float32(0)
+@plain
+def settled(task, b, num, few):
+    """sure <- 1 where a pixel has converged beyond doubt: `restart.settled` and not `restart.doubtful`."""
+    one, bins = zeros(b.a, 1), b.y.shape[0]
+    unit = splat(one, 1)
+    for at in range(0, BLOCK, LANES):
+        total, misfit, many = one, one, row(one, b.photons, 0, at)
         for i in range(bins):
-            total = float32(0)
-            for k in range(num):
-                total += b.acc[(1 + k) * bins + i, l] * b.step[k, l]
-            b.y[i, l] = total / max(b.acc[i, l], LEAST)
+            y, expected = row(one, b.y, i, at), row(one, b.acc, i, at)
+            apart = sub(expected, y)
+            total, misfit = (
+                add(total, y),
+                add(misfit, divide(mul(apart, apart), high(add(expected, y), splat(one, LEAST)))),
+            )
+        total, misfit, f, s = mul(total, many), mul(misfit, many), six(one, b.fisher, at), three(one, b.step, at)
+        s = mul(s[0], row(one, b.free, 0, at)), mul(s[1], row(one, b.free, 1, at)), mul(s[2], row(one, b.free, 2, at))
+        inner = fma(s[0], fma(f[0], s[0], mul(f[1], s[1])), mul(s[1], fma(f[3], s[1], mul(f[1], s[0]))))
+        if num == 3:
+            more = fma(f[2], s[0], mul(f[4], s[1]))
+            inner = fma(s[2], fma(f[5], s[2], add(more, more)), inner)
+        gain, bound = mul(mul(splat(one, 0.5), many), inner), max(GAIN, task.tolerance**2)
+        bound = fma(splat(one, bound), total, splat(one, NATS))
+        sure = where_less(bound, gain, one, sub(unit, row(one, b.still, 0, at)))
+        sure = where_less(gain, splat(one, FINITE), sure, one)
+        if few > 0:
+            sure = where_less(mul(splat(one, MISFIT), total), misfit, one, sure)
+            sure = where_less(misfit, splat(one, FINITE), sure, one)
+            sure = where_less(total, splat(one, few), mul(sure, told(task, num, f, many)), sure)
+        store(sure, b.sure, at, 0)
 
 
-@njit(parallel=True, cache=True)
-def newton_pixels(task, max_iters, few, photons, paths, steps, done):
+@lanes
+def told(task, num, fisher, photons):
+    """1 where the counts tell every path length to better than a spread of 1 / FLAT optical depths."""
+    det = mul(_cofactors(fisher)[3] if num == 3 else _minor(fisher), photons)
+    zero, limit = splat(det, 0), mul(splat(det, FLAT * FLAT), det)
+    s = task.scale
+    f0, _, f2, f3, f4, f5 = fisher
+    sure = where_less(zero, det, splat(det, 1), zero)
+    if num == 2:
+        sure = where_less(limit, mul(f3, splat(det, s[0] * s[0])), zero, sure)
+        return where_less(limit, mul(f0, splat(det, s[1] * s[1])), zero, sure)
+    sure = where_less(limit, mul(sub(mul(f3, f5), mul(f4, f4)), splat(det, s[0] * s[0])), zero, sure)
+    sure = where_less(limit, mul(sub(mul(f0, f5), mul(f2, f2)), splat(det, s[1] * s[1])), zero, sure)
+    return where_less(limit, mul(_minor(fisher), splat(det, s[2] * s[2])), zero, sure)
+
+
+@plain
+def adjoint(task, fine, b, num):
+    """step <- `adjoint_solution` for v in step, 0 where h is not definite; y <- sum_k J_ik step_k / lambda_i."""
+    block.moments(fine, b, num, True)
+    block.curvature(b, num)
+    one, bins = zeros(b.a, 1), b.y.shape[0]
+    unit = splat(one, 1)
+    for at in range(0, BLOCK, LANES):
+        v = three(one, b.step, at)
+        free = hold(task, num, three(one, b.a, at), three(one, b.g, at), (unit, unit, unit))
+        h, fisher = pinned(six(one, b.h, at), free), pinned(six(one, b.fisher, at), free)
+        safe, v = definite(num, h, fisher), (mul(v[0], free[0]), mul(v[1], free[1]), mul(v[2], free[2]))
+        w = solve(num, h, fisher, safe, float32(0), v)
+        half = splat(one, 0.5)
+        w = where_less(half, safe, w[0], one), where_less(half, safe, w[1], one), where_less(half, safe, w[2], one)
+        keep(w, b.step, at)
+        for i in range(bins):
+            total = mul(row(one, b.acc, bins + i, at), w[0])
+            total = fma(row(one, b.acc, 2 * bins + i, at), w[1], total)
+            if num == 3:
+                total = fma(row(one, b.acc, 3 * bins + i, at), w[2], total)
+            store(divide(total, high(row(one, b.acc, i, at), splat(one, LEAST))), b.y, i * BLOCK + at, 0)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def newton_pixels(claims, task, fine, rough, max_iters, few, photons, paths, steps, done):
     """paths (P, M) <- solution, from the polynomial or else what they hold; steps (P,) <- steps, done <- `settled`.
 
-    few  counts below which a flat likelihood is a reason for doubt;  photons  (P,)
+    few  counts below which a flat likelihood is a reason for doubt;  photons  (P, 1);  an item: `AT_ONCE` pixels
     """
-    num, blocks = paths.shape[0], -(-paths.shape[0] // BLOCK)
-    parts = min(blocks, PARTS)
-    for part in prange(parts):
-        b = block.new_block(task.y.shape[1], task.tables.shape[1])
-        for first in range(part * blocks // parts * BLOCK, (part + 1) * blocks // parts * BLOCK, BLOCK):
-            block.load(task.y, first, b.y)
+    pixels, num, bins = paths.shape[0], paths.shape[1], task.y.shape[1]
+    b = block.new_block(bins, (1 + num + num * (num + 1) // 2) * bins)
+    for item in claimed(claims):
+        for p in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
+            block.read(task.y, p, b.y)
             if task.coefficients.shape[0] > 0:
-                block.start(task, b)
+                block.start(task, b, num)
             else:
-                block.load(paths, first, b.a)
-            newton(task, b, max_iters)
-            block.store(b.a, first, paths)
-            for l in range(min(BLOCK, num - first)):
-                done[first + l] = settled(task, b, few, photons[first + l], l)
-                steps[first + l] = b.taken[l]
+                block.read(paths, p, b.a)
+            newton(task, fine, rough, b, num, max_iters)
+            block.write(b.a, p, paths)
+            block.read(photons, p, b.photons)
+            settled(task, b, num, few)
+            for l in range(min(BLOCK, pixels - p)):
+                done[p + l], steps[p + l] = b.sure[0, l] > 0, np.int32(b.taken[0, l])
 
 
-@njit(parallel=True, cache=True)
-def adjoint_pixels(task, paths, v, w, to_counts):
-    """w (P, M) <- `adjoint_solution` for v (P, M), to_counts (P, E) <- gradient to the counts; no ridge in the task."""
-    blocks = -(-paths.shape[0] // BLOCK)
-    parts = min(blocks, PARTS)
-    for part in prange(parts):
-        b = block.new_block(task.y.shape[1], task.tables.shape[1])
-        for first in range(part * blocks // parts * BLOCK, (part + 1) * blocks // parts * BLOCK, BLOCK):
-            block.load(task.y, first, b.y)
-            block.load(paths, first, b.a)
-            adjoint(task, b, v, first)
-            block.store(b.step, first, w)
-            block.store(b.y, first, to_counts)
+@njit(nogil=True, error_model="numpy", cache=True)
+def adjoint_pixels(claims, task, fine, paths, v, w, to_counts):
+    """w (P, M) <- `adjoint_solution` for v (P, M), to_counts (P, E) <- gradient to the counts."""
+    pixels, num, bins = paths.shape[0], paths.shape[1], task.y.shape[1]
+    b = block.new_block(bins, (1 + num + num * (num + 1) // 2) * bins)
+    for item in claimed(claims):
+        for p in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
+            block.read(task.y, p, b.y)
+            block.read(paths, p, b.a)
+            block.read(v, p, b.step)
+            adjoint(task, fine, b, num)
+            block.write(b.step, p, w)
+            block.write(b.y, p, to_counts)

@@ -1,0 +1,105 @@
+"""The compiled loops as the layer calls them: tensors to arrays, and rules for sums over energies, kept."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctlib.cpu.threads import share
+from ctlib.decompose.cpu import descent
+from ctlib.decompose.cpu.block import Task
+from ctlib.decompose.cpu.newton import AT_ONCE, adjoint_pixels, newton_pixels
+from ctlib.decompose.cpu.rule import Rule, strips
+from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem
+from ctlib.decompose.restart import FEW
+from ctlib.decompose.start import PolynomialStart, content, restored
+
+NUMBERS = *map(np.float32, (LIMIT, NEAR, RIDGE)), NUM_FAR
+
+
+def fits(problem: Problem) -> bool:
+    """Whether the loops take this problem: float32 on a CPU, one response for all pixels, two or three materials."""
+    y, materials = problem.counts, problem.attenuation.shape[1]
+    return y.device.type == "cpu" and y.dtype == torch.float32 and problem.spectra.ndim == 2 and materials in (2, 3)
+
+
+def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Path lengths, steps, and where they are beyond doubt; from a `PolynomialStart` or path lengths."""
+    lead, num, size = problem.counts.shape[:-1], len(problem.low), problem.counts.shape[:-1].numel()
+    fitted = isinstance(start, PolynomialStart)
+    paths = problem.low.new_empty(size, num) if fitted else start.reshape(-1, num).clone()
+    steps, done = torch.empty(size, dtype=torch.int32), torch.empty(size, dtype=torch.bool)
+    photons = torch.as_tensor(problem.photons).to(paths).expand(lead).reshape(-1, 1)
+    shared = _shared(problem)
+    first = _first(start if fitted else None, content(problem.attenuation))
+    arrays = photons.numpy(), paths.numpy(), steps.numpy(), done.numpy()
+    task, doubt = _task(problem, shared, first, tolerance), np.float32(FEW if fitted else 0)
+    share(newton_pixels, _items(size), task, shared.fine, first.rough, max_iters, doubt, *arrays)
+    return paths.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
+
+
+def adjoint(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """`adjoint_solution` for v, and the gradient to the counts."""
+    w, to_counts = torch.empty(paths.shape), torch.empty(problem.counts.shape)
+    rows = [t.contiguous().reshape(-1, t.shape[-1]).numpy() for t in (paths, v, w, to_counts)]
+    shared = _shared(problem)
+    task = _task(problem, shared, _first(None, content(problem.attenuation)), 0.0)
+    share(adjoint_pixels, _items(len(rows[0])), task, shared.fine, *rows)
+    return w, to_counts
+
+
+def lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: float):
+    """`restart.lowest`, pixel by pixel."""
+    shared = problem.attenuation, problem.tables, problem.low, problem.high, problem.scale
+    task = descent.Shared(*(t.contiguous().numpy() for t in shared), float(tolerance))
+    given = (t.contiguous().numpy() for t in (problem.counts, problem.photons, candidates))
+    num = len(problem.counts)
+    paths, steps = torch.empty(num, len(problem.low), dtype=torch.float64), torch.empty(num, dtype=torch.int32)
+    done, multiple = torch.empty(num, dtype=torch.bool), torch.empty(num, dtype=torch.bool)
+    descent.lowest(task, *given, max_iters, *(t.numpy() for t in (paths, steps, done, multiple)))
+    return paths, steps, done, multiple
+
+
+def _items(pixels: int) -> int:
+    return -(-pixels // AT_ONCE)
+
+
+def _task(problem: Problem, shared: "_Shared", first: "_First", tolerance: float) -> Task:
+    counts = problem.counts.reshape(-1, problem.counts.shape[-1]).contiguous().numpy()
+    return Task(counts, *shared.arrays, first.coefficients, first.open_beam, np.float32(tolerance), *NUMBERS)
+
+
+class _Shared(NamedTuple):
+    """What all pixels have in common: the rule of all energies; low, high, scale."""
+
+    fine: Rule
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _shared(problem: Problem) -> _Shared:
+    return _kept(*map(content, (problem.spectra, problem.attenuation, problem.low, problem.high)))
+
+
+@lru_cache(maxsize=32)
+def _kept(*values: tuple) -> _Shared:
+    spectra, f, low, high = (restored(v) for v in values)
+    scale = Problem(spectra[:0], spectra, f, low, high).scale
+    return _Shared(strips(f.numpy(), spectra.numpy()), tuple(t.numpy().astype(np.float32) for t in (low, high, scale)))
+
+
+class _First(NamedTuple):
+    """The polynomial, and the rule of the few energies for the first steps; empty where a start is given."""
+
+    coefficients: np.ndarray
+    open_beam: np.ndarray
+    rough: Rule
+
+
+@lru_cache(maxsize=32)
+def _first(start: PolynomialStart | None, attenuation: tuple) -> _First:
+    f = restored(attenuation).numpy()
+    few = np.zeros((len(f), 1)) if start is None or start.few is None else start.few.numpy()
+    fitted = (torch.empty(0, 0), torch.empty(0)) if start is None else (start.coefficients, start.open_beam)
+    return _First(*(t.contiguous().numpy() for t in fitted), strips(f, few))
