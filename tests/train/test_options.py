@@ -1,6 +1,7 @@
 """Options of `fit`: optimizers, schedules, orders, callbacks; and that a stopped training goes on bit by bit."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -118,8 +119,8 @@ def test_every_step_takes_the_rate_of_the_schedule(schedule):
 @pytest.mark.parametrize(
     ("settings", "make"),
     [
-        (Settings(9, 5, 0.02, "cosine", seed=4), torch.optim.Adam),
-        (radam(9, 5, 0.02, start_lr=1e-3, rise=4, halve=3, seed=4), torch.optim.RAdam),
+        (Settings(9, 5, 0.02, "cosine", seed=4), partial(torch.optim.Adam, fused=True)),
+        (radam(9, 5, 0.02, start_lr=1e-3, rise=4, halve=3, seed=4), partial(torch.optim.RAdam, foreach=True)),
     ],
 )
 def test_fit_is_the_plain_loop_bit_by_bit(settings, make):
