@@ -11,59 +11,60 @@ from numba import float32
 from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import load, store
 from ctlib.compiled import njit
-from ctlib.decompose.cpu.lanes import divide, exp2, log, where_less
+from ctlib.decompose.cpu.lanes import divide, exp2, log
 
 BLOCK = 2 * LANES
 LINE = 64  # bytes of a cache line
 LEAST, DARKEST = np.float32(1e-30), np.float32(1e-6)
 
-# y (P, E) counts;  low, high, scale (M,);  coefficients (F, M) of the start, or F = 0, and
-# open_beam (E,)
-Task = namedtuple("Task", "y low high scale coefficients open_beam tolerance limit near ridge num_far")
-# Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments;  late (C E,) those of an open pixel's last rough step;
-# (3,) each: a path lengths, g gradient, step, and
-# free, 0 where the box holds a component;  h, fisher (6,) pairs of three materials;  (1,) each: photons;
-# sure, 1 where a solution is beyond doubt;  still, 1 until a pixel converges, and taken, its steps
-Block = namedtuple("Block", "y acc late a g step free h fisher photons sure still taken")
+# materials: 0, ... M - 1, of which compiled code knows the length;  y (P, E) counts;  low, high, scale: of three;
+# coefficients (F, M) of the start, or F = 0, and open_beam (E,)
+Task = namedtuple("Task", "materials y low high scale coefficients open_beam tolerance limit near ridge num_far")
+# Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments;
+# (3,) each: a path lengths, g gradient, step, and free, 0 where the box holds a component;  h, fisher (6,) pairs 11,
+# 12, 13, 22, 23, 33 of three materials;  (1,) each: photons;  sure, 1 where a solution is beyond doubt;  still, 1
+# until a pixel converges, and taken, its steps
+Block = namedtuple("Block", "materials y acc a g step free h fisher photons sure still taken")
 
 plain = njit(error_model="numpy")
 lanes = njit(error_model="numpy", forceinline=True)
 
 
 @plain
-def new_block(bins, moments):
-    """An empty block for E bins and C E moments, whose rows are cache lines; what a third material lacks stays 0."""
-    size = bins + 2 * moments + 4 * 3 + 2 * 6 + 4
+def new_block(bins, materials):
+    """An empty block for E bins, whose rows are cache lines; what a third material lacks stays 0."""
+    num = len(materials)
+    moments = (1 + num + num * (num + 1) // 2) * bins
+    size = bins + moments + 4 * 3 + 2 * 6 + 4
     whole = np.zeros((size + 1) * BLOCK, np.float32)
     skip = (-whole.ctypes.data % LINE) // 4
     rows = whole[skip : skip + size * BLOCK].reshape(size, BLOCK)
-    y, acc, late = rows[:bins], rows[bins : bins + moments], rows[bins + moments : bins + 2 * moments]
-    r = rows[bins + 2 * moments :]
-    return Block(
-        y, acc, late, r[0:3], r[3:6], r[6:9], r[9:12], r[12:18], r[18:24], r[24:25], r[25:26], r[26:27], r[27:28]
-    )
-
-
-@njit(inline="always")
-def pair(k, m):
-    """Row of materials k <= m among the pairs 11, 12, 13, 22, 23, 33."""
-    return k * (5 - k) // 2 + m
+    y, acc, r = rows[:bins], rows[bins : bins + moments], rows[bins + moments :]
+    vectors, ones = (r[0:3], r[3:6], r[6:9], r[9:12]), (r[24:25], r[25:26], r[26:27], r[27:28])
+    return Block(materials, y, acc, *vectors, r[12:18], r[18:24], *ones)
 
 
 @plain
-def read(rows, first, block):
-    """block (., BLOCK) <- rows first to first + BLOCK; past the end the last row again."""
+def fill(index, first, some):
+    """index (BLOCK,) <- first, first + 1, ... of `some` pixels; beyond them the last one again."""
+    for l in range(BLOCK):
+        index[l] = first + min(l, some - 1)
+
+
+@plain
+def read(rows, index, block):
+    """block (., BLOCK) <- rows of the pixels in the index."""
     for l in range(BLOCK):
         for k in range(rows.shape[1]):
-            block[k, l] = rows[min(first + l, rows.shape[0] - 1), k]
+            block[k, l] = rows[index[l], k]
 
 
 @plain
-def write(block, first, rows):
-    """The reverse."""
-    for l in range(min(BLOCK, rows.shape[0] - first)):
+def write(block, index, some, rows):
+    """The reverse, for the first of them."""
+    for l in range(some):
         for k in range(rows.shape[1]):
-            rows[first + l, k] = block[k, l]
+            rows[index[l], k] = block[k, l]
 
 
 @lanes
@@ -73,9 +74,9 @@ def row(like, block, k, at):
 
 
 @plain
-def start(task, b, num):
+def start(task, b):
     """a <- `PolynomialStart`; acc is scratch."""
-    one, l, bins = zeros(b.acc, 1), b.acc, task.y.shape[1]
+    one, l, bins, num = zeros(b.acc, 1), b.acc, task.y.shape[1], len(b.materials)
     for at in range(0, BLOCK, LANES):
         for i in range(bins):
             share = divide(row(one, b.y, i, at), splat(one, task.open_beam[i]))
@@ -103,9 +104,9 @@ def _through(rule, strip, energy, num, a0, a1, a2):
 
 
 @plain
-def moments(rule, b, num, second):
+def moments(rule, b, second):
     """acc <- `moments`: sums over energies of weights times transmissions; second derivatives where asked for."""
-    two, acc, bins = zeros(b.acc, 2), b.acc, b.y.shape[0]
+    two, acc, bins, num = zeros(b.acc, 2), b.acc, b.y.shape[0], len(b.materials)
     a0, a1, a2 = row(two, b.a, 0, 0), row(two, b.a, 1, 0), row(two, b.a, 2, 0)
     for c in range(acc.shape[0] if second else (1 + num) * bins):
         store(two, acc, c * BLOCK, LANES)
@@ -124,19 +125,9 @@ def moments(rule, b, num, second):
 
 
 @plain
-def keep_second(b, num):
-    """late <- second derivatives of the pixels that are still open."""
-    one, half = zeros(b.acc, 1), splat(zeros(b.acc, 1), 0.5)
-    for at in range(0, BLOCK, LANES):
-        still = row(one, b.still, 0, at)
-        for c in range((1 + num) * b.y.shape[0], b.acc.shape[0]):
-            store(where_less(half, still, row(one, b.acc, c, at), row(one, b.late, c, at)), b.late, c * BLOCK + at, 0)
-
-
-@plain
-def curvature(b, num):
+def curvature(b):
     """g <- `score`; h, fisher <- `curvature`; those of a third material that is not there are the identity's."""
-    one, acc, bins = zeros(b.acc, 1), b.acc, b.y.shape[0]
+    one, acc, bins, num = zeros(b.acc, 1), b.acc, b.y.shape[0], len(b.materials)
     unit = splat(one, 1)
     for at in range(0, BLOCK, LANES):
         g0 = g1 = g2 = h0 = h1 = h2 = h3 = h4 = f0 = f1 = f2 = f3 = f4 = one
@@ -188,9 +179,9 @@ def six(like, block, at):
 
 
 @plain
-def log_misfit(b, num, at):
+def log_misfit(b, at):
     """Gradient and matrix of the log misfit of sixteen pixels, `log_step`."""
-    one, acc, bins = zeros(b.acc, 1), b.acc, b.y.shape[0]
+    one, acc, bins, num = zeros(b.acc, 1), b.acc, b.y.shape[0], len(b.materials)
     least = splat(one, LEAST)
     g0 = g1 = g2 = h0 = h1 = h2 = h3 = h4 = one
     h5 = splat(one, float32(num == 2))

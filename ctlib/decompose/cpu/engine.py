@@ -68,14 +68,22 @@ def _items(pixels: int) -> int:
 
 def _task(problem: Problem, shared: "_Shared", first: "_First", tolerance: float) -> Task:
     counts = problem.counts.reshape(-1, problem.counts.shape[-1]).contiguous().numpy()
-    return Task(counts, *shared.arrays, first.coefficients, first.open_beam, np.float32(tolerance), *NUMBERS)
+    return Task(
+        tuple(range(len(problem.low))),
+        counts,
+        *shared.box,
+        first.coefficients,
+        first.open_beam,
+        np.float32(tolerance),
+        *NUMBERS,
+    )
 
 
 class _Shared(NamedTuple):
-    """What all pixels have in common: the rule of all energies; low, high, scale."""
+    """What all pixels have in common: the rule of all energies; low, high and scale of three materials."""
 
     fine: Rule
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
+    box: tuple[tuple[np.float32, ...], ...]
 
 
 def _shared(problem: Problem) -> _Shared:
@@ -86,7 +94,8 @@ def _shared(problem: Problem) -> _Shared:
 def _kept(*values: tuple) -> _Shared:
     spectra, f, low, high = (restored(v) for v in values)
     scale = Problem(spectra[:0], spectra, f, low, high).scale
-    return _Shared(strips(f.numpy(), spectra.numpy()), tuple(t.numpy().astype(np.float32) for t in (low, high, scale)))
+    box = tuple(tuple(map(np.float32, (*t.tolist(), 0.0)[:3])) for t in (low, high, scale))
+    return _Shared(strips(f.numpy(), spectra.numpy()), box)
 
 
 class _First(NamedTuple):

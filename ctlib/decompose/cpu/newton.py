@@ -16,7 +16,8 @@ NATS, GAIN, FLAT, MISFIT = np.float32(1e-4), np.float32(1e-9), np.float32(0.5), 
 FINITE = np.float32(3e38)
 ROUGH = np.float32(5e-3)  # optical depth of the last step on a few energies
 MOST_ROUGH = 4  # steps on them
-AT_ONCE = 8 * BLOCK  # pixels that a thread takes at a time, some 30 microseconds
+USUAL = 2  # of them that most pixels need, before one on all energies
+AT_ONCE = 16 * BLOCK  # pixels that a thread takes at a time, some 60 microseconds
 
 
 @lanes
@@ -93,9 +94,9 @@ def solve(num, h, fisher, safe, ridge, g):
 
 
 @plain
-def free_step(task, b, num):
+def free_step(task, b):
     """step <- that of the components that neither the gradient nor the step takes out of the box."""
-    one = splat(zeros(b.a, 1), 1)
+    one, num = splat(zeros(b.a, 1), 1), len(b.materials)
     for at in range(0, BLOCK, LANES):
         a, g, h, fisher = three(one, b.a, at), three(one, b.g, at), six(one, b.h, at), six(one, b.fisher, at)
         free = hold(task, num, a, g, (one, one, one))
@@ -138,14 +139,14 @@ def _sum_of_sizes(step):
 
 
 @plain
-def swap_far(task, b, num):
+def swap_far(task, b):
     """step <- log step in the pixels whose step is longer than `near`."""
-    one = zeros(b.a, 1)
+    one, num = zeros(b.a, 1), len(b.materials)
     for at in range(0, BLOCK, LANES):
         step = three(one, b.step, at)
         depth, near = depth_of(task, num, step), splat(one, task.near)
         if any_less(near, depth):
-            g, matrix = block.log_misfit(b, num, at)
+            g, matrix = block.log_misfit(b, at)
             free = three(one, b.free, at)
             other = _held_step(task, num, matrix, matrix, g, free)
             sound = where_less(_sum_of_sizes(other), splat(one, FINITE), depth, one)
@@ -154,9 +155,9 @@ def swap_far(task, b, num):
 
 
 @plain
-def move(task, b, num, tolerance):
+def move(task, b, tolerance):
     """a <- box(a - limited step) of the open pixels; those that moved little are closed. Whether some stay open."""
-    one, some = zeros(b.a, 1), False
+    one, some, num = zeros(b.a, 1), False, len(b.materials)
     unit, half = splat(one, 1), splat(one, 0.5)
     for at in range(0, BLOCK, LANES):
         step, still = three(one, b.step, at), row(one, b.still, 0, at)
@@ -177,44 +178,56 @@ def move(task, b, num, tolerance):
 
 
 @plain
-def step_of(task, b, num, far):
+def step_of(task, b, far):
     """step <- Newton's at the block's moments."""
-    block.curvature(b, num)
-    free_step(task, b, num)
+    block.curvature(b)
+    free_step(task, b)
     if far:
-        swap_far(task, b, num)
+        swap_far(task, b)
 
 
 @plain
-def newton(task, fine, rough, b, num, max_iters):
-    """a <- path lengths after Newton steps, `newton`: on a few energies until their own error is left, then on all.
+def quick_newton(task, fine, rough, b):
+    """a <- path lengths after the `USUAL` steps: on a few energies, then one on all.
 
-    The first step on all energies takes the second derivatives that the pixel's last rough one found. What a pixel
-    does depends on no other: one that is closed stays.
+    The last takes the second derivatives that the few energies gave; all pixels take all steps, so that none depends
+    on its neighbors.
     """
     b.still[:], b.taken[:] = 1, 0
-    most = min(max_iters // 2, MOST_ROUGH) if rough.middle.size > 0 else 0
-    for k in range(most):
-        block.moments(rough, b, num, True)
-        block.keep_second(b, num)
-        step_of(task, b, num, k < task.num_far)
-        if not move(task, b, num, ROUGH):
+    for _ in range(USUAL):
+        block.moments(rough, b, True)
+        step_of(task, b, True)
+        move(task, b, float32(0))
+    b.still[:] = 1
+    block.moments(fine, b, False)
+    step_of(task, b, True)
+    move(task, b, task.tolerance)
+
+
+@plain
+def newton(task, fine, rough, b, most_rough, most_fine):
+    """a <- path lengths after Newton steps, `newton`: on a few energies until their own error is left, then on all.
+
+    What a pixel does depends on no other: one that is closed stays.
+    """
+    b.still[:], b.taken[:] = 1, 0
+    for k in range(most_rough):
+        block.moments(rough, b, True)
+        step_of(task, b, k < task.num_far)
+        if not move(task, b, ROUGH):
             break
     b.still[:] = 1
-    for k in range(max_iters - most):
-        block.moments(fine, b, num, most == 0 or k > 0)
-        if most > 0 and k == 0:
-            second = (1 + num) * b.y.shape[0]
-            b.acc[second:] = b.late[second:]
-        step_of(task, b, num, most + k < task.num_far)
-        if not move(task, b, num, task.tolerance):
+    for k in range(most_fine):
+        block.moments(fine, b, True)
+        step_of(task, b, most_rough + k < task.num_far)
+        if not move(task, b, task.tolerance):
             break
 
 
 @plain
-def settled(task, b, num, few):
+def settled(task, b, few):
     """sure <- 1 where a pixel has converged beyond doubt: `restart.settled` and not `restart.doubtful`."""
-    one, bins = zeros(b.a, 1), b.y.shape[0]
+    one, bins, num = zeros(b.a, 1), b.y.shape[0], len(b.materials)
     unit = splat(one, 1)
     for at in range(0, BLOCK, LANES):
         total, misfit, many = one, one, row(one, b.photons, 0, at)
@@ -259,11 +272,11 @@ def told(task, num, fisher, photons):
 
 
 @plain
-def adjoint(task, fine, b, num):
+def adjoint(task, fine, b):
     """step <- `adjoint_solution` for v in step, 0 where h is not definite; y <- sum_k J_ik step_k / lambda_i."""
-    block.moments(fine, b, num, True)
-    block.curvature(b, num)
-    one, bins = zeros(b.a, 1), b.y.shape[0]
+    block.moments(fine, b, True)
+    block.curvature(b)
+    one, bins, num = zeros(b.a, 1), b.y.shape[0], len(b.materials)
     unit = splat(one, 1)
     for at in range(0, BLOCK, LANES):
         v = three(one, b.step, at)
@@ -282,39 +295,71 @@ def adjoint(task, fine, b, num):
             store(divide(total, high(row(one, b.acc, i, at), splat(one, LEAST))), b.y, i * BLOCK + at, 0)
 
 
+@plain
+def read_block(task, b, index, paths):
+    """y, a <- counts of the pixels in an index, and their start, from the polynomial or else what paths hold."""
+    block.read(task.y, index, b.y)
+    if task.coefficients.shape[0] > 0:
+        block.start(task, b)
+    else:
+        block.read(paths, index, b.a)
+
+
+@plain
+def keep_block(task, b, index, some, few, photons, paths, steps, done):
+    block.read(photons, index, b.photons)
+    settled(task, b, few)
+    block.write(b.a, index, some, paths)
+    for l in range(some):
+        done[index[l]], steps[index[l]] = b.sure[0, l] > 0, np.int32(b.taken[0, l])
+
+
 @njit(nogil=True, error_model="numpy", cache=True)
 def newton_pixels(claims, task, fine, rough, max_iters, few, photons, paths, steps, done):
     """paths (P, M) <- solution, from the polynomial or else what they hold; steps (P,) <- steps, done <- `settled`.
 
     few  counts below which a flat likelihood is a reason for doubt;  photons  (P, 1);  an item: `AT_ONCE` pixels
+
+    Sixteen pixels take as many steps as the slowest of them. So all take the usual ones, and the few that are not
+    there yet are solved together afterwards, from the beginning.
     """
-    pixels, num, bins = paths.shape[0], paths.shape[1], task.y.shape[1]
-    b = block.new_block(bins, (1 + num + num * (num + 1) // 2) * bins)
+    pixels, b = paths.shape[0], block.new_block(task.y.shape[1], task.materials)
+    index, waiting = np.empty(BLOCK, np.int64), np.empty(AT_ONCE, np.int64)
+    most = min(max_iters // 2, MOST_ROUGH) if rough.middle.size > 0 else 0
     for item in claimed(claims):
-        for p in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
-            block.read(task.y, p, b.y)
-            if task.coefficients.shape[0] > 0:
-                block.start(task, b, num)
-            else:
-                block.read(paths, p, b.a)
-            newton(task, fine, rough, b, num, max_iters)
-            block.write(b.a, p, paths)
-            block.read(photons, p, b.photons)
-            settled(task, b, num, few)
-            for l in range(min(BLOCK, pixels - p)):
-                done[p + l], steps[p + l] = b.sure[0, l] > 0, np.int32(b.taken[0, l])
+        left = 0
+        for first in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
+            some = min(BLOCK, pixels - first)
+            b.still[:] = 1
+            if most > USUAL:
+                block.fill(index, first, some)
+                read_block(task, b, index, paths)
+                quick_newton(task, fine, rough, b)
+                keep_block(task, b, index, some, few, photons, paths, steps, done)
+            for l in range(some):
+                if b.still[0, l] > 0:
+                    waiting[left] = first + l
+                    left += 1
+        for first in range(0, left, BLOCK):
+            some = min(BLOCK, left - first)
+            for l in range(BLOCK):
+                index[l] = waiting[first + min(l, some - 1)]
+            read_block(task, b, index, paths)
+            newton(task, fine, rough, b, most, max_iters - most)
+            keep_block(task, b, index, some, few, photons, paths, steps, done)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def adjoint_pixels(claims, task, fine, paths, v, w, to_counts):
     """w (P, M) <- `adjoint_solution` for v (P, M), to_counts (P, E) <- gradient to the counts."""
-    pixels, num, bins = paths.shape[0], paths.shape[1], task.y.shape[1]
-    b = block.new_block(bins, (1 + num + num * (num + 1) // 2) * bins)
+    pixels, b, index = paths.shape[0], block.new_block(task.y.shape[1], task.materials), np.empty(BLOCK, np.int64)
     for item in claimed(claims):
-        for p in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
-            block.read(task.y, p, b.y)
-            block.read(paths, p, b.a)
-            block.read(v, p, b.step)
-            adjoint(task, fine, b, num)
-            block.write(b.step, p, w)
-            block.write(b.y, p, to_counts)
+        for first in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
+            some = min(BLOCK, pixels - first)
+            block.fill(index, first, some)
+            block.read(task.y, index, b.y)
+            block.read(paths, index, b.a)
+            block.read(v, index, b.step)
+            adjoint(task, fine, b)
+            block.write(b.step, index, some, w)
+            block.write(b.y, index, some, to_counts)
