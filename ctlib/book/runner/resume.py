@@ -19,12 +19,15 @@ from ctlib.book.ledger import staleness
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError, Project
 from ctlib.book.runner import run
+from ctlib.book.runner.private import make_private
 from ctlib.book.runner.provenance import environment
 from ctlib.errors import DataError
 from ctlib.files import Unwritable, clean_parts
 
 KEEP_AFTER_S = 5.0  # work that is worth a file
 SHARE = 0.05  # of the time that writing may take
+UNFINISHED = ".unfinished"  # end of the name of a folder
+READERS = ("resume.py", "snapshot.py", "private.py", "inprocess.py")  # what writes a file and reads it back
 CHECKPOINTS = "checkpoints"  # the parameter of chapters whose trainings go on from where they were stopped
 
 
@@ -45,8 +48,12 @@ class Kept:
     _told: set = field(default_factory=set)
 
     def restore(self, cells: Sequence[CodeCell], names: dict, found: Collector) -> int:
-        """How many cells need not run again: their names, claims, figures and output are put back, and told."""
+        """How many cells need not run again: their names, claims, figures and output are put back, and told.
+
+        A damaged file is removed; BookError, and the file stays, where one cannot be restored here and now.
+        """
         clean_parts(self.folder, "*.part")
+        self._tell_others()
         for done in range(len(cells), 0, -1):
             path = self._path(cells[:done])
             if not path.exists():
@@ -76,6 +83,8 @@ class Kept:
         from ctlib.book.runner import snapshot
 
         path, start = self._path(cells), time.time()
+        with suppress(OSError):  # it is told below
+            make_private(self.folder)
         extra = {"found": found, "seconds": self.seconds, "output": self.output.getvalue()}
         try:
             snapshot.save(path, names, extra)
@@ -95,12 +104,13 @@ class Kept:
                 old.unlink(missing_ok=True)
 
     def failed(self, error: BookError) -> None:
-        """BookError, and nothing kept, if a cell failed for what was written down is less than what it needs."""
+        """BookError, and no cells kept, if one failed for what was written down is less than what it needs."""
         from ctlib.book.runner import snapshot
 
         if snapshot.NO_GRAPH in str(error):
-            self.forget()
-            raise BookError(f"{error}; what was kept is removed: start the run again") from error
+            for path in self.folder.glob("*.cells"):
+                path.unlink(missing_ok=True)
+            raise BookError(f"{error}; cells that were kept are removed: start the run again") from error
 
     def trainings(self) -> str:
         """Folder for the checkpoints of trainings, beside the file."""
@@ -111,6 +121,16 @@ class Kept:
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
+
+    def _tell_others(self) -> None:
+        """Say what runs of other code, parameters or machines left: hours perhaps, so a person removes it."""
+        files = [
+            p for p in self.folder.parent.glob(f"*{UNFINISHED}/**/*") if p.is_file() and self.folder not in p.parents
+        ]
+        if files:
+            size = sum(p.stat().st_size for p in files) / 2**20
+            folders = ", ".join(sorted({p.relative_to(self.folder.parent).parts[0] for p in files}))
+            say(f"{self.folder.parent} also holds {size:.0f} MiB of unfinished runs that are not these: {folders}")
 
     def _path(self, cells: Sequence[CodeCell]) -> Path:
         chain = hashlib.sha256(self.key.encode())
@@ -128,9 +148,10 @@ def kept(project: Project, slug: str, values: dict, preset: str) -> Kept:
         "files": run.files_read(project, slug, values),
         "preset": preset,
         "environment": environment(),
+        "readers": [hashlib.sha256(Path(__file__).with_name(n).read_bytes()).hexdigest() for n in READERS],
     }
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return Kept(project.store / slug / f"{key[:20]}.unfinished", key)
+    return Kept(project.store / slug / f"{key[:20]}{UNFINISHED}", key)
 
 
 def with_checkpoints(project: Project, slug: str, values: dict, kept: Kept) -> dict:

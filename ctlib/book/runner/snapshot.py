@@ -13,6 +13,7 @@ import pickle
 import random
 import sys
 import types
+import zipfile
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -21,12 +22,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ctlib.book.project import BookError
+from ctlib.book.runner import private
 from ctlib.errors import CtlibError, DataError
 from ctlib.files import replacing
 
 Unpickler = pickle.Unpickler
 NAMES: ContextVar[dict] = ContextVar("ctlib_names")  # of the cells that are stored or read: globals of their functions
 KNOWN_TO_TORCH = ("cpu", "cuda", "meta")
+DAMAGE = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError)
 NO_GRAPH = "the graph of gradients behind a tensor that was read from a file was not kept"
 
 
@@ -62,6 +66,7 @@ def save(path: Path, names: dict[str, object], extra: dict[str, object]) -> None
     token = NAMES.set(names)
     try:
         with replacing(path) as part:
+            part.touch(0o600)
             torch.save({"names": kept, "extra": extra, "libraries": libraries()}, part, sys.modules[__name__])
     except OSError:
         raise
@@ -77,18 +82,43 @@ def save(path: Path, names: dict[str, object], extra: dict[str, object]) -> None
 def load(path: Path, names: dict[str, object]) -> dict[str, object]:
     """Read the names back into this dictionary, set streams and settings, give what went with them.
 
-    DataError for a file that is cut off, changed, or of other code.
+    DataError for a file that is cut off or changed. BookError where a file cannot be restored here and now (a device
+    that is missing or full, a disk), or must not be. Either leaves file, names, streams and settings as they were.
     """
-    token = NAMES.set(names)
+    if why := private.refusal(path):
+        raise BookError(f"{path} is not read, since reading it runs what it holds: {why}; make it yours, or remove it")
+    token, before = NAMES.set(names), libraries()
     try:
+        if not whole(path):
+            raise zipfile.BadZipFile("cut off or changed")
         state = torch.load(path, pickle_module=sys.modules[__name__], weights_only=False)
         set_libraries(state["libraries"])
-    except Exception as error:  # the unpickler raises what it likes
-        raise DataError(path, "contents", f"cannot be read ({type(error).__name__}: {error})") from None
+    except BaseException as error:
+        set_libraries(before)
+        if isinstance(error, DAMAGE):
+            raise DataError(path, "contents", f"cannot be read ({told(error)})") from None
+        if isinstance(error, Exception):  # what is read back raises what it likes
+            ways = "run again where it can, or remove it to start at the first cell"
+            raise BookError(f"{path} is kept but cannot be restored here ({told(error)}): {ways}") from error
+        raise
     finally:
         NAMES.reset(token)
     names.update(state["names"])
     return state["extra"]
+
+
+def whole(path: Path) -> bool:
+    """Whether the file holds what was written, by its checksums: `torch.load` takes changed bytes for numbers."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (*DAMAGE, ValueError, RuntimeError):  # RuntimeError: what is said to be encrypted, or packed in other ways
+        return False
+
+
+def told(error: BaseException) -> str:
+    """Type and first line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def refusal(value: object) -> str:
@@ -127,7 +157,8 @@ def set_libraries(found: dict[str, object]) -> None:
     torch.set_default_dtype(found["dtype"])
     torch.set_num_threads(found["threads"])
     if "numba" in found:
-        importlib.import_module("numba").set_num_threads(found["numba"])
+        numba = importlib.import_module("numba")
+        numba.set_num_threads(min(found["numba"], numba.config.NUMBA_NUM_THREADS))  # this process may have fewer
     if "matplotlib" in found:
         dict.update(importlib.import_module("matplotlib").rcParams, found["matplotlib"])
 
