@@ -127,7 +127,7 @@ class _Job:
         while inside and not finished:
             self.empty.get()
             inside = self.inside
-        if self.error:
+        if self.error and not finished:
             raise self.error
 
 

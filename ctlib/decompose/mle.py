@@ -19,6 +19,8 @@ from ctlib.errors import ArgumentError
 from ctlib.implicit import attach
 from ctlib.physics.model import SpectralModel
 
+MOST_BOXES = 8  # boxes of a model that are kept
+
 
 @dataclass(frozen=True)
 class Decomposition:
@@ -26,7 +28,7 @@ class Decomposition:
 
     converged   (...) bool: finite, the last step below the tolerance, the likelihood stationary. Where it is not, the
                 gradient of the pixel is 0
-    iterations  (...) int32: Newton steps taken, from the start that won
+    iterations  (...) int32: Newton steps taken, from the start that won, those on a few energies among them
     active      (..., M) bool: held by the box, gradient 0 there
     condition   (...) condition number of the Hessian of the free components, scaled to a unit diagonal; inf where it is
                 not positive definite (a fold of the model) or singular: the gradient of such a pixel is 0
@@ -151,10 +153,17 @@ def _fixed(model: SpectralModel, like: Tensor, box) -> _Fixed:
     bounds = _bounds(box, model.num_materials)
 
     def make():
-        names, spectra = tuple(m.name for m in model.materials), model.bin_spectra(None, like)
-        return _Fixed(names, spectra, model.attenuation, *bounds.to(like).unbind(1))
+        names, boxes = tuple(m.name for m in model.materials), {}
+        return names, model.bin_spectra(None, like), model.attenuation, boxes
 
-    return model.kept(("decompose", like.dtype, like.device, *bounds.flatten().tolist()), make, model.requires_grad)
+    *own, boxes = model.kept(("decompose", like.dtype, like.device), make, model.requires_grad)
+    key = tuple(bounds.flatten().tolist())
+    if key not in boxes:
+        if len(boxes) == MOST_BOXES:
+            boxes.clear()
+        with temporarily_clear_interpreter_stack():
+            boxes[key] = _Fixed(*own, *bounds.to(like).unbind(1))
+    return boxes[key]
 
 
 def _bounds(box, num: int) -> Tensor:

@@ -96,7 +96,11 @@ def content(t: Tensor) -> tuple:
 def restored(kept: tuple) -> Tensor:
     """The tensor of a `content`, float64."""
     values, shape, dtype = kept
-    return torch.frombuffer(bytearray(values), dtype=dtype).reshape(shape).double() if values else torch.empty(shape)
+    return (
+        torch.frombuffer(bytearray(values), dtype=dtype).reshape(shape).double()
+        if values
+        else torch.empty(shape, dtype=torch.float64)
+    )
 
 
 @lru_cache(maxsize=32)
@@ -126,7 +130,7 @@ def _few(spectra: Tensor, through: Tensor, counts: Tensor) -> Tensor | None:
     """Spectra (N, E) of a few energies that stand for all, 0 for the others: counts of the samples right to `EQUAL`.
 
     through (P, N) transmissions, counts (P, E). Nonnegative least squares of the relative errors is content with few
-    energies; components of the transmissions that are too small to matter are left out. None without SciPy.
+    energies; components of the transmissions that are too small to matter are left out. None without SciPy, or an end.
     """
     if importlib.util.find_spec("scipy") is None:
         return None
@@ -140,7 +144,10 @@ def _few(spectra: Tensor, through: Tensor, counts: Tensor) -> Tensor | None:
         values, vectors = torch.linalg.eigh(shares.T @ shares)
         keep = values > EQUAL**2 * values[-1]
         size, vectors = values[keep].sqrt(), vectors[:, keep]
-        weights, _ = nnls((size * vectors).T.numpy(), (shares.sum(0) @ vectors / size).numpy())
+        try:
+            weights, _ = nnls((size * vectors).T.numpy(), (shares.sum(0) @ vectors / size).numpy())
+        except RuntimeError:  # did not come to an end
+            return None
         few[counted, i] = torch.from_numpy(weights) * spectra[counted, i]
     return few
 

@@ -107,7 +107,8 @@ def train(
             number = stream("step", run.seed, run.step, rank)
             torch.default_generator.manual_seed(number)  # torch.manual_seed looks for every kind of device, 0.3 ms
             if device.type == "cuda":
-                torch.cuda.manual_seed(number)
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(number)
             report = {name: float(value) for name, value in update(run.step).items()}
         if not all(abs(v) < float("inf") for v in report.values()):
             raise ConvergenceError(f"step {run.step}: {report}")

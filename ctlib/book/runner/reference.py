@@ -50,9 +50,18 @@ def write(project: Project, slug: str) -> Path:
     import nbformat
 
     nb = nbformat.read(execute(project, slug, parameters.resolve(project, slug)), 4)
-    path = project.reference / f"{slug}.ipynb"
-    write_whole(path, nbformat.writes(slim(nb)).rstrip() + "\n")
+    path, slimmed = project.reference / f"{slug}.ipynb", slim(nb)
+    slimmed.metadata["ctlib"] = {"run": nb.metadata["ctlib"]["digest"]}
+    write_whole(path, nbformat.writes(slimmed).rstrip() + "\n")
     return path
+
+
+def made_from(project: Project, slug: str, run: Path) -> bool:
+    """Whether the reference was written from this stored run: to compare the two would tell nothing."""
+    path = project.reference / f"{slug}.ipynb"
+    texts = (p.read_text(encoding="utf-8") for p in (path, run))
+    reference, executed = (json.loads(text)["metadata"].get("ctlib", {}) for text in texts)
+    return reference.get("run") == executed["digest"]
 
 
 def problems(project: Project) -> list[str]:

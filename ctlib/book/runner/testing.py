@@ -35,7 +35,10 @@ def stored(project: Project) -> list[Path]:
     runs = []
     for slug in project.chapters():
         path = run.place(project, slug, run.run_key(project, slug, parameters.resolve(project, slug), "ci"))
-        if not (trouble := store.trouble(path)):
+        trouble = store.trouble(path)
+        if not trouble and reference.made_from(project, slug, path):
+            trouble = "the reference was written from the stored run"
+        if not trouble:
             runs.append(path)
         elif path.exists():
             print(f"{slug}: {trouble}; the chapter is executed", flush=True)

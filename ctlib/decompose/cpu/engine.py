@@ -31,7 +31,7 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     fitted = isinstance(start, PolynomialStart)
     paths = problem.low.new_empty(size, num) if fitted else start.reshape(-1, num).clone()
     steps, done = torch.empty(size, dtype=torch.int32), torch.empty(size, dtype=torch.bool)
-    photons = torch.as_tensor(problem.photons).to(paths).expand(lead).reshape(-1, 1)
+    photons = torch.as_tensor(problem.photons).to(paths).expand(lead).reshape(-1, 1).contiguous()
     shared = _shared(problem)
     first = _first(start if fitted else None, content(problem.attenuation))
     arrays = photons.numpy(), paths.numpy(), steps.numpy(), done.numpy()
@@ -42,7 +42,7 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
 
 def adjoint(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """`adjoint_solution` for v, and the gradient to the counts."""
-    w, to_counts = torch.empty(paths.shape), torch.empty(problem.counts.shape)
+    w, to_counts = paths.new_empty(paths.shape), problem.counts.new_empty(problem.counts.shape)
     rows = [t.contiguous().reshape(-1, t.shape[-1]).numpy() for t in (paths, v, w, to_counts)]
     shared = _shared(problem)
     task = _task(problem, shared, _first(None, content(problem.attenuation)), 0.0)
@@ -110,5 +110,6 @@ class _First(NamedTuple):
 def _first(start: PolynomialStart | None, attenuation: tuple) -> _First:
     f = restored(attenuation).numpy()
     few = np.zeros((len(f), 1)) if start is None or start.few is None else start.few.numpy()
-    fitted = (torch.empty(0, 0), torch.empty(0)) if start is None else (start.coefficients, start.open_beam)
-    return _First(*(t.contiguous().numpy() for t in fitted), strips(f, few))
+    if start is None:
+        return _First(np.empty((0, 0), np.float32), np.empty(0, np.float32), strips(f, few))
+    return _First(start.coefficients.contiguous().numpy(), start.open_beam.contiguous().numpy(), strips(f, few))

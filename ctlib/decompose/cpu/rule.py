@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 
-STRIP = 8  # energies whose transmissions are kept in registers
+STRIP = 8  # energies whose transmissions `block.moments` keeps in registers, by name
 NOTHING = 1e-12  # share of a bin's counts below which an energy does not belong to it
 
 # depth (S, 3, STRIP) attenuation of strip s times -log2(e), 0 for a third material that is not there;  of strip s the

@@ -36,14 +36,16 @@ def once(tmp_path_factory):
     cells = "".join(f"```{{code-cell}} ipython3\n{head}\n{source}\n```\n\n" for head, source in CELLS)
     project.source(SLUG).write_text(FRONT + "# Gamma\n\n" + cells)
     path = reference.write(project, SLUG)
+    written = path.read_text()
+    path.write_text(written.replace(nbformat.read(path, 4).metadata["ctlib"]["run"], "another"))
     (stored,) = testing.stored(project)
-    return project, {p: p.read_text() for p in (path, stored, project.source(SLUG))}
+    return project, {p: p.read_text() for p in (path, stored, project.source(SLUG))}, written
 
 
 @pytest.fixture
 def gamma(once):
     """(project, path of the reference, path of the stored run), whole before every test."""
-    project, texts = once
+    project, texts, _ = once
     for path, text in texts.items():
         path.write_text(text)
     for log in project.root.rglob("runs.log"):
@@ -147,6 +149,13 @@ def test_a_run_that_is_cut_off_is_not_taken(gamma, capsys):
     gamma[2].write_text(gamma[2].read_text()[:-200])
     assert testing.stored(gamma[0]) == []
     assert capsys.readouterr().out == f"{SLUG}: the stored run is no whole notebook; the chapter is executed\n"
+
+
+def test_a_reference_is_not_compared_with_the_run_that_it_was_written_from(once, gamma, capsys):
+    project, path, _ = gamma
+    path.write_text(once[2])
+    assert testing.stored(project) == []
+    assert "written from the stored run" in capsys.readouterr().out
 
 
 def test_a_run_in_which_a_cell_raised_is_not_taken(gamma, capsys):
