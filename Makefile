@@ -8,7 +8,7 @@ MUTATE := .venv-mutate
 INTERPRETER := _build/triton
 TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton*.py tests/decompose/test_triton*.py
 
-.PHONY: help book test test-triton test-rtk mutate platforms lab bench gpu gpu-pack clean
+.PHONY: help book test test-triton test-rtk mutate platforms lab bench gpu gpu-pack clean clean-gpu
 
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
@@ -65,11 +65,14 @@ lab: $(STAMP)  ## open the chapters as notebooks in JupyterLab
 bench: $(STAMP) ## time the operators against other libraries, about 15 minutes; OUT=FILE names the JSON
 	$(BIN)/python tests/bench --out $(or $(OUT),_build/bench.json)
 
-gpu:           ## all that needs a GPU, MINUTES=8 a call, on a bare machine with torch for CUDA; call again to go on
+gpu:           ## all that needs a GPU, MINUTES=8 a call, on a bare machine with torch for CUDA; call again to go on (Error 4: steps left)
 	@$(PYTHON) tools/gpu --minutes $(or $(MINUTES),8) $(ARGS)
 
-gpu-pack:      ## fetch what a bare GPU machine lacks into _build/gpu-pack; once, where there is a network
-	@$(PYTHON) tools/gpu/pack.py
+gpu-pack:      ## fetch what a bare GPU machine lacks (ARGS="--python 3.12") into _build/gpu-pack; once, where there is a network
+	@$(PYTHON) tools/gpu/pack.py $(ARGS)
 
-clean:         ## remove built pages and stored runs (not the environment)
-	rm -rf _build
+clean:         ## remove built pages and stored runs (not the environment, nor what `make gpu` and `make gpu-pack` keep)
+	@if [ -d _build ]; then find _build -mindepth 1 -maxdepth 1 ! -name gpu ! -name gpu-pack -exec rm -rf {} +; fi
+
+clean-gpu:     ## remove what `make gpu` keeps in _build, hours of trainings, and what `make gpu-pack` fetched
+	rm -rf _build/gpu _build/gpu-pack

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+from failures import in_short
 from torch import Tensor
 
 from ctlib.backends.reference.astra_engine import astra_geometries
@@ -21,7 +22,7 @@ def contestants(geometry, x: Tensor, y: Tensor, notes: list[str]) -> Iterator[tu
     try:
         import astra
     except ImportError as error:
-        notes.append(f"astra CUDA: left out, {error}")
+        notes.append(f"astra CUDA: left out, {in_short(error)}")
         return
     if not astra.use_cuda():
         notes.append("astra CUDA: left out, ASTRA sees no CUDA device")

@@ -1,8 +1,9 @@
 """The products, FBP and the decomposition on a CUDA device: `python tests/bench/gpu.py --case NAME --out PART`.
 
 One case a call, for a machine that is lent for minutes; `--merge FOLDER --out FILE` makes the benchmark's JSON of all
-parts. Its rows are those of `tests/bench` and say besides: `images_per_s` (or `ns_per_pixel`), `device_mib` (highest
-memory of the call above what it was given), `bound_images_per_s`, `bound_by` and `fraction_of_bound` (`device_bounds`).
+parts of the same code, device and versions as now. Its rows are those of `tests/bench` and say besides: `images_per_s`
+(or `ns_per_pixel`), `device_mib` (highest memory of the call above what it was given), `bound_images_per_s`, `bound_by`
+and `fraction_of_bound` (`device_bounds`).
 """
 
 import argparse
@@ -18,16 +19,20 @@ import report
 import setups
 import torch
 from astra_cuda import contestants
+from failures import in_short
 from setups import Setup
 
 from ctlib import backends
+from ctlib.book.project import Project
+from ctlib.book.runner.provenance import commit
 from ctlib.decompose import decompose_mle
 from ctlib.geometry import ConeBeam
 from ctlib.projector import Projector
 from ctlib.recon import fbp
 
 BATCHES, PIXELS, ROUNDS = (1, 16, 64), 1_000_000, 15
-DECOMPOSITION = "decomposition"
+DECOMPOSITION, AUTO = "decomposition", "ctlib auto"
+SAME = ("code", "gpu", "versions")  # in all parts of one benchmark
 
 
 def records(setup: Setup, notes: list[str], device: str = "cuda", batches=BATCHES, rounds: int = ROUNDS) -> list[dict]:
@@ -37,8 +42,11 @@ def records(setup: Setup, notes: list[str], device: str = "cuda", batches=BATCHE
         groups = calls(setup, device, batch, notes)
         for case, group in groups.items():
             works = {name: call for name, call in group.items() if tried(call, f"{name}, {setup.name}, {case}", notes)}
+            if AUTO not in works:
+                notes.append(f"{setup.name}, {case}, batch {batch}: left out, nothing to compare with")
+                continue
             times = interleaved(works, rounds, device)
-            first = statistics.median(times["ctlib auto"])
+            first = statistics.median(times[AUTO])
             for name, ms in times.items():
                 row = {"case": case, "geometry": setup.name, "engine": name, "batch": batch, "threads": 1}
                 row |= told(ms, first, batch) | {"device_mib": peak_mib(works[name], device)}
@@ -71,7 +79,7 @@ def tried(call, name: str, notes: list[str]) -> bool:
     try:
         call()
     except Exception as error:  # a library of somebody else, or memory
-        notes.append(f"{name}: left out, {type(error).__name__}: {str(error).splitlines()[:1]}")
+        notes.append(f"{name}: left out, {in_short(error)}")
         return False
     return True
 
@@ -135,23 +143,31 @@ def peak_mib(call, device: str) -> float | None:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def part(case: str, device: str, quick: bool) -> dict:
-    """Rows, notes and measured bounds of one case."""
+def part(case: str, device: str, quick: bool, code: str) -> dict:
+    """Rows, notes and measured bounds of one case, and what they were measured with."""
     notes, batches, rounds = [], (1, 2) if quick else BATCHES, 2 if quick else ROUNDS
     if case == DECOMPOSITION:
         rows = decompositions(notes, device, 100 if quick else PIXELS, rounds)
     else:
         (setup,) = (s for s in (setups.small() if quick else setups.standard()) if s.name == case)
         rows = records(setup, notes, device, batches, rounds)
-    return {"records": rows, "notes": notes, "bounds": device_bounds.measured(device)}
+    return {**stamp(code), "bounds": device_bounds.measured(device), "notes": notes, "records": rows}
 
 
-def merged(folder: Path) -> dict:
-    """The benchmark's JSON of all parts in a folder."""
-    parts = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    result = {"machine": report.machine(), "versions": report.versions(), "date": report.today(), "gpu": report.gpu()}
-    result |= {"bounds": parts[-1]["bounds"], "notes": [note for p in parts for note in p["notes"]]}
-    result["records"] = [row for p in parts for row in p["records"]]
+def stamp(code: str) -> dict:
+    """What a measurement is of: machine, packages, device, code; and when and at which commit."""
+    about = {"machine": report.machine(), "versions": report.versions(), "date": report.today(), "gpu": report.gpu()}
+    return about | {"code": code, "commit": commit(Project())}
+
+
+def merged(folder: Path, now: dict) -> dict:
+    """The benchmark's JSON of the parts in a folder that have the same stamp as now; of others a note says so."""
+    parts = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    same = {name: p for name, p in parts.items() if all(p.get(key) == now[key] for key in SAME)}
+    notes = [note for p in same.values() for note in p["notes"]]
+    notes += [f"{name}: left out, of other code, device or versions" for name in parts if name not in same]
+    result = now | {"bounds": next((p["bounds"] for p in same.values()), {}), "notes": notes}
+    result["records"] = [row for p in same.values() for row in p["records"]]
     return result | {"digest": report.digest(result)}
 
 
@@ -163,8 +179,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="few rounds, small batches")
+    parser.add_argument("--code", default="", metavar="DIGEST", help="of what is measured: other parts are not merged")
     options = parser.parse_args()
-    made = merged(options.merge) if options.merge else part(options.case, options.device, options.quick)
+    if options.merge:
+        made = merged(options.merge, stamp(options.code))
+    else:
+        made = part(options.case, options.device, options.quick, options.code)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     new = options.out.with_name(options.out.name + ".part")
     new.write_text(json.dumps(made, indent=1) + "\n")

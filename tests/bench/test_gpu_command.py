@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from ctlib.book.ledger.benchmark import recorded_benchmark
@@ -25,11 +28,12 @@ def tool():
     try:
         import pack
         import plan
+        import stamp
         import steps
     finally:
         sys.path.remove(str(TOOL))
-    yield {"pack": pack, "plan": plan, "steps": steps}
-    for name in ("pack", "plan", "steps"):
+    yield {"pack": pack, "plan": plan, "stamp": stamp, "steps": steps}
+    for name in ("pack", "plan", "stamp", "steps"):
         del sys.modules[name]
 
 
@@ -55,7 +59,7 @@ def test_all_stages_run_at_tiny_sizes_and_go_on_after_a_kill(tmp_path):
             time.sleep(0.05)
         first.kill()
     known = json.loads((tmp_path / "steps.json").read_text())
-    assert [k["state"] for k in known.values()] == ["done"] * 4  # of five
+    assert [k["state"] for k in known.values()] == [*["done"] * 4, "left"]
     before = {path: path.stat().st_size for path in (tmp_path / "logs").iterdir()}
     paper = tmp_path / "logs" / "paper--lab-real-mouse.log"
 
@@ -85,8 +89,8 @@ def sleeping(tool, seconds, code=0, **options):
     return replace(step, **options)
 
 
-def run(tool, steps, folder, seconds):
-    book = tool["steps"].Book(folder)
+def run(tool, steps, folder, seconds, made=None):
+    book = tool["steps"].Book(folder, made)
     tool["steps"].run(steps, book, seconds, dict(os.environ), ROOT)
     return [book.of(s) for s in steps]
 
@@ -116,6 +120,105 @@ def test_a_step_too_long_for_the_rest_of_a_call_waits_for_the_next(tool, tmp_pat
     assert [k.state for k in run(tool, steps, tmp_path, 10.0)] == ["done", "done"]
 
 
+def test_a_step_that_hangs_is_tried_last(tool, tmp_path):
+    steps = [sleeping(tool, 60), sleeping(tool, 0)]
+    for _ in range(2):
+        assert run(tool, steps, tmp_path, 0.3)[1].state == "left"
+    hung, done = run(tool, steps, tmp_path, 5.0)
+    assert (hung.state, hung.cut, done.state) == ("left", 3, "done")
+    assert not replace(hung, kept=True).stuck  # a training that goes on keeps its place
+
+
+@pytest.mark.parametrize("change", ["code", "gpu", "versions", "commit"])
+def test_what_was_made_with_other_code_or_on_another_device_is_made_again(tool, tmp_path, change):
+    made = {"gpu": "one", "versions": {"torch": "2.9"}, "commit": "a"}
+    (before,) = run(tool, [replace(sleeping(tool, 0), code="1")], tmp_path, 9.0, made)
+    code, now = "2" if change == "code" else "1", {**made, **({change: "other"} if change in made else {})}
+    fails = replace(sleeping(tool, 0, 3, name="sleeps 0, 0"), code=code)
+    (after,) = run(tool, [fails], tmp_path, 9.0, now)
+    assert before.made == {**made, "code": "1"}
+    assert after.state == ("done" if change == "commit" else "failed")
+    assert json.loads((tmp_path / "steps.json").read_text())["stage: sleeps 0, 0"]["made"] == after.made
+
+
+def ended(pid):
+    """Whether a process ends within some seconds."""
+    try:
+        process = psutil.Process(pid)
+        for _ in range(200):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            time.sleep(0.05)
+    except psutil.NoSuchProcess:
+        return True
+    process.kill()
+    return False
+
+
+def grandchild(tool, folder, chained):
+    """A step that starts a process, which writes down its number and sleeps; and the file of the number."""
+    file = folder / "pid"
+    inner = f"import os, time, pathlib; pathlib.Path({str(file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    words = [sys.executable, "-c", inner]
+    outer = (str(TOOL / "chain.py"), json.dumps([words, words]))
+    plain = ("-c", f"import subprocess, sys; subprocess.call([sys.executable, '-c', {inner!r}])")
+    return sleeping(tool, 60, command=(sys.executable, *(outer if chained else plain))), file
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_a_step_that_is_cut_ends_with_all_that_it_started(tool, tmp_path, chained):
+    step, file = grandchild(tool, tmp_path, chained)
+    started = time.monotonic()
+    (cut,) = run(tool, [step], tmp_path, 2.0)
+    assert cut.cut == 1
+    assert ended(int(file.read_text()))
+    assert time.monotonic() - started < tool["steps"].END_S  # by the signal, which the second command does not outlive
+
+
+def test_a_chain_does_not_outlive_a_killed_call(tool, tmp_path):
+    step, file = grandchild(tool, tmp_path, True)
+    source = f"import sys; sys.path.insert(0, {str(TOOL)!r}); import subprocess, steps; from pathlib import Path\n"
+    source += f"s = steps.Step('s', 'n', {step.command!r}, 1.0, '')\n"
+    source += f"steps.run([s], steps.Book(Path({str(tmp_path)!r})), 60, {{}}, Path('.'))"
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.DEVNULL) as call:
+        end = time.monotonic() + 60
+        while not (file.exists() and file.read_text()):
+            assert call.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        call.send_signal(signal.SIGKILL)
+    assert ended(int(file.read_text()))
+
+
+def test_a_package_of_another_python_is_not_taken_for_one_that_can_be_imported(tool, tmp_path):
+    (tmp_path / "of_another").mkdir()
+    (tmp_path / "of_another" / "__init__.py").write_text("from of_another import _compiled")
+    why = tool["steps"].import_error("of_another", str(tmp_path))
+    assert why.startswith("ImportError: cannot import name '_compiled'")
+    assert tool["steps"].import_error("json", "") == ""
+
+
+def test_the_exit_code_says_whether_steps_are_left_or_failed(tool, tmp_path):
+    words = ("--rehearse", "--status", "--state", tmp_path)
+    printed, code = said(words)
+    assert (code, printed.splitlines()[-1]) == (4, "5 of 5 steps left: call again to go on (exit code 4)")
+    book = tool["steps"].Book(tmp_path, tool["stamp"].machine("rehearsal, without a device"))
+    for step in tool["plan"].steps(tmp_path, tmp_path / "book" / "results", True):
+        book.of(step).state = "failed"
+    book.save()
+    assert said(words)[1] == 1
+
+
+def test_make_clean_leaves_what_took_hours_on_a_device(tmp_path):
+    if not shutil.which("make"):
+        pytest.skip("no make on this machine")
+    for name in ("gpu", "gpu-pack", "store", ".hidden"):
+        (tmp_path / "_build" / name).mkdir(parents=True)
+    for target, left in (("clean", {"gpu", "gpu-pack"}), ("clean-gpu", set())):
+        subprocess.run(["make", "-s", "-f", str(ROOT / "Makefile"), target], cwd=tmp_path, check=True)
+        assert {p.name for p in (tmp_path / "_build").iterdir()} == left
+
+
 def test_the_plan_holds_all_tests_of_the_device_and_all_paper_presets(tool, tmp_path):
     steps = tool["plan"].steps(tmp_path, tmp_path / "results", False)
     assert list(dict.fromkeys(s.stage for s in steps)) == ["tests", "benchmark", "paper"]
@@ -125,6 +228,7 @@ def test_the_plan_holds_all_tests_of_the_device_and_all_paper_presets(tool, tmp_
     assert {p.stem for p in presets if "\npaper:" in "\n" + p.read_text()} <= names
     assert all(s.minutes > 0 and s.source for s in steps)
     assert len({s.key for s in steps}) == len(steps)
+    assert all(s.code for s in steps)
 
 
 def test_the_pack_takes_locked_versions_and_leaves_out_what_no_step_uses(tool, tmp_path):

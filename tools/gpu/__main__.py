@@ -1,23 +1,27 @@
 """All that a GPU is needed for, in one command for a bare machine: `make gpu`, or `python3 tools/gpu`.
 
 Tests of the kernels on the device, the benchmark, the `paper` runs of the chapters, in this order. A call runs what is
-left for --minutes and ends with a table; the next one goes on. Results land in book/results/bench/gpu.json and
-book/results/paper, ready to commit. Needs Python 3.11, torch with CUDA, Triton, NumPy, SciPy, numba, matplotlib; what
-else steps need comes from the folder that `make gpu-pack` fills on a machine with a network, or they are skipped.
+left for --minutes and ends with a table; the next one goes on, and repeats what was done with other code, device or
+versions. Results land in book/results/bench/gpu.json and book/results/paper, ready to commit. Needs Linux, Python 3.11
+or newer, torch with CUDA, Triton, NumPy, SciPy, numba, matplotlib; what else steps need comes from the folder that
+`make gpu-pack` fills on a machine with a network (for Python 3.12 on x86-64, or another), or they are skipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pack
 import plan
+import stamp
 from steps import DONE, FAILED, LEFT, SKIPPED, Book, run
 
-NO_DEVICE = 3  # exit code
+SOME_FAILED, NO_DEVICE, SOME_LEFT = 1, 3, 4  # exit codes
+CODES = "exit codes: 0 nothing is left, 1 nothing is left and steps failed, 3 no device, 4 steps are left: call again"
 
 
 def main() -> int:
@@ -25,8 +29,11 @@ def main() -> int:
     state = options.state or plan.ROOT / "_build" / ("gpu-rehearsal" if options.rehearse else "gpu")
     results = state / "book" / "results" if options.rehearse else plan.ROOT / "book" / "results"
     steps = [s for s in plan.steps(state, results, options.rehearse) if options.stage in (None, s.stage)]
-    book = Book(state)
-    if not (options.status or options.rehearse or (name := _device())):
+    if options.pack.is_dir():
+        sys.path.insert(0, str(options.pack.absolute()))  # its versions count
+    name = "rehearsal, without a device" if options.rehearse else _device()
+    book = Book(state, {**stamp.machine(name), "commit": stamp.commit()} if name else None)
+    if not (options.status or name):
         print("no CUDA device: torch sees none here; --rehearse runs all stages at tiny sizes without one")
         return NO_DEVICE
     if options.again:
@@ -34,18 +41,28 @@ def main() -> int:
             if (known := book.of(step)).state == FAILED:
                 known.state = LEFT
     if not options.status:
-        print("rehearsal, without a device" if options.rehearse else name, flush=True)
+        print(name, flush=True)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a step has a session of its own: it is ended from here
+            signal.signal(number, signal.default_int_handler)
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if options.rehearse else {}
         try:
             run(steps, book, 60 * options.minutes, _environment(options.pack) | hidden, plan.ROOT)
         except KeyboardInterrupt:
             print("interrupted; what was done is kept")
     print("\n".join(table(steps, book)))
-    return 1 if any(book.of(s).state == FAILED for s in steps) else 0
+    return exit_code([book.of(s).state for s in steps])
+
+
+def exit_code(states: list[str]) -> int:
+    """What a loop around calls needs to know; while steps are left, also in a line, above what `make` says of it."""
+    if num := states.count(LEFT):
+        print(f"{num} of {len(states)} steps left: call again to go on (exit code {SOME_LEFT})")
+        return SOME_LEFT
+    return SOME_FAILED if FAILED in states else 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make gpu", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="make gpu", description=__doc__.splitlines()[0], epilog=CODES)
     parser.add_argument("--minutes", type=float, default=8.0, help="of this call (default: 8)")
     parser.add_argument("--stage", choices=plan.STAGES, help="one alone (default: all, in their order)")
     parser.add_argument("--state", type=Path, help="folder of what is known and kept (default: _build/gpu)")

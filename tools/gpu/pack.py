@@ -1,7 +1,8 @@
 """What a bare GPU machine lacks, in one folder below 50 MiB: `make gpu-pack`, on a machine with a network.
 
-Wheels of the versions in requirements.txt for Linux on x86-64, unpacked without what no step uses. The folder can be
-carried to the machine with the working tree; `make gpu` puts it on the path where it is.
+Wheels of the versions in requirements.txt for Linux on x86-64 and Python 3.12 (`make gpu-pack ARGS="--python 3.11"`:
+another), unpacked without what no step uses. The folder can be carried to the machine with the working tree; `make gpu`
+puts it on the path where it is.
 """
 
 from __future__ import annotations
@@ -74,14 +75,14 @@ def unpack(wheels: Path, into: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make gpu-pack", description=__doc__.splitlines()[0])
-    parser.add_argument("--python", default="3.12", help="of the GPU machine (default: 3.12)")
+    parser.add_argument("--python", default="3.12", help="of the GPU machine (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as wheels:
         download(locked(PACKAGES), options.python, Path(wheels))
         size = unpack(Path(wheels), options.out) / 2**20
-    print(f"{options.out}: {len(PACKAGES)} packages, {size:.0f} MiB")
+    print(f"{options.out}: {len(PACKAGES)} packages for Python {options.python}, {size:.0f} MiB")
     return int(size > LIMIT_MIB)
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import stamp
 from steps import Step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,28 +49,24 @@ def test_steps(rehearse: bool) -> list[Step]:
 
 def _of_file(file: str, options: tuple[str, ...], needs: tuple[str, ...]) -> Step:
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, file)
-    return Step(TESTS, file, command, FILE_MINUTES, "about 50 cases a file", needs, good=COLLECTED)
+    helpers = [ROOT / file, *ROOT.glob("tests/conftest.py"), *ROOT.glob("tests/devices/*.py")]
+    code = stamp.digest(helpers, stamp.library())
+    return Step(TESTS, file, command, FILE_MINUTES, "about 50 cases a file", needs, good=COLLECTED, code=code)
 
 
 def bench_steps(state: Path, results: Path, rehearse: bool) -> list[Step]:
     """A step a scan, and the decomposition; each renews the benchmark's file of what there is so far."""
     cases = ["parallel 32", "decomposition"] if rehearse else ["parallel 256", "fan 512", "cone 128", "decomposition"]
     options = ["--device", "cpu", "--quick"] if rehearse else []
-    made = []
+    code, made = stamp.digest(ROOT.glob("tests/bench/*.py"), stamp.library()), []
+    program, result = (sys.executable, "tests/bench/gpu.py", "--code", code), str(results / "bench/gpu.json")
     for case in cases:
         part = state / "bench" / f"{case.replace(' ', '-')}.json"
-        first = (sys.executable, "tests/bench/gpu.py", "--case", case, "--out", str(part), *options)
-        then = (
-            sys.executable,
-            "tests/bench/gpu.py",
-            "--merge",
-            str(part.parent),
-            "--out",
-            str(results / "bench/gpu.json"),
-        )
+        first = (*program, "--case", case, "--out", str(part), *options)
+        then = (*program, "--merge", str(part.parent), "--out", result)
         needs = ("xraylib",) if case == "decomposition" else ()
         command = (sys.executable, str(ROOT / "tools/gpu/chain.py"), json.dumps([first, then]))
-        made.append(Step(BENCH, case, command, CASE_MINUTES, "15 rounds of about 20 calls", needs))
+        made.append(Step(BENCH, case, command, CASE_MINUTES, "15 rounds of about 20 calls", needs, code=code))
     return made
 
 
@@ -83,7 +80,9 @@ def paper_steps(state: Path, results: Path, rehearse: bool) -> list[Step]:
         command = (sys.executable, "tools/gpu/rehearsal.py", str(store), str(results))
         needs, paths = ("xraylib", "yaml"), ("tests/devices", "tests/helpers")
         found = {"PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in paths)}
-        return [Step(PAPER, "lab-real-mouse", command, 1.0, "its tests", needs, True, str(store), environment=found)]
+        slug = "lab-real-mouse"
+        about = {"environment": found, "code": stamp.chapter(slug)}
+        return [Step(PAPER, slug, command, 1.0, "its tests", needs, True, str(store), **about)]
     made = []
     for path in sorted((ROOT / "book/presets").glob("*.yml")):
         found = re.search(r"^paper:.*?(?=^\w|\Z)", path.read_text(encoding="utf-8"), re.M | re.S)
@@ -92,7 +91,9 @@ def paper_steps(state: Path, results: Path, rehearse: bool) -> list[Step]:
             words = ("record", slug, "--preset", "paper", "--in-process", "--store", str(store))
             needs = ("yaml", "xraylib", *CHAPTER_MODULES.get(slug, ()))
             command = (sys.executable, "-m", "ctlib.book", *words)
-            step = Step(PAPER, slug, command, *_expected(slug), needs, True, str(store / slug))
+            step = Step(
+                PAPER, slug, command, *_expected(slug), needs, True, str(store / slug), code=stamp.chapter(slug)
+            )
             made.append(("device: cuda" not in found[0], step.minutes, step))
     return [step for *_, step in sorted(made, key=lambda m: m[:2])]
 
