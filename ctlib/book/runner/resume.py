@@ -53,7 +53,8 @@ class Kept:
         A damaged file is removed; BookError, and the file stays, where one cannot be restored here and now.
         """
         clean_parts(self.folder, "*.part")
-        self._tell_others()
+        with suppress(OSError):  # a run that goes on beside this one replaces its files
+            self._tell_others()
         for done in range(len(cells), 0, -1):
             path = self._path(cells[:done])
             if not path.exists():
