@@ -49,8 +49,9 @@ def test_steps(rehearse: bool) -> list[Step]:
 
 def _of_file(file: str, options: tuple[str, ...], needs: tuple[str, ...]) -> Step:
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, file)
-    helpers = [ROOT / file, *ROOT.glob("tests/conftest.py"), *ROOT.glob("tests/devices/*.py")]
-    code = stamp.digest(helpers, stamp.library())
+    patterns = ("conftest.py", "helpers/*.py", "devices/*.py", f"{Path(file).parent.name}/conftest.py")
+    helpers = {path for pattern in patterns for path in (ROOT / "tests").glob(pattern)}
+    code = stamp.digest({ROOT / file, *helpers}, stamp.library())
     return Step(TESTS, file, command, FILE_MINUTES, "about 50 cases a file", needs, good=COLLECTED, code=code)
 
 
