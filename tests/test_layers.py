@@ -18,7 +18,8 @@ LIBRARY = Path(ctlib.__file__).parent
 
 # "r" (readers) may use everything, and nothing numerical may use them.
 LEVELS = {
-    "": 0, "errors": 0, "contract": 0, "units": 0, "linop": 0, "prox": 0, "implicit": 0, "compiled": 0, "files": 0, "cpu": 0,
+    "": 0, "errors": 0, "contract": 0, "units": 0, "linop": 0, "prox": 0, "implicit": 0, "compiled": 0, "files": 0,
+    "cpu": 0,
     "geometry": 1, "metrics": 1, "phantoms": 1, "physics": 1,
     "backends": 2, "projector": 2.5,  # one floor, two steps: the projector puts the engines behind one call
     "recon": 3, "decompose": 3, "nets": 3, "losses": 3, "data": 3, "train": 3,

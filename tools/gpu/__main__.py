@@ -24,6 +24,9 @@ SOME_FAILED, NO_DEVICE, SOME_LEFT = 1, 3, 4  # exit codes
 CODES = "exit codes: 0 nothing is left, 1 nothing is left and steps failed, 3 no device, 4 steps are left: call again"
 
 
+FOREIGN = {"TRITON_INTERPRET", "CTLIB_BOOK", "CTLIB_PRESET"}  # of the process that calls, not of the steps
+
+
 def main() -> int:
     options = _options()
     state = options.state or plan.ROOT / "_build" / ("gpu-rehearsal" if options.rehearse else "gpu")
@@ -88,7 +91,7 @@ def _environment(packed: Path) -> dict[str, str]:
     """What steps run in: the library and the pack on the path, no display, no interpreter."""
     folders = [str(plan.ROOT), *([str(packed.absolute())] if packed.is_dir() else []), os.environ.get("PYTHONPATH", "")]
     added = {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "MPLBACKEND": "agg", "PYTHONHASHSEED": "0"}
-    return {**{k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}, **added}
+    return {**{k: v for k, v in os.environ.items() if k not in FOREIGN}, **added}
 
 
 def table(steps: list, book: Book) -> list[str]:

@@ -50,6 +50,8 @@ class Pickler(pickle.Pickler):
             return importlib.import_module, (value.__name__,)
         if isinstance(value, types.FunctionType) and not _importable(value):
             return _reduced(value)
+        if isinstance(value, types.GeneratorType) and value.gi_frame is None:
+            return iter, ((),)  # used up, as nothing is
         if isinstance(value, torch.Generator):
             return _generator, (str(value.device), value.get_state())
         if isinstance(value, Tensor):

@@ -130,3 +130,14 @@ def test_the_key_counts_the_code_that_writes_and_reads_the_file(mini, tmp_path, 
         (folder / name).write_text("1")
         keys.add(resume.kept(mini, "01-alpha", {}, "laptop").key)
     assert len(keys) == 5
+
+
+def test_a_generator_is_kept_once_it_is_used_up(tmp_path):
+    used, fresh = (k for k in range(2)), (k for k in range(2))
+    assert list(used) == [0, 1]
+    snapshot.save(tmp_path / "a", {"used": used}, {})
+    names = {}
+    snapshot.load(tmp_path / "a", names)
+    assert list(names["used"]) == []
+    with pytest.raises(snapshot.NotStorable, match="fresh"):
+        snapshot.save(tmp_path / "b", {"fresh": fresh}, {})

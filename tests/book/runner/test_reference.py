@@ -44,7 +44,7 @@ def test_a_written_reference_is_trusted_small_and_holds_no_picture(written, alph
     text = alpha.read_text()
     assert len(text) < 10_000
     assert "image/png" not in text
-    assert nbformat.read(alpha, 4).metadata.keys() == {"kernelspec"}
+    assert nbformat.read(alpha, 4).metadata.keys() == {"kernelspec", "ctlib"}
     assert "alpha-sum" in text
     assert "18.25" not in text, "digits of an ignored cell"
 

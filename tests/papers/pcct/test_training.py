@@ -36,7 +36,7 @@ def equal(a, b):
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_the_proxy_is_trained_by_adam_with_a_cosine(beta):
     net, source, losses = proxy(), torch.Generator().manual_seed(5), []
-    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3, fused=True)
     size = net.high - net.low
     for step in range(20):
         chosen = torch.randint(50, (8,), generator=source)
@@ -59,7 +59,7 @@ def test_the_proxy_is_trained_by_adam_with_a_cosine(beta):
 def test_a_scatter_network_is_that_of_the_epoch_with_the_least_validation_loss(kind):
     loss, target = LOSSES[kind]
     net, order = scatter_net(), torch.Generator().manual_seed(5)
-    optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-2, fused=True)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.1)
     least, kept, at = math.inf, None, []
     for _ in range(6):
