@@ -3,11 +3,11 @@
 import pytest
 import torch
 from interpreted import CONE, SCANS, TOLERANCE, pair
-from kernel_device import CUDA, DEVICE
+from kernel_device import CUDA, DEVICE, LARGE
 
 from ctlib import backends
 from ctlib.errors import ArgumentError
-from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
+from ctlib.geometry import ConeBeam, ParallelBeam, Volume
 from ctlib.linop import dot_test
 from ctlib.projector import Projector
 
@@ -102,13 +102,6 @@ def test_it_is_the_engine_of_cuda_tensors():
     assert "triton" in Projector.backends()
     assert backends.resolve("auto", "cuda") == "triton"
     assert backends.resolve("auto", "cpu") != "triton"
-
-
-LARGE = {
-    "parallel": ParallelBeam(Volume((256, 200)), 90, 363, 0.9, detector_offset_mm=1.3),
-    "fan": FanBeam(Volume((200, 256), 0.4), 120, 512, 0.5, source_origin_mm=210.0, source_detector_mm=350.0),
-    "cone": ConeBeam(Volume((40, 64, 56)), 30, 90, 1.7, num_rows=50, source_origin_mm=90.0, source_detector_mm=150.0),
-}
 
 
 @pytest.mark.gpu

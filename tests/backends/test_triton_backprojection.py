@@ -3,7 +3,7 @@
 import pytest
 import torch
 from interpreted import CONE, SCANS, pair
-from kernel_device import CUDA, DEVICE
+from kernel_device import CUDA, DEVICE, LARGE
 
 from ctlib import backends
 from ctlib.errors import ArgumentError
@@ -83,13 +83,6 @@ def test_data_that_32_bits_cannot_number_are_refused():
     with pytest.raises(ArgumentError, match="2\\^31") as caught:
         backends.engine("triton", scan).backproject(torch.zeros(1, 1, 1).expand(1, *scan.sino_shape), torch.ones(2))
     assert caught.value.argument == "geometry"
-
-
-LARGE = {
-    "parallel": ParallelBeam(Volume((256, 200)), 90, 363, 0.9, detector_offset_mm=1.3),
-    "fan": FanBeam(Volume((200, 256), 0.4), 120, 512, 0.5, source_origin_mm=210.0, source_detector_mm=350.0),
-    "cone": ConeBeam(Volume((40, 64, 56)), 30, 90, 1.7, num_rows=50, source_origin_mm=90.0, source_detector_mm=150.0),
-}
 
 
 @pytest.mark.gpu

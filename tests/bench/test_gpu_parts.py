@@ -51,7 +51,7 @@ def test_a_case_that_ctlib_cannot_do_is_left_out_and_told(monkeypatch):
         ("/home/jo/.venv/lib/libastra.so.1: undefined symbol", "libastra.so.1: undefined symbol"),
         ("cannot load '/Users/Jo Doe/my files/a.so' now", "cannot load 'a.so' now"),
         (r"no C:\Users\jo\a.dll (2/3 of it)", "no a.dll (2/3 of it)"),
-        ("in [~/work/a.py], ctlib/recon/fbp.py", "in [a.py], ctlib/recon/fbp.py"),
+        ("in [~/scans/a.py], ctlib/recon/fbp.py", "in [a.py], ctlib/recon/fbp.py"),
         ("first\n/home/jo/second", "first"),
     ],
 )

@@ -16,6 +16,7 @@ from ctlib.physics.moments import moment_tables, moments
 pytest.importorskip("numba")
 block, newton = pytest.importorskip("ctlib.decompose.cpu.block"), pytest.importorskip("ctlib.decompose.cpu.newton")
 engine = pytest.importorskip("ctlib.decompose.cpu.engine")
+systems = pytest.importorskip("ctlib.decompose.cpu.systems")
 
 from numba import njit  # noqa: E402
 
@@ -154,7 +155,7 @@ def test_steps_of_the_free_components(case):
 def definite(b, out):
     for at in range(0, block.BLOCK, 16):
         one = zeros(out, 1)
-        store(newton.definite(len(b.materials), block.six(one, b.h, at), block.six(one, b.fisher, at)), out, at, 0)
+        store(systems.definite(len(b.materials), block.six(one, b.h, at), block.six(one, b.fisher, at)), out, at, 0)
 
 
 def test_where_the_hessian_is_safe(case):
