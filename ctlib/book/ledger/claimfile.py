@@ -4,67 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from ctlib.book.ledger.claim import Claim
+from ctlib.book.ledger.criteria import (
+    DIRECTION,
+    FAILED,
+    REPRODUCED,
+    UNSETTLED,
+    Band,
+    Equivalence,
+    Settles,
+)
 from ctlib.book.project import PRESETS, ROOT
 from ctlib.errors import DataError
 
 BOOK = Path(os.environ.get("CTLIB_BOOK") or ROOT / "book")  # the runner says which book it runs
-REPRODUCED, DIRECTION, FAILED, UNTESTABLE = "reproduced", "direction only", "not reproduced", "not testable"
-VERDICTS = (REPRODUCED, DIRECTION, FAILED, UNTESTABLE)
-TESTABLE_KEYS = ("id", "statement", "where", "paper", "quantity", "unit", "reproduced", "reason")
-OPTIONAL_KEYS = ("direction", "expect", "only")
+TESTABLE_KEYS = ("id", "statement", "where", "paper", "quantity", "unit", "reason")
+CRITERIA_KEYS = ("reproduced", "equivalence")  # one of them
+OPTIONAL_KEYS = ("direction", "expect", "only", "needs", "settles", "erratum")
 UNTESTABLE_KEYS = ("id", "statement", "where", "paper", "not_testable")
-
-
-@dataclass(frozen=True)
-class Band:
-    """Closed interval [low, high] on a measured value; either end may be open."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    def holds(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        ends = [f"≥ {self.low:g}"] * (self.low > -math.inf) + [f"≤ {self.high:g}"] * (self.high < math.inf)
-        return " and ".join(ends)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of a paper with the criterion under which it counts as reproduced.
-
-    only  presets that measure it; a small one may not be able to
-    """
-
-    id: str
-    statement: str
-    where: str
-    paper: str
-    quantity: str = ""
-    unit: str = ""
-    reproduced: Band | None = None
-    direction: Band | None = None
-    reason: str = ""
-    expect: tuple[str, ...] = ()
-    only: tuple[str, ...] = PRESETS
-    not_testable: str | None = None
-
-    def verdict(self, values: Iterable[float]) -> str:
-        """Every value inside `reproduced`: reproduced; median inside `direction`: direction only; else not."""
-        if self.reproduced is None:
-            return UNTESTABLE
-        numbers = [float(v) for v in values]
-        if not numbers or not all(math.isfinite(v) for v in numbers):
-            return FAILED
-        if all(self.reproduced.holds(v) for v in numbers):
-            return REPRODUCED
-        return DIRECTION if (self.direction or self.reproduced).holds(statistics.median(numbers)) else FAILED
 
 
 def _yaml(path: Path) -> object:
@@ -105,33 +65,92 @@ def _texts(path: Path, name: str, entry: dict, keys: Iterable[str]) -> dict[str,
     return out
 
 
+def _number(path: Path, field: str, value: object, low: float, high: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low < value <= high:
+        raise DataError(path, field, f"got {value!r}, needs a number above {low:g}, at most {high:g}")
+    return float(value)
+
+
+def _parts(path: Path, field: str, spec: object, needed: set[str], known: set[str]) -> dict:
+    if not isinstance(spec, dict) or not needed <= set(spec) <= known:
+        raise DataError(path, field, f"got {spec!r}, needs {', '.join(sorted(needed))}; allowed: {sorted(known)}")
+    return spec
+
+
+def _equivalence(path: Path, field: str, spec: object) -> Equivalence:
+    given = {"level": 0.05} | _parts(path, field, spec, {"margin"}, {"margin", "level"})
+    margin = _number(path, f"{field}.margin", given["margin"], 0.0)
+    return Equivalence(margin, _number(path, f"{field}.level", given["level"], 0.0, 0.5))
+
+
+def _settles(path: Path, field: str, spec: object) -> Settles:
+    known = {"share", "neutral", "better", "window"}
+    given = {"neutral": 0, "better": "higher", "window": 3} | _parts(path, field, spec, {"share"}, known)
+    if given["better"] not in ("higher", "lower"):
+        raise DataError(path, f"{field}.better", f"got {given['better']!r}, needs higher or lower")
+    if given["window"] not in range(1, 100, 2):
+        raise DataError(path, f"{field}.window", f"got {given['window']!r}, needs an odd number of points")
+    share = _number(path, f"{field}.share", given["share"], 0.0, 1.0)
+    neutral = _number(path, f"{field}.neutral", given["neutral"], -math.inf)
+    return Settles(share, neutral, given["better"], given["window"])
+
+
+def _bands(path: Path, name: str, entry: dict) -> dict[str, object]:
+    """The criterion of a testable claim, as fields of `Claim`."""
+    if "equivalence" in entry:
+        for key in ("reproduced", "direction", "erratum"):
+            if key in entry:
+                raise DataError(path, f"{name}.{key}", "does not go with `equivalence`")
+        tested = _equivalence(path, f"{name}.equivalence", entry["equivalence"])
+        margin = Band(-tested.margin, tested.margin)
+        return {"equivalence": tested, "reproduced": margin, "direction": margin}
+    if "reproduced" not in entry:
+        raise DataError(path, f"{name}.reproduced", "missing")
+    reproduced = _band(path, f"{name}.reproduced", entry["reproduced"])
+    direction = _band(path, f"{name}.direction", entry["direction"]) if "direction" in entry else reproduced
+    if direction.low > reproduced.low or direction.high < reproduced.high:
+        raise DataError(path, f"{name}.direction", f"({direction}) does not contain reproduced ({reproduced})")
+    return {"reproduced": reproduced, "direction": direction}
+
+
+def _options(path: Path, name: str, entry: dict) -> dict[str, object]:
+    """The keys that a testable claim may leave out, as fields of `Claim`."""
+    out, verdicts = {}, (REPRODUCED, DIRECTION, FAILED, UNSETTLED)
+    expect = entry.get("expect", [])
+    out["expect"] = tuple([expect] if isinstance(expect, str) else expect)
+    if not set(out["expect"]) <= set(verdicts):
+        raise DataError(path, f"{name}.expect", f"got {list(out['expect'])}, needs verdicts of {verdicts}")
+    only = entry.get("only", list(PRESETS))
+    if not isinstance(only, list) or not only or not all(preset in PRESETS for preset in only):
+        raise DataError(path, f"{name}.only", f"got {only!r}, needs a list of presets of {list(PRESETS)}")
+    out["only"], out["needs"] = tuple(only), entry.get("needs", PRESETS[0])
+    if out["needs"] not in PRESETS:
+        raise DataError(path, f"{name}.needs", f"got {out['needs']!r}, needs one of {list(PRESETS)}")
+    if "settles" in entry:
+        out["settles"] = _settles(path, f"{name}.settles", entry["settles"])
+    if "erratum" in entry:
+        out |= _texts(path, name, entry, ["erratum"])
+        if out["expect"] or "settles" in entry or "direction" in entry:
+            raise DataError(path, f"{name}.erratum", "goes without expect, direction and settles: its check must hold")
+    return out
+
+
 def _claim(path: Path, entry: object, index: int) -> Claim:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         raise DataError(path, f"claims[{index}].id", "every claim needs a text id")
     name = entry["id"]
     needed = UNTESTABLE_KEYS if "not_testable" in entry else TESTABLE_KEYS
-    allowed = needed if "not_testable" in entry else (*needed, *OPTIONAL_KEYS)
+    allowed = needed if "not_testable" in entry else (*needed, *CRITERIA_KEYS, *OPTIONAL_KEYS)
     for key in entry:
         if key not in allowed:
             raise DataError(path, f"{name}.{key}", f"unknown key; allowed are {', '.join(allowed)}")
     for key in needed:
         if key not in entry:
             raise DataError(path, f"{name}.{key}", "missing")
+    texts = _texts(path, name, entry, needed)
     if "not_testable" in entry:
-        return Claim(**_texts(path, name, entry, UNTESTABLE_KEYS))
-    texts = _texts(path, name, entry, [k for k in TESTABLE_KEYS if k != "reproduced"])
-    reproduced = _band(path, f"{name}.reproduced", entry["reproduced"])
-    direction = _band(path, f"{name}.direction", entry["direction"]) if "direction" in entry else reproduced
-    if direction.low > reproduced.low or direction.high < reproduced.high:
-        raise DataError(path, f"{name}.direction", f"({direction}) does not contain reproduced ({reproduced})")
-    expect = entry.get("expect", [])
-    expect = tuple([expect] if isinstance(expect, str) else expect)
-    if not set(expect) <= {REPRODUCED, DIRECTION, FAILED}:
-        raise DataError(path, f"{name}.expect", f"got {list(expect)}, needs verdicts of {VERDICTS[:3]}")
-    only = entry.get("only", list(PRESETS))
-    if not isinstance(only, list) or not only or not all(preset in PRESETS for preset in only):
-        raise DataError(path, f"{name}.only", f"got {only!r}, needs a list of presets of {list(PRESETS)}")
-    return Claim(**texts, reproduced=reproduced, direction=direction, expect=expect, only=tuple(only))
+        return Claim(**texts)
+    return Claim(**texts, **_bands(path, name, entry), **_options(path, name, entry))
 
 
 def read_claims(path: Path | str) -> tuple[str, tuple[Claim, ...]]:

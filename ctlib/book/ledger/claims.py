@@ -6,8 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from ctlib.book.ledger.claimfile import BOOK, UNTESTABLE, VERDICTS, Band, Claim, read_book, read_claims
+from ctlib.book.ledger.claim import Claim, Values
+from ctlib.book.ledger.claimfile import BOOK, read_book, read_claims
 from ctlib.book.ledger.claims_table import NOT_MEASURED, claims_table
+from ctlib.book.ledger.criteria import ERRATUM, SEEN, UNTESTABLE, VERDICTS, Band
+from ctlib.book.ledger.kept import curve_of, keep_steps, keep_values, numbers_of, say
 from ctlib.book.ledger.outcomes import ClaimFailed, asked
 from ctlib.book.ledger.stored_runs import read_runs
 from ctlib.book.ledger.verdicts import record_of
@@ -43,18 +46,6 @@ def from_notebook(nb: Mapping) -> dict[str, dict]:
     return found
 
 
-def _floats(name: str, values: object) -> list[float]:
-    try:
-        items = values if isinstance(values, (list, tuple)) else getattr(values, "tolist", lambda: values)()
-        items = items if isinstance(items, (list, tuple)) else [items]
-        numbers = [float(v) for v in items]
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"values of {name}", repr(values)[:80], "a number or one number per seed") from error
-    if not numbers:
-        raise ArgumentError(f"values of {name}", "an empty list", "at least one number")
-    return numbers
-
-
 class Ledger:
     """Claims of one chapter: `check` measures, `table` shows, `verify` states the verdicts and raises.
 
@@ -71,11 +62,14 @@ class Ledger:
             self.paper, claims = "", None
         self.claims = None if claims is None else {c.id: c for c in claims}
 
-    def check(self, claim_id: str, values: object) -> None:
-        """Record the measured value (or one per seed) of a claim; prints one row with digits and the verdict."""
+    def check(self, claim_id: str, values: object, curves: Mapping | None = None) -> None:
+        """Record the measured value (or one per seed) of a claim; shows one row with digits and the verdict.
+
+        values  a number, one per seed or, of a claim with `equivalence`, {row: paired differences}
+        curves  {"method, seed": (steps, values)}: validation curves, for a claim with `settles`
+        """
         claim = self._claim(claim_id)
-        numbers = _floats(claim_id, values)
-        record = record_of(claim, numbers)
+        record = record_of(claim, self._values(claim, values), self.preset, self._curves(claim, curves))
         if self.claims is None:
             record["verdict"] = None
         self.records[claim_id] = record
@@ -83,6 +77,39 @@ class Ledger:
             collector.claims[claim_id] = record
         row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}"
         emit(row, {CLAIM_MIME: {"id": claim_id, **record}})
+
+    def _values(self, claim: Claim, values: object) -> Values:
+        """The values of a check in the form that its claim asks for."""
+        rows = isinstance(values, Mapping)
+        if self.claims is not None and rows != (claim.equivalence is not None):
+            needed = "{row: paired differences}" if claim.equivalence else "a number or one number per seed"
+            raise ArgumentError(f"values of {claim.id}", repr(values)[:80], needed)
+        if not rows:
+            return numbers_of(claim.id, values)
+        if not values:
+            raise ArgumentError(f"values of {claim.id}", "no row", "at least one row")
+        return {str(row): numbers_of(f"{claim.id}, {row}", given) for row, given in values.items()}
+
+    def _curves(self, claim: Claim, curves: Mapping | None) -> dict | None:
+        """The curves behind a check, each named "method, seed"."""
+        if claim.settles and not curves:
+            raise ArgumentError(f"curves of {claim.id}", repr(curves), "a curve per method and seed: it has `settles`")
+        if not curves:
+            return None
+        names = {key: key if isinstance(key, str) else ", ".join(map(str, key)) for key in curves}
+        return {names[key]: curve_of(f"{claim.id}, {names[key]}", *curve) for key, curve in curves.items()}
+
+    def keep(self, name: str, values: object, unit: str = "") -> None:
+        """Record an absolute value, or one per seed or patient, beside the claims: a ratio alone cannot be compared."""
+        keep_values(name, values, unit)
+
+    def keep_curve(self, name: str, steps: object, values: object, unit: str = "") -> None:
+        """Record a curve: values at rising steps."""
+        keep_steps(name, steps, values, unit)
+
+    def say(self, *cases: tuple[object, str] | str) -> None:
+        """Show the first sentence whose condition holds: `say((gain > 0, "It gains."), "It does not.")`; recorded."""
+        say(cases)
 
     def expect(self, statement: str, holds: object) -> None:
         """An outcome of the experiment that the text relies on: raises ClaimFailed at `ci`, is told elsewhere."""
@@ -119,15 +146,29 @@ class Ledger:
             elif verdict == NOT_MEASURED:
                 state = NOT_MEASURED
                 problems.append(f"{claim.id}: not measured")
+            elif claim.erratum and verdict != SEEN:
+                state = ERRATUM if verdict == ERRATUM else "FAILS"
             elif claim.expect:
-                state = "holds" if verdict in claim.expect else "FAILS"
+                state = "holds" if self._guarded(claim) in claim.expect else "FAILS"
+            elif verdict == SEEN:
+                state = SEEN
             if state == "FAILS":
-                got = measured(self.records[claim.id], claim.unit)
-                problems.append(f"{claim.id}: {verdict}, expected {' or '.join(claim.expect)}; measured {got}")
+                got, wanted = measured(self.records[claim.id], claim.unit), claim.expect or (ERRATUM,)
+                problems.append(f"{claim.id}: {self._guarded(claim)}, expected {' or '.join(wanted)}; measured {got}")
             line = f"{state:14s}  {claim.id}: {claim.statement}{why}"
             print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
         if problems and self.preset == "ci":
             raise ClaimFailed(f"{self.slug}: " + "; ".join(problems))
+
+    def _guarded(self, claim: Claim) -> str:
+        """What `expect` goes by: the verdict or, below `needs`, what the criterion says of values that judge nothing.
+
+        So a small preset guards the direction of an effect whose verdict is left to a larger one.
+        """
+        record = self.records[claim.id]
+        if record["verdict"] != SEEN:
+            return record["verdict"]
+        return claim.judged(record.get("rows", record["values"]))
 
     def verdict(self, claim_id: str) -> str:
         """Verdict of one claim on this page; `not measured` before its check."""

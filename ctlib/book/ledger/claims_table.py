@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ctlib.book.ledger.claimfile import UNTESTABLE, Claim
+from ctlib.book.ledger.claim import Claim
+from ctlib.book.ledger.criteria import UNTESTABLE
 from ctlib.book.page.tables import Table, badge, measured
 
 NOT_MEASURED = "not measured"

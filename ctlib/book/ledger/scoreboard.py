@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from ctlib.book.ledger.claimfile import BOOK, UNTESTABLE, VERDICTS, read_book
+from ctlib.book.ledger.claimfile import BOOK, read_book
 from ctlib.book.ledger.claims import from_notebook
 from ctlib.book.ledger.claims_table import NOT_MEASURED, claims_table
+from ctlib.book.ledger.criteria import UNTESTABLE, VERDICTS
 from ctlib.book.ledger.stored_runs import read_runs
 from ctlib.book.page.tables import Table, badge
 

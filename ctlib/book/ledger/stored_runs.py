@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ctlib.book.ledger.claimfile import BOOK, read_claims
-from ctlib.book.ledger.verdicts import record_of
+from ctlib.book.ledger.verdicts import judged_again
 from ctlib.book.page.tables import Table, badge, measured
 from ctlib.book.project import PRESETS, Project, check_preset
 from ctlib.errors import DataError
@@ -54,7 +54,7 @@ def read_run(path: Path | str, book: Path | str = BOOK) -> dict:
         if intact and name not in claims:
             del record["claims"][name]
             continue
-        again = _again(path, name, stored, claims)
+        again = _again(path, name, stored, claims, record["preset"])
         for key, value in again.items():
             if stored[key] != value and not (intact and key == "verdict"):
                 raise DataError(path, f"claims.{name}.{key}", f"is {stored[key]!r}, the values give {value!r}")
@@ -103,12 +103,12 @@ def _parse(path: Path) -> dict:
     return record
 
 
-def _again(path: Path, name: str, stored: object, claims: dict) -> dict:
+def _again(path: Path, name: str, stored: object, claims: dict, preset: str) -> dict:
     if name not in claims:
         raise DataError(path, f"claims.{name}", "no testable claim of this id in the claims file")
     try:
-        again = record_of(claims[name], stored["values"])
-    except (TypeError, KeyError, ValueError):
+        again = judged_again(claims[name], stored, preset)
+    except (TypeError, KeyError, ValueError, AttributeError):
         raise DataError(path, f"claims.{name}.values", "needs a list of numbers") from None
     if set(stored) != set(again):
         raise DataError(path, f"claims.{name}", f"has {sorted(stored)}, needs {sorted(again)}")

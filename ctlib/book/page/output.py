@@ -16,6 +16,9 @@ class Collector:
     claims: dict[str, dict] = field(default_factory=dict)  # id -> {"values", "median", "min", "max", "verdict"}
     figures: dict[str, tuple[bytes, str]] = field(default_factory=dict)  # name -> (PNG bytes, alt text)
     numbers: dict[str, str] = field(default_factory=dict)  # name -> rounded text
+    kept: dict[str, dict] = field(default_factory=dict)  # name -> {"values", "median", "min", "max", "unit"}
+    curves: dict[str, dict] = field(default_factory=dict)  # name -> {"steps", "values", "unit"}
+    said: dict[str, int] = field(default_factory=dict)  # sentence that the numbers chose -> which case it was
 
 
 COLLECTOR: ContextVar[Collector | None] = ContextVar("ctlib_collector", default=None)
@@ -45,12 +48,24 @@ def emit_png(text: str, png: bytes, metadata: dict | None = None) -> None:
     emit(text, {"image/png": base64.b64encode(png).decode()}, metadata)
 
 
+def tell(text: str, mark: dict) -> None:
+    """Leave a mark for `record` in the notebook's outputs, which shows nothing there; print `text` elsewhere."""
+    if not in_kernel():
+        print(text)
+        return
+    from IPython.display import display
+
+    display({}, raw=True, metadata={"ctlib": mark})
+
+
 def for_page(nb: dict) -> None:
-    """Make an executed notebook fit for Sphinx, in place: claim records out, alt texts where it reads them.
+    """Make an executed notebook fit for Sphinx, in place: claim records and marks out, alt texts where it reads them.
 
     Sphinx warns about MIME types it does not know, and takes alternative texts from the cell metadata alone.
     """
     for cell in nb["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("data", True)]
         for out in cell.get("outputs", []):
             out.get("data", {}).pop(CLAIM_MIME, None)
             alt = out.get("metadata", {}).get("ctlib", {}).get("alt")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ctlib.book import parameters
 from ctlib.book.ledger import claimfile, claims, staleness, verdicts
+from ctlib.book.ledger.kept import kept_in
 from ctlib.book.ledger.stored_runs import digest, settle
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError, Project, UsageError
@@ -70,14 +71,14 @@ def record(
 
 
 def from_notebook(nb) -> Collector:
-    """Claim records and kept figures of an executed notebook."""
+    """Claim records, kept figures, values and curves, and the sentences chosen, of an executed notebook."""
     figures = {}
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             mark = output.get("metadata", {}).get("ctlib", {})
             if "keep" in mark:
                 figures[mark["keep"]] = (base64.b64decode(output["data"]["image/png"]), mark["alt"])
-    return Collector(claims=claims.from_notebook(nb), figures=figures)
+    return Collector(claims=claims.from_notebook(nb), figures=figures, **kept_in(nb))
 
 
 def within(png: bytes, limit: int) -> bytes:
@@ -105,8 +106,11 @@ def write(project: Project, about: dict, found: Collector) -> Path:
     }
     body = {
         **about,
-        "claims": verdicts.judge(slug, {k: r["values"] for k, r in found.claims.items()}, project.book),
+        "claims": verdicts.judge_again(slug, found.claims, about["preset"], project.book),
         "figures": figures,
+        "kept": found.kept,
+        "curves": found.curves,
+        "said": found.said,
         "commit": provenance.commit(project),
         "device": provenance.device(),
         "machine": provenance.machine(),

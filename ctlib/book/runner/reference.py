@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ctlib.book import parameters
 from ctlib.book.chapter import code_cells
+from ctlib.book.ledger import claims
 from ctlib.book.project import Project
 from ctlib.book.runner.run import execute
 from ctlib.files import write_whole
@@ -46,12 +47,15 @@ def _slim_output(output):
 
 
 def write(project: Project, slug: str) -> Path:
-    """Run a chapter at `ci` and write its reference."""
+    """Run a chapter at `ci` and write its reference; its claim records, which nothing compares, into the metadata.
+
+    They stand for the chapter's own values where its page needs verdicts before it has run.
+    """
     import nbformat
 
     nb = nbformat.read(execute(project, slug, parameters.resolve(project, slug)), 4)
     path, slimmed = project.reference / f"{slug}.ipynb", slim(nb)
-    slimmed.metadata["ctlib"] = {"run": nb.metadata["ctlib"]["digest"]}
+    slimmed.metadata["ctlib"] = {"run": nb.metadata["ctlib"]["digest"], "claims": claims.from_notebook(nb)}
     write_whole(path, nbformat.writes(slimmed).rstrip() + "\n")
     return path
 

@@ -67,7 +67,7 @@ class Kept:
                 say(f"{error}; starts at the first cell")
                 path.unlink()
                 return 0
-            for name in ("claims", "figures", "numbers"):
+            for name in ("claims", "figures", "numbers", "kept", "curves", "said"):
                 getattr(found, name).update(getattr(extra["found"], name))
             self.seconds = extra["seconds"]
             print(extra["output"], end="")  # and so into `output`
