@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ctlib.contract import count
-from ctlib.errors import ConvergenceError, DataError
+from ctlib.errors import ArgumentError, ConvergenceError, DataError
 from ctlib.files import Unwritable, check_writable
 from ctlib.train.checkpoint import load_checkpoint, plain, save_checkpoint
 from ctlib.train.distributed import rank_and_size
@@ -82,6 +82,7 @@ def train(
     every: int = 0,
     callback: Callable[[Run], None] | None = None,
     device: str | torch.device = "cpu",
+    anew: bool = False,
 ) -> Run:
     """Call update(step) for every step that is not done yet; with a path, continue from it and save to it.
 
@@ -95,12 +96,16 @@ def train(
     every     steps between checkpoints; one is always written at the end
     callback  after every step and before it is saved, for curves: what it adds to the history is kept; one that has
               a state_dict is a part of the run like the others
+    anew      begin again where the checkpoint is damaged or of another training; the first one saved takes its place.
+              For one process
     """
     steps, every = count("steps", steps), count("every", every)
+    if anew and rank_and_size()[1] > 1:
+        raise ArgumentError("anew", f"set in {rank_and_size()[1]} processes", "one process, or delete the checkpoint")
     if hasattr(callback, "state_dict"):
         run.parts = {**run.parts, "callback": callback}
     if path is not None:
-        _begin(run, Path(path), device)
+        _begin(run, Path(path), device, anew)
     rank, device = rank_and_size()[0], torch.device(device)
     while run.step < steps:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -122,12 +127,16 @@ def train(
     return run
 
 
-def _begin(run: Run, path: Path, device: str | torch.device) -> None:
+def _begin(run: Run, path: Path, device: str | torch.device, anew: bool) -> None:
     """Continue from a checkpoint, or see that there may be one."""
     run.identify()
     if path.exists():
-        run.load(path, device)
-    elif rank_and_size()[0] == 0:
+        try:
+            return run.load(path, device)
+        except DataError:
+            if not anew:
+                raise
+    if rank_and_size()[0] == 0:
         check_writable(path)
 
 

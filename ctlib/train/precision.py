@@ -10,7 +10,24 @@ from torch import Tensor
 from ctlib.contract import choice, number
 from ctlib.errors import ArgumentError
 
-PRECISIONS = ("float32", "bf16", "fp16")
+PRECISIONS = ("float32", "bf16", "fp16", "auto")
+
+
+def chosen(name: str, device: str | torch.device) -> str:
+    """What "auto" stands for on a device: "bf16" where its arithmetic is built in, else "float32"; others as they are.
+
+    On a CPU that is AVX512-BF16 or AMX, on a CUDA device compute capability 8.0.
+    """
+    if choice("name", name, PRECISIONS) != "auto":
+        return name
+    if torch.device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bf16" if _cpu_has_bf16() else "float32"
+
+
+def _cpu_has_bf16() -> bool:
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def full(x: Tensor) -> Tensor:
@@ -23,13 +40,19 @@ def full(x: Tensor) -> Tensor:
 class Precision:
     """What networks on a device compute in, by its name in `Settings`; the weights keep their own type.
 
+    name    what was `chosen`
     scaler  of the loss, for fp16; its state belongs in a checkpoint
     """
 
     def __init__(self, name: str, device: torch.device):
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        self.device, self.half = torch.device(device), half.get(choice("name", name, PRECISIONS))
+        self.device, self.name = torch.device(device), chosen(name, device)
+        self.half = half.get(self.name)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
+
+    def prepare(self, net: torch.nn.Module) -> torch.nn.Module:
+        """The network with its weights laid out as half precision is fastest, channels last; before the first step."""
+        return net.to(memory_format=torch.channels_last) if self.half is not None else net
 
     def __call__(self, call: Callable[..., Tensor | tuple[Tensor, ...]], *args) -> Tensor | tuple[Tensor, ...]:
         """call(*args) under autocast, the result in full precision."""

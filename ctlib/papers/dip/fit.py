@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
 from ctlib.metrics import psnr
+from ctlib.papers.dip.resume import CURVES, Progress, identity
+from ctlib.train.loop import Run, train
+from ctlib.train.precision import Precision
 
 
 def _observed(A, x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +74,12 @@ class MovingVariance:
         self.value = (1 - self.weight) * (self.value + self.weight * float(change.square().mean()))
         return self.value
 
+    def state_dict(self) -> dict:
+        return {"mean": self.mean, "value": self.value}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.mean, self.value = state["mean"], state["value"]
+
 
 class Guard:
     """Falls back to the last good weights when the fit drops by more than `drop_db` within one step."""
@@ -88,6 +98,12 @@ class Guard:
             return False
         self.weights, self.psnr = [p.clone() for p in self.now], psnr
         return True
+
+    def state_dict(self) -> dict:
+        return {"psnr": self.psnr, "restored": self.restored, "weights": self.weights}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.psnr, self.restored, self.weights = state["psnr"], state["restored"], state["weights"]
 
 
 @dataclass
@@ -120,8 +136,7 @@ class Fit:
     def first(self, steps: int) -> "Fit":
         """The trajectory as it would be, had the fit ended after steps (its images are not kept)."""
         steps = contract.count("steps", steps)
-        names = ("energy", "psnr_fit", "psnr_truth", "psnr_average", "variance", "held_out")
-        return Fit(**{name: getattr(self, name)[:steps] for name in names})
+        return Fit(**{name: getattr(self, name)[:steps] for name in CURVES})
 
     def best(self, averaged: bool = False) -> tuple[int, float]:
         """(step, PSNR) of the best output against truth: what no rule without truth can promise."""
@@ -162,6 +177,10 @@ def fit_dip(
     held_out: tuple | None = None,
     snapshots: Sequence[int] = (),
     callback: Callable[[int, Tensor], None] | None = None,
+    path: str | Path | None = None,
+    every: int = 0,
+    precision: str = "float32",
+    anew: bool = False,
 ) -> Fit:
     """Deep image prior, {cite}`ulyanov2018`: Adam on theta for min E(f_theta(z); x0), z fixed.
 
@@ -170,30 +189,44 @@ def fit_dip(
     generator   stream of the noise added to z (CPU)
     held_out    (operator, observation) of entries not fitted: their energy is logged
     snapshots   steps whose output is kept
+    callback    called with step and output after every step that is computed, not after those that a checkpoint knows
+    path, every, anew  of a checkpoint, as in `ctlib.train.train`: a fit that was stopped goes on bit by bit, one that
+                is finished is loaded; a DataError says in what that of another fit differs
+    precision   of the network: "float32" (its own type), "bf16" or "auto", as in `ctlib.train.Settings`
 
     ConvergenceError when the energy is not finite.
     """
     num_iters, lr, reg_noise, ema, guard_db = _numbers(num_iters, lr, reg_noise, ema, guard_db)
     x0, truth = _images(A, x0, truth)
-    fit, average, guard, moving = Fit(), None, Guard(net, guard_db), MovingVariance()
+    half = Precision(contract.choice("precision", precision, ("float32", "bf16", "auto")), x0.device)
+    fit, guard, moving = Fit(), Guard(half.prepare(net), guard_db), MovingVariance()
     optimizer = torch.optim.Adam(net.parameters(), lr, fused=True)
-    for step in range(num_iters):
-        x = net(perturbed(z, reg_noise, generator))[0, 0]  # (Y, X)
+
+    def update(step: int) -> dict[str, float]:
+        x = half(net, perturbed(z, reg_noise, generator))[0, 0]  # (Y, X)
         energy = data_energy(A, x, x0)
         if not torch.isfinite(energy):
             raise ConvergenceError(f"fit_dip: the energy is {energy.item()} at step {step}; lower lr = {lr}")
-        average = moving_average(average, x.detach(), ema)
-        fit.variance.append(moving.update(x.detach()))
-        log_step(fit, energy, x.detach(), average, truth, held_out)
+        fit.last, fit.average = x.detach(), moving_average(fit.average, x.detach(), ema)
+        fit.variance.append(moving.update(fit.last))
+        log_step(fit, energy, fit.last, fit.average, truth, held_out)
         if step in snapshots:
-            fit.snapshots[step] = x.detach().clone()
+            fit.snapshots[step] = fit.last.clone()
         if guard.accept(fit.psnr_fit[-1]):
-            optimizer.zero_grad()
-            energy.backward()
-            optimizer.step()
+            half.descend(optimizer, energy, lr)
+        fit.restored = guard.restored
         if callback is not None:
-            callback(step, x.detach())
-    fit.average, fit.last, fit.restored = average, x.detach(), guard.restored
+            callback(step, fit.last)
+        return {}
+
+    run = Run({"net": net, "fit": Progress(fit, guard, moving, optimizer, generator, num_iters)})
+    if path is not None:
+        settings = {"num_iters": num_iters, "lr": lr, "reg_noise": reg_noise, "ema": ema, "guard_db": guard_db}
+        settings |= {"precision": half.name, "snapshots": repr(sorted(snapshots))}
+        run.about = identity(
+            A, net, optimizer, generator, settings, {"x0": x0, "truth": truth, "z": z.flatten()}, held_out
+        )
+    train(run, update, num_iters, path, every, device=x0.device, anew=anew)
     return fit
 
 

@@ -76,7 +76,9 @@ class SkipNet(nn.Module):
         step = 2**self.scales
         if any(n % step or n < 2 * step for n in z.shape[-2:]):
             raise ArgumentError("z", f"size {tuple(z.shape[-2:])}", f"multiples of {step}, at least {2 * step}")
-        return self.head(self.body(z))
+        y = self.body(z)
+        with contract.full_precision(y):  # an image in steps of 2^-8 would be one with noise
+            return self.head(y.to(self.head[0].weight))
 
 
 def hourglass(in_channels: int = 2, channels: int = 128, scales: int = 5, up: str = "nearest") -> SkipNet:
