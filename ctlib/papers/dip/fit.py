@@ -112,11 +112,11 @@ class Fit:
 
     energy        data energy E(f_theta(z); x0)
     psnr_fit      PSNR of A f against the fitted x0 [dB], at most 200: what can be seen without truth
-    psnr_truth    PSNR of f against the truth [dB], data range 1; empty without truth
+    psnr_truth    PSNR of f against the truth [dB], data range 1, inside the region; empty without truth
     psnr_average  the same of the exponential average
     variance      exponential moving variance of the output, for a stopping rule
     held_out      energy on entries kept from the fit, if any were
-    snapshots     {step: image} of the steps asked for
+    snapshots     {step: image} of the steps asked for;  averages: the same of the exponential average
     average       the final exponential average, (Y, X)
     last          the final output, (Y, X)
     restored      how often the guard stepped in
@@ -129,14 +129,19 @@ class Fit:
     variance: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
+    averages: dict[int, Tensor] = field(default_factory=dict)
     average: Tensor | None = None
     last: Tensor | None = None
     restored: int = 0
 
     def first(self, steps: int) -> "Fit":
-        """The trajectory as it would be, had the fit ended after steps (its images are not kept)."""
+        """The trajectory as it would be, had the fit ended after steps; of images, those kept by then."""
         steps = contract.count("steps", steps)
-        return Fit(**{name: getattr(self, name)[:steps] for name in CURVES})
+        if steps >= len(self.energy) > 0:
+            return self
+        images = {k: {t: x for t, x in getattr(self, k).items() if t < steps} for k in ("snapshots", "averages")}
+        ends = {"last": images["snapshots"].get(steps - 1), "average": images["averages"].get(steps - 1)}
+        return Fit(**{name: getattr(self, name)[:steps] for name in CURVES}, **images, **ends)
 
     def best(self, averaged: bool = False) -> tuple[int, float]:
         """(step, PSNR) of the best output against truth: what no rule without truth can promise."""
@@ -152,14 +157,16 @@ def _numbers(num_iters: int, lr: float, reg_noise: float, ema: float, guard_db: 
     return contract.count("num_iters", num_iters, 1), *(contract.number(n, v, **bounds[n]) for n, v in values.items())
 
 
-def _images(A, x0: Tensor, truth: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The observation and the truth, if they are of A's range and domain and on one device."""
+def _images(A, x0: Tensor, truth: Tensor | None, region: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Observation, truth and region, if they are of A's range and domain and on one device."""
+    if region is not None and contract.mask("region", region, A.domain_shape).shape != A.domain_shape:
+        raise ArgumentError("region", f"shape {tuple(region.shape)}", f"that of an image, {A.domain_shape}")
     for name, t, shape in (("x0", x0, A.range_shape), ("truth", truth, A.domain_shape)):
         if t is None and name == "truth":
             continue
         if contract.tensor(name, t, shape).shape != shape or t.device != x0.device:
             raise ArgumentError(name, f"shape {tuple(t.shape)} on {t.device}", f"one image {shape} on x0's device")
-    return x0, truth
+    return x0, truth, region
 
 
 def fit_dip(
@@ -181,6 +188,7 @@ def fit_dip(
     every: int = 0,
     precision: str = "float32",
     anew: bool = False,
+    region: Tensor | None = None,
 ) -> Fit:
     """Deep image prior, {cite}`ulyanov2018`: Adam on theta for min E(f_theta(z); x0), z fixed.
 
@@ -188,16 +196,17 @@ def fit_dip(
     x0          observation, same device as net and z
     generator   stream of the noise added to z (CPU)
     held_out    (operator, observation) of entries not fitted: their energy is logged
-    snapshots   steps whose output is kept
+    snapshots   steps whose output is kept, and its average
     callback    called with step and output after every step that is computed, not after those that a checkpoint knows
     path, every, anew  of a checkpoint, as in `ctlib.train.train`: a fit that was stopped goes on bit by bit, one that
                 is finished is loaded; a DataError says in what that of another fit differs
     precision   of the network: "float32" (its own type), "bf16" or "auto", as in `ctlib.train.Settings`
+    region      bool (Y, X): where the PSNR against the truth is taken; everywhere without
 
     ConvergenceError when the energy is not finite.
     """
     num_iters, lr, reg_noise, ema, guard_db = _numbers(num_iters, lr, reg_noise, ema, guard_db)
-    x0, truth = _images(A, x0, truth)
+    x0, truth, region = _images(A, x0, truth, region)
     half = Precision(contract.choice("precision", precision, ("float32", "bf16", "auto")), x0.device)
     fit, guard, moving = Fit(), Guard(half.prepare(net), guard_db), MovingVariance()
     optimizer = torch.optim.Adam(net.parameters(), lr, fused=True)
@@ -209,9 +218,9 @@ def fit_dip(
             raise ConvergenceError(f"fit_dip: the energy is {energy.item()} at step {step}; lower lr = {lr}")
         fit.last, fit.average = x.detach(), moving_average(fit.average, x.detach(), ema)
         fit.variance.append(moving.update(fit.last))
-        log_step(fit, energy, fit.last, fit.average, truth, held_out)
+        log_step(fit, energy, fit.last, fit.average, truth, held_out, region)
         if step in snapshots:
-            fit.snapshots[step] = fit.last.clone()
+            fit.snapshots[step], fit.averages[step] = fit.last.clone(), fit.average.clone()
         if guard.accept(fit.psnr_fit[-1]):
             half.descend(optimizer, energy, lr)
         fit.restored = guard.restored
@@ -223,24 +232,25 @@ def fit_dip(
     if path is not None:
         settings = {"num_iters": num_iters, "lr": lr, "reg_noise": reg_noise, "ema": ema, "guard_db": guard_db}
         settings |= {"precision": half.name, "snapshots": repr(sorted(snapshots))}
-        run.about = identity(
-            A, net, optimizer, generator, settings, {"x0": x0, "truth": truth, "z": z.flatten()}, held_out
-        )
+        images = {"x0": x0, "truth": truth, "region": region, "z": z.flatten()}
+        run.about = identity(A, net, optimizer, generator, settings, images, held_out)
     train(run, update, num_iters, path, every, device=x0.device, anew=anew)
     return fit
 
 
-def log_step(fit: Fit, energy: Tensor, x: Tensor, average: Tensor, truth: Tensor | None, held_out) -> None:
+def log_step(
+    fit: Fit, energy: Tensor, x: Tensor, average: Tensor, truth: Tensor | None, held_out, region: Tensor | None = None
+) -> None:
     """Append one step's figures to a trajectory."""
     fit.energy.append(float(energy.detach()))
     fit.psnr_fit.append(-10 * math.log10(max(fit.energy[-1], 1e-20)))  # the energy is a mean squared error
     if truth is not None:
-        fit.psnr_truth.append(_psnr(x, truth))
-        fit.psnr_average.append(_psnr(average, truth))
+        fit.psnr_truth.append(_psnr(x, truth, region))
+        fit.psnr_average.append(_psnr(average, truth, region))
     if held_out is not None:
         fit.held_out.append(float(data_energy(held_out[0], x, held_out[1])))
 
 
-def _psnr(x: Tensor, truth: Tensor) -> float:
+def _psnr(x: Tensor, truth: Tensor, region: Tensor | None) -> float:
     """In double precision: `Fit.best` compares steps that hardly differ."""
-    return float(psnr(x.double(), truth.double(), data_range=1.0))
+    return float(psnr(x.double(), truth.double(), data_range=1.0, mask=region))

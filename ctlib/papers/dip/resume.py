@@ -12,7 +12,7 @@ from ctlib.train.described import FOREIGN, digest, layers, name_of, sources, sta
 from ctlib.train.sketch import form, sketch
 
 CURVES = ("energy", "psnr_fit", "psnr_truth", "psnr_average", "variance", "held_out")
-IMAGES = ("snapshots", "average", "last", "restored")
+IMAGES = ("snapshots", "averages", "average", "last", "restored")
 CODE = [f"ctlib.{m}" for m in ("papers.dip.fit", "papers.dip.resume", "metrics.image", "train.loop", "train.precision")]
 
 
