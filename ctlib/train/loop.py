@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from ctlib.train.sampling import stream
 
 FORMAT = 2  # of what a checkpoint says about its training
 OTHERWISE = "give another path, or delete this file"
+WATCH: ContextVar[Callable[[int, int], None] | None] = ContextVar("watch", default=None)
+"""What every training tells its steps done and their number, for whoever runs it and shows how far it is."""
 
 
 def _told(name: str, stored: dict, own: dict) -> str:
@@ -120,6 +123,8 @@ def train(
         for name, value in report.items():
             run.history.setdefault(name, []).append(value)
         run.step += 1
+        if (watch := WATCH.get()) is not None:
+            watch(run.step, steps)
         if callback is not None:
             callback(run)
         if path is not None and (run.step == steps or (every and run.step % every == 0)):

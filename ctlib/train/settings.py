@@ -29,7 +29,8 @@ class Settings:
     lr            peak learning rate
     schedule      of the rate, {eq}`gtr-rate` for "warm-up", else as in `learning_rate`
     seed          of the order of the samples and of what they are augmented by; not of the weights
-    precision     "float32" (the network's own type), "bf16" or "fp16" by autocast, with loss scaling for fp16
+    precision     "float32" (the network's own type), "bf16" or "fp16" by autocast with weights channels last, and loss
+                  scaling for fp16; "auto": "bf16" where the processor has its arithmetic, else "float32"
     optimizer     "adam", or "radam", {cite}`liu2020`, whose first steps are not divided by the size of the gradient,
                   so that it needs a rise
     start_lr, rise, halve  of "warm-up", as in `warm_up_rate`

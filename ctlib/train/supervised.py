@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from ctlib.contract import count
+from ctlib.contract import choice, count
 from ctlib.errors import ArgumentError
 from ctlib.train.distributed import average, rank_and_size, replicate
 from ctlib.train.identity import of_loss, of_parts, of_training
@@ -15,6 +16,7 @@ from ctlib.train.loop import Run, train
 from ctlib.train.precision import Precision
 from ctlib.train.sampling import batch_indices, stream
 from ctlib.train.settings import Settings, learning_rate, make_optimizer
+from ctlib.train.validation import KEEP, Validation
 
 
 def fit(
@@ -27,6 +29,9 @@ def fit(
     every: int = 0,
     callback: Callable[[Run], None] | None = None,
     order: Sequence[Tensor] | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+    validate_every: int = 0,
+    keep: str = "best",
 ) -> Run:
     """Train a network in place: min over its weights of loss(net(inputs), *targets).
 
@@ -35,21 +40,30 @@ def fit(
             number a sample to draw crops and noise from
     path, every, callback  as in `train`
     order   sample numbers of every step, in place of `batch_indices`
+    validate, validate_every  validate(net), lower is better, after every so many steps and after the last one: the
+            history's "validation", with the steps done in "validation_step"; in evaluation mode, without gradients
+    keep    "best": the network ends with the weights of the least validation;  "last": with those of the last step
 
-    A checkpoint belongs to its settings, data, loss and order, and to the network as it is given: one of another
-    training is refused with a DataError that names what differs.
+    A checkpoint belongs to its settings, data, loss, order and validation, and to the network as it is given: one of
+    another training is refused with a DataError that names what differs.
 
     In a process group every process takes its share of each batch, and the result is that of one process up to
-    rounding: gradients are averaged, and batch normalization sees the whole batch.
+    rounding: gradients and validations are averaged, and batch normalization sees the whole batch.
     """
     rank, size = rank_and_size()
     if settings.batch % size:
         raise ArgumentError("batch", settings.batch, f"a multiple of the {size} processes")
     num_samples, device = count("num_samples", num_samples, at_least=1), next(net.parameters()).device
-    precision, optimizer = Precision(settings.precision, device), make_optimizer(settings, net.parameters())
-    parts, about = {"net": net, "optimizer": optimizer, "scaler": precision.scaler}, {}
+    if validate is None and validate_every:
+        raise ArgumentError("validate", "nothing", f"a function of the network for validate_every = {validate_every}")
+    precision, keep = Precision(settings.precision, device), choice("keep", keep, KEEP)
+    settings, optimizer = replace(settings, precision=precision.name), make_optimizer(settings, net.parameters())
+    parts, about = {"net": precision.prepare(net), "optimizer": optimizer, "scaler": precision.scaler}, {}
+    validation = None if validate is None else Validation(net, validate, validate_every, settings.steps, keep)
     if path is not None:
         about = {**of_training(settings, fetch, num_samples, order), **of_loss(loss), **of_parts(parts)}
+    if validation is not None:
+        parts, about = {**parts, "validation": validation}, {**about, **(validation.about() if about else {})}
     replica = replicate(net)  # below, for it exchanges layers
 
     def update(step: int) -> dict[str, Tensor]:
@@ -60,9 +74,13 @@ def fit(
         value = loss(precision(replica, inputs), *targets)
         precision.descend(optimizer, value, learning_rate(settings, step))
         precision.scaler.update()
+        if validation is not None:
+            validation.after(step + 1, run.history)
         return {"loss": average(value.detach())}
 
     run = Run(parts, about, settings.seed)
     train(run, update, settings.steps, path, every, callback, device)
+    if validation is not None:
+        validation.restore()
     net.eval()
     return run

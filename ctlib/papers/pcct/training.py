@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,34 +49,6 @@ class Scatterer(nn.Module):
         return scatter_ratio(self.net, counts)
 
 
-class LeastValidation:
-    """A callback that looks at `validate` after every `every` steps and keeps the weights where it was least.
-
-    validate  the validation loss of the network as it is, in evaluation mode
-    least     the smallest value so far; weights, those of that time
-    """
-
-    def __init__(self, net: nn.Module, validate: Callable[[], Tensor], every: int):
-        self.net, self.validate, self.every = net, validate, every
-        self.least, self.weights = math.inf, {}
-
-    def __call__(self, run: Run) -> None:
-        if run.step % self.every:
-            return
-        self.net.eval()
-        with torch.no_grad():
-            value = float(self.validate())
-        run.history.setdefault("validation", []).append(value)
-        if value < self.least:
-            self.least, self.weights = value, {k: v.clone() for k, v in self.net.state_dict().items()}
-
-    def state_dict(self) -> dict:
-        return {"least": self.least, "weights": self.weights}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.least, self.weights = state["least"], state["weights"]
-
-
 def fit_scatter_net(
     net: ScatterNet,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
@@ -110,12 +81,13 @@ def fit_scatter_net(
     def fetch(indices: Tensor, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         return counts[indices], counts[indices], target[indices]
 
-    def validate() -> Tensor:
+    def validate(net: Scatterer) -> Tensor:
         inputs, *targets = fetch(validate_set, [])
-        return loss(scatterer(inputs), *targets)
+        return loss(net(inputs), *targets)
 
-    best = LeastValidation(scatterer, validate, -(-len(train_set) // batch))
-    settings = Settings(len(order), batch, lr, "drop", seed)
-    fit(scatterer, loss, fetch, len(train_set), settings, path, every, best, order)
-    scatterer.load_state_dict(best.weights)
-    return best.least
+    settings, epoch = Settings(len(order), batch, lr, "drop", seed), -(-len(train_set) // batch)
+    run = fit(
+        scatterer, loss, fetch, len(train_set), settings, path, every, order=order, validate=validate,
+        validate_every=epoch,
+    )  # fmt: skip
+    return min(run.history["validation"])

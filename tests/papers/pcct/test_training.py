@@ -9,7 +9,7 @@ import torch
 from ctlib.nets.seeded import seeded
 from ctlib.papers.pcct.proxy import ProxyDecomposition, relative_jacobian
 from ctlib.papers.pcct.scatter_net import ScatterNet, cross_loss, direct_loss, scatter_ratio
-from ctlib.papers.pcct.training import LeastValidation, fit_proxy, fit_scatter_net
+from ctlib.papers.pcct.training import fit_proxy, fit_scatter_net
 
 G = torch.Generator().manual_seed(0)
 SAMPLES = (torch.rand(50, 4, generator=G) + 0.1, torch.rand(50, 2, generator=G), torch.rand(50, 2, 4, generator=G))
@@ -81,25 +81,25 @@ def test_a_scatter_network_is_that_of_the_epoch_with_the_least_validation_loss(k
     assert not other.training
 
 
-def test_a_scatter_training_goes_on_bit_by_bit_with_its_best_weights(tmp_path, monkeypatch):
+def test_a_scatter_training_goes_on_bit_by_bit_with_its_best_weights(tmp_path):
     """Stopped after the checkpoint of step 9, behind an epoch that may have been the best."""
 
     class Stop(Exception):
         pass
 
-    class Stopping(LeastValidation):
-        def __call__(self, run):
-            if run.step == 11:
-                raise Stop
-            super().__call__(run)
+    whole, net, calls, left = scatter_net(), scatter_net(), [], [14]  # of the 10 steps of 3 epochs, and validations
 
-    whole, net = scatter_net(), scatter_net()
+    def loss(ratio, counts, target):
+        calls.append(ratio)
+        if len(calls) == left[0]:
+            raise Stop
+        return direct_loss(ratio, counts, target)
+
     args = (TOTAL, SCATTER, TRAIN, VALIDATE, 6, 2e-2, 5)
     least = fit_scatter_net(whole, direct_loss, *args)
-    monkeypatch.setattr("ctlib.papers.pcct.training.LeastValidation", Stopping)
     with pytest.raises(Stop):
-        fit_scatter_net(net, direct_loss, *args, path=tmp_path / "c", every=9)
-    monkeypatch.undo()
-    resumed = scatter_net()
-    assert fit_scatter_net(resumed, direct_loss, *args, path=tmp_path / "c", every=9) == least
+        fit_scatter_net(net, loss, *args, path=tmp_path / "c", every=9)
+    left[0], resumed = 0, scatter_net()
+    assert fit_scatter_net(resumed, loss, *args, path=tmp_path / "c", every=9) == least
+    assert len(calls) == 14 + 9 + 3
     assert equal(whole, resumed)
