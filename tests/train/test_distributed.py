@@ -17,25 +17,33 @@ from ctlib.train.distributed import average, whole_batch_norm
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def torchrun(out, steps):
+def torchrun(out, *words):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        [*command, str(SCRIPT), str(out), str(steps)], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*command, str(SCRIPT), str(out), *map(str, words)], env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return load_checkpoint(out)
+    assert done.returncode == (0 if len(words) == 1 else 1), done.stderr[-2000:]
+    return load_checkpoint(out) if done.returncode == 0 else done.stderr
 
 
 def test_two_processes_are_one(tmp_path):
-    """Batch normalization, gradients, sample order and augmentation are those of the whole batch."""
-    one, two = weights(6), torchrun(tmp_path / "two", 6)
+    """Batch normalization, gradients, sample order, augmentation and validation are those of the whole batch.
+
+    The two are stopped on the way, behind the best weights.
+    """
+    one = weights(6)
+    best = min(range(6), key=one["validation"].__getitem__)
+    assert "exitcode  : 3" in torchrun(tmp_path / "two", 6, 5)
+    assert load_checkpoint(tmp_path / "two.ckpt")["step"] == 4 > best + 1
+    two = torchrun(tmp_path / "two", 6)
     for name, value in one["net"].items():
         torch.testing.assert_close(two["net"][name], value, rtol=1e-7, atol=1e-9, msg=name)
-    assert two["loss"] == pytest.approx(one["loss"], rel=1e-9)
+    for name in ("loss", "validation", "validation_step"):
+        assert two[name] == pytest.approx(one[name], rel=1e-9)
     # and what two processes saved, one process continues: the file knows nothing of their number
     saved = load_checkpoint(tmp_path / "two.ckpt")
-    for name, value in saved["parts"]["net"].items():
+    for name, value in saved["parts"]["validation"]["weights"].items():
         assert torch.equal(value, two["net"][name])
 
 
