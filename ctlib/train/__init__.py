@@ -7,6 +7,7 @@ from ctlib.train.memory import activation_bytes
 from ctlib.train.sampling import batch_indices, stream
 from ctlib.train.settings import Settings, learning_rate
 from ctlib.train.supervised import fit
+from ctlib.train.tuning import tune
 
 __all__ = [
     "Run",
@@ -22,4 +23,5 @@ __all__ = [
     "save_checkpoint",
     "stream",
     "train",
+    "tune",
 ]

@@ -47,7 +47,7 @@ class Validation:
         history.setdefault("validation_step", []).append(step)
         if value < self.least:
             self.least = value
-            self.weights = copied(self.net) if self.keep == "best" else {}
+            self.weights = _copied(self.net) if self.keep == "best" else {}
 
     def restore(self) -> None:
         """Give the network the weights that are kept."""
@@ -66,6 +66,6 @@ class Validation:
         self.least, self.weights = state["least"], state["weights"]
 
 
-def copied(net: nn.Module) -> dict[str, Tensor]:
+def _copied(net: nn.Module) -> dict[str, Tensor]:
     """The state of a network, with memory of its own."""
     return {k: v.clone() if isinstance(v, Tensor) else v for k, v in net.state_dict().items()}

@@ -26,12 +26,13 @@ def counted(steps, every):
     return torch.tensor(train(Run({}), lambda step: {"step": step}, steps, every=every).history.get("step", []))
 
 
-def fitted(num_samples, every):
-    """The weight after three steps."""
+def fitted(num_samples, every, validate_every):
+    """The best weight of three steps."""
     net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.ones_(net.weight)
     fetch = lambda indices, seeds: (indices[:, None].double(), indices[:, None].double() / 2)  # noqa: E731
-    fit(net, nn.functional.mse_loss, fetch, num_samples, Settings(3, 2, 0.1), every=every)
+    checks = {"validate": lambda net: net.weight.item(), "validate_every": validate_every}
+    fit(net, nn.functional.mse_loss, fetch, num_samples, Settings(3, 2, 0.1), every=every, **checks)
     return net.weight.detach()
 
 
@@ -45,7 +46,7 @@ EXAMPLES = {
     "ctlib.train.precision.full": lambda: dict(x=rand(3)),
     "ctlib.train.precision.Precision.descend": lambda: dict(call=descended, lr=0.1),
     "ctlib.train.loop.train": lambda: dict(call=counted, steps=3, every=2),
-    "ctlib.train.supervised.fit": lambda: dict(call=fitted, num_samples=3, every=2),
+    "ctlib.train.supervised.fit": lambda: dict(call=fitted, num_samples=3, every=2, validate_every=1),
     "ctlib.train.distributed.average": lambda: dict(value=rand(3)),
 }
 SKIP = {
@@ -53,6 +54,8 @@ SKIP = {
     "ctlib.train.sketch.*": "of whatever a training holds, also of other types",
     "ctlib.train.described.*": "of whatever a training holds, also of other types",
     "ctlib.train.identity.*": "what `fit` says of a training whose arguments it has checked",
+    "ctlib.train.tuning.*": "settings by name and a function that scores them: tests/train/test_tuning.py",
+    "ctlib.train.validation.*": "a part of `fit`, which checks what it is given",
     "ctlib.files.*": "paths and marks of processes",
     "ctlib.compiled.*": "wraps functions, takes no values of its own",
     "ctlib.train.distributed.WholeBatchNorm2d.*": "a layer within networks, which check what they are given",
