@@ -136,6 +136,7 @@ SKIP = {
     "ctlib.papers.dip.fit.Fit": "a record of a fit",
     "ctlib.papers.dip.fit.Guard.accept": "the fit of a step that failed is any number, or none",
     "ctlib.papers.dip.fit.log_step": "writes into a record of a fit",
+    "ctlib.papers.dip.resume.*": "what a checkpoint holds and says of a fit whose arguments are checked",
     "ctlib.papers.dip.network.Scale*": "a part of SkipNet, which checks",
     "ctlib.papers.dip.network.hourglass": "SkipNet with other defaults, weights of the global stream",
     "ctlib.papers.dip.tasks.Task": "a record of a task",
