@@ -2,14 +2,29 @@
 
 from ctlib.book.ledger.benchmark import recorded_benchmark
 from ctlib.book.ledger.claims import ClaimFailed, Ledger
+from ctlib.book.ledger.openings import opening
 from ctlib.book.ledger.outcomes import expect
 from ctlib.book.ledger.stored_runs import recorded
-from ctlib.book.page import figures
+from ctlib.book.page import diagram, figures
 from ctlib.book.page.listing import show
 from ctlib.book.page.numbers import number
+from ctlib.book.page.results_table import table
 from ctlib.book.page.widgets import explore
 from ctlib.book.session import begin
 
-__all__ = ["ClaimFailed", "Ledger", "expect", "explore", "figures", "number", "recorded", "recorded_benchmark", "show"]
+__all__ = [
+    "ClaimFailed",
+    "Ledger",
+    "diagram",
+    "expect",
+    "explore",
+    "figures",
+    "number",
+    "opening",
+    "recorded",
+    "recorded_benchmark",
+    "show",
+    "table",
+]
 
 begin()
