@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctlib import backends
+from ctlib.cpu import threads
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.recon import backproject as module
@@ -125,6 +127,18 @@ def test_leading_axes_dtype_and_memory_layout(kind):
     assert backproject(q.float(), geometry, weights).dtype == torch.float32
     (slope,) = torch.autograd.grad(backproject(q.requires_grad_(), geometry, weights).sum(), q)
     assert slope.shape == q.shape  # the gradient of a sum arrives expanded, without memory of its own
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_threads_gives_the_same_bits(kind, monkeypatch):
+    shape, more = ((5, 40, 40), {"num_rows": 9}) if kind == "cone" else ((40, 40), {})
+    scan = replace(SMALL[kind], volume=Volume(shape, 0.1), **more)
+    q, x, weights = random_case(scan)
+    engine, results = backends.engine("numba", scan), []
+    for num in (1, 4):
+        monkeypatch.setattr(threads, "num_threads", lambda num=num: num)
+        results.append((engine.backproject(q, weights), engine.backproject_adjoint(x, weights)))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 def test_repeated_calls_give_the_same_bits():

@@ -2,20 +2,20 @@
 
 The places under neighboring pixels are neighbors in the row: those of sixteen pixels lie in a window of two registers,
 and one permutation of the two replaces sixteen loads (`simd_memory.take`). Places and weights are computed once for all
-images of a batch. Every thread owns what it writes, rows of pixels or views, so every sum has one order.
+images of a batch. Every work item owns what it writes, rows of pixels or a view, so every sum has one order.
 
 views  (V, 8) float64, the place and weight of pixel (j, i) in a padded row:
        place = v0 + (v1 + v2 i + v3 j) / l,    weight = v7 / l^2,    l = v4 + v5 i + v6 j
 """
 
 import numpy as np
-from numba import prange
 
 from ctlib.backends.cpu.simd import LANES, fma, shift, sub, zeros
 from ctlib.backends.cpu.simd_memory import REACH, load, store, take, take_apart
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 
-ROWS = 8  # rows of pixels that a thread carries through the views: their sums stay in its cache
+ROWS = 8  # rows of pixels that an item carries through the views: their sums stay in cache
 MARGIN = REACH  # samples beyond the last one used: windows reach that far
 
 
@@ -59,17 +59,17 @@ def _buffers(num, dtype):
     return np.empty(num, np.int32), np.empty(num, dtype), np.empty(num, dtype)
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def gather(rows, size, views, image):
-    """image (B, Y, X) = sum over the views of weight times row at the place.
+@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def gather(claims, rows, size, views, image):
+    """image (B, Y, X) = sum over the views of weight times row at the place; an item is ROWS rows of pixels.
 
     rows  (B, V, size + 1 + MARGIN), zero at the first sample and from sample `size` on
     """
     batch, (num_rows, num_cols) = rows.shape[0], image.shape[1:]
     whole = (num_cols + LANES - 1) // LANES * LANES
-    for tile in prange((num_rows + ROWS - 1) // ROWS):
+    lower, fraction, weight = _buffers(whole, rows.dtype)
+    for tile in claimed(claims):
         start, stop = tile * ROWS, min(tile * ROWS + ROWS, num_rows)
-        lower, fraction, weight = _buffers(whole, rows.dtype)
         total = np.zeros((stop - start, batch, whole), rows.dtype)
         for v in range(views.shape[0]):
             for j in range(start, stop):
@@ -80,12 +80,12 @@ def gather(rows, size, views, image):
             image[b, start:stop] = total[:, b, :num_cols]
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def scatter(image, size, views, rows):
-    """rows += transpose of `gather` applied to the image."""
+@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def scatter(claims, image, size, views, rows):
+    """rows += transpose of `gather` applied to the image; an item is a view."""
     batch, (num_rows, num_cols) = image.shape[0], image.shape[1:]
-    for v in prange(views.shape[0]):
-        lower, fraction, weight = _buffers(num_cols, rows.dtype)
+    lower, fraction, weight = _buffers(num_cols, rows.dtype)
+    for v in claimed(claims):
         for j in range(num_rows):
             _places(views[v], j, num_cols, size, lower, fraction, weight)
             for b in range(batch):

@@ -8,13 +8,13 @@ views  as in `backproject_2d`; the row of voxel z is  h0 + (h1 + h2 z) / l
 """
 
 import numpy as np
-from numba import prange
 
 from ctlib.backends.cpu.backproject_2d import _interpolate, _spread
 from ctlib.backends.cpu.simd import LANES
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 
-TILE = 16  # side of the square of voxel columns that a thread carries through the views
+TILE = 16  # side of the square of voxel columns that an item carries through the views
 
 
 @njit(inline="always")
@@ -35,12 +35,15 @@ def _heights(heights, inverse, num_rows, lower, fraction):
         fraction[z] = row - real(lower[z])
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def gather_volume(data, size, views, heights, volume):
-    """volume (B, Z, Y, X) from data (B, V, U + 3, R + 2 + MARGIN), zero outside; size = (R + 1, U + 1)."""
+@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def gather_volume(claims, data, size, views, heights, volume):
+    """volume (B, Z, Y, X) from data (B, V, U + 3, R + 2 + MARGIN), zero outside; size = (R + 1, U + 1).
+
+    An item is one of the squares of TILE x TILE voxel columns, row after row of them.
+    """
     batch, num_z, num_y, num_x = volume.shape
     across, whole = (num_x + TILE - 1) // TILE, (num_z + LANES - 1) // LANES * LANES
-    for tile in prange((num_y + TILE - 1) // TILE * across):
+    for tile in claimed(claims):
         top, left = tile // across * TILE, tile % across * TILE
         bottom, right = min(top + TILE, num_y), min(left + TILE, num_x)
         lower, fraction, ones = np.empty(whole, np.int32), np.empty(whole, data.dtype), np.ones(whole, data.dtype)
@@ -67,13 +70,13 @@ def gather_volume(data, size, views, heights, volume):
                         volume[b, z, j, i] = total[j - top, i - left, b, z]
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def scatter_volume(volume, size, views, heights, data):
-    """data += transpose of `gather_volume` applied to volumes that come as (B, Y, X, Z)."""
+@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def scatter_volume(claims, volume, size, views, heights, data):
+    """data += transpose of `gather_volume` applied to volumes that come as (B, Y, X, Z); an item is a view."""
     batch, num_y, num_x, num_z = volume.shape
-    for v in prange(views.shape[0]):
-        lower, fraction, ones = np.empty(num_z, np.int32), np.empty(num_z, data.dtype), np.ones(num_z, data.dtype)
-        line = np.empty(data.shape[3], data.dtype)
+    lower, fraction, ones = np.empty(num_z, np.int32), np.empty(num_z, data.dtype), np.ones(num_z, data.dtype)
+    line = np.empty(data.shape[3], data.dtype)
+    for v in claimed(claims):
         for j in range(num_y):
             for i in range(num_x):
                 column, inverse = _column(views[v], j, i, size[1])

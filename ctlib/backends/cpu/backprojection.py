@@ -11,6 +11,7 @@ from ctlib.backends.cpu import backproject_2d as plane
 from ctlib.backends.cpu import backproject_3d as space
 from ctlib.backends.cpu.backproject_2d import MARGIN
 from ctlib.backends.tables.backprojection import height_table, view_table
+from ctlib.cpu.threads import share
 from ctlib.geometry import ConeBeam
 
 
@@ -19,12 +20,14 @@ class CompiledBackprojection:
 
     def backproject(self, q: Tensor, view_weights: Tensor) -> Tensor:
         tables = _tables(self.geometry, view_weights)
+        *_, num_y, num_x = self.geometry.volume.shape
         out = q.new_empty(q.shape[0], *self.geometry.volume.shape)
         if isinstance(self.geometry, ConeBeam):
             data = pad(q.transpose(-1, -2), (1, 1 + MARGIN, 1, 2)).contiguous()
-            space.gather_volume(data.numpy(), *tables, out.numpy())
+            items = -(-num_y // space.TILE) * -(-num_x // space.TILE)
+            share(space.gather_volume, items, data.numpy(), *tables, out.numpy())
         else:
-            plane.gather(pad(q, (1, 1 + MARGIN)).numpy(), *tables, out.numpy())
+            share(plane.gather, -(-num_y // plane.ROWS), pad(q, (1, 1 + MARGIN)).numpy(), *tables, out.numpy())
         return out
 
     def backproject_adjoint(self, x: Tensor, view_weights: Tensor) -> Tensor:
@@ -32,9 +35,9 @@ class CompiledBackprojection:
         views, *inner = self.geometry.sino_shape
         data = x.new_zeros(len(x), views, *(n + 3 for n in reversed(inner)))  # (B, V, U + 3, [R + 3])
         if isinstance(self.geometry, ConeBeam):
-            space.scatter_volume(x.movedim(1, -1).contiguous().numpy(), *tables, data.numpy())
+            share(space.scatter_volume, views, x.movedim(1, -1).contiguous().numpy(), *tables, data.numpy())
             return data[:, :, 1:-2, 1:-2].transpose(-1, -2).contiguous()
-        plane.scatter(x.contiguous().numpy(), *tables, data.numpy())
+        share(plane.scatter, views, x.contiguous().numpy(), *tables, data.numpy())
         return data[:, :, 1:-2].contiguous()
 
 

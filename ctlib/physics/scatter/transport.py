@@ -68,6 +68,7 @@ def _compiled(engine: str, like: Tensor) -> bool:
 def follow_compiled(media: Media, beam: Beam, histories: Histories, table: Tensor, seed: int, num_points: int):
     """As `follow_torch`, by machine code and in float64, with other random numbers."""
     try:
+        from ctlib.cpu.threads import share
         from ctlib.physics.scatter.cpu.transport import Source, follow_slots
     except ImportError as error:
         raise MissingDependency("numba", "engine='compiled'") from error
@@ -75,7 +76,7 @@ def follow_compiled(media: Media, beam: Beam, histories: Histories, table: Tenso
     sums = np.zeros((histories.num_slots, 3, len(table), beam.rows * beam.cols))
     ledger = np.zeros((histories.num_slots, 3))
     source = Source(*spectrum, histories.per_slot, seed, num_points)
-    follow_slots(*as_arrays(media, beam, table), source, sums, ledger)
+    share(follow_slots, len(sums), *as_arrays(media, beam, table), source, sums, ledger)
     return torch.from_numpy(sums), torch.from_numpy(ledger)
 
 

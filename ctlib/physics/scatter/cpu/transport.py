@@ -1,4 +1,4 @@
-"""Compiled: whole histories, and what each sends to the detector. Slots (batch, view) run in parallel.
+"""Compiled: whole histories, and what each sends to the detector. Threads share the slots (batch, view).
 
 Every slot is followed by one thread and has sums of its own, so that a seed gives the same result with any number of
 threads.
@@ -7,9 +7,9 @@ threads.
 from collections import namedtuple
 
 import numpy as np
-from numba import prange
 
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 from ctlib.physics.scatter.cpu import histories as flight
 from ctlib.physics.scatter.cross_sections import LOWEST_KEV
 
@@ -149,13 +149,13 @@ def follow(grid, tables, detector, source, view, photon, state, rates, work, sum
         count(detector, order, photon[6], cell, 1.0, sums)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
-def follow_slots(grid, tables, detector, source, sums, ledger):
+@njit(nogil=True, cache=True, error_model="numpy")
+def follow_slots(claims, grid, tables, detector, source, sums, ledger):
     """All histories; sums (slots, 3, E, cells), ledger (slots, 3): energy absorbed, escaped, emitted [keV]."""
     views = detector.source.shape[0]
-    for slot in prange(sums.shape[0]):
-        photon, work, rates = np.empty(7), np.empty(7 + grid.density.shape[0]), np.empty(tables.rates.shape[0])
-        state, shift = np.empty(1, np.uint64), np.empty(3)
+    photon, work, rates = np.empty(7), np.empty(7 + grid.density.shape[0]), np.empty(tables.rates.shape[0])
+    state, shift = np.empty(1, np.uint64), np.empty(3)
+    for slot in claimed(claims):
         flight.start_stream(state, source.seed, slot)
         for k in range(3):
             shift[k] = flight.uniform(state)
