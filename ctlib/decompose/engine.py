@@ -37,20 +37,30 @@ def _module(device_type: str):
     return importlib.import_module(f"ctlib.decompose.{folder}.engine")
 
 
-def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def loops(problem: Problem, start):
+    """Loops that take readings of any number of such pixels, from this `PolynomialStart`; None where there are none."""
+    return getattr(kernels(problem), "Readings", lambda *_: None)(problem, start)
+
+
+def solve(
+    problem: Problem, start, max_iters: int, tolerance: float, found=None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Path lengths, number of steps, whether each pixel converged, and whether it has other minima.
 
     start  path lengths, then the minimum near them is meant; or a `PolynomialStart`, then the lowest
+    found  what `loops` have found: path lengths, steps, and where they are beyond doubt
     """
-    valid, every = _finite(problem.counts), _all_counting(problem.spectra)
+    valid, every = _finite(problem.counts), all_counting(problem.spectra)
     if valid is not None or not every:
         alive = counting(problem.spectra)
         counts = torch.where(alive, problem.counts, 0.0)
         if valid is not None:
             counts = torch.where(valid[..., None], counts, problem.spectra.sum(-2))
         problem = replace(problem, counts=counts)
-    first = getattr(kernels(problem), "solve", _solve_torch)
-    paths, taken, done = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
+    if found is None:
+        first = getattr(kernels(problem), "solve", _solve_torch)
+        found = first(problem, start, min(max_iters, FIRST) if callable(start) else max_iters, tolerance)
+    paths, taken, done = found
     if valid is not None:
         done = done | ~valid
     paths, taken, done, multiple = _again(problem, start, paths, taken, done, max_iters, tolerance)
@@ -64,7 +74,8 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     return paths, taken, done if sound is None else done & sound, multiple
 
 
-def _all_counting(spectra: Tensor) -> bool:
+def all_counting(spectra: Tensor) -> bool:
+    """Whether all bins count something of the spectrum."""
     return _all_of(content(spectra)) if spectra.ndim == 2 else bool(counting(spectra).all())
 
 

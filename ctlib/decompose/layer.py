@@ -52,7 +52,7 @@ class Solution(torch.autograd.Function):
         if settings.flagged:
             return paths, done, steps, multiple, *engine.state(problem, paths)
         if not bool(done.all()):
-            raise ConvergenceError(_complaint(counts, done, settings.max_iters))
+            raise ConvergenceError(complaint(counts, done, settings.max_iters))
         return paths, done
 
     @staticmethod
@@ -150,7 +150,8 @@ def _looped(function, info, dims, tensors, rest):
     return tuple(torch.stack(parts) for parts in zip(*outs, strict=True)), (0,) * len(outs[0])
 
 
-def _complaint(counts: Tensor, done: Tensor, max_iters: int) -> str:
+def complaint(counts: Tensor, done: Tensor, max_iters: int) -> str:
+    """What to say of pixels that are not done."""
     bad, strange = int((~done).sum()), int((~counts.isfinite().all(-1)).sum())
     why = f", {strange} of them because a reading is no finite number" if strange else ""
     return (

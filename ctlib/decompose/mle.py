@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from ctlib import contract
+from ctlib.decompose import direct
+from ctlib.decompose.fixed import Fixed, fixed_for
 from ctlib.decompose.gradient import implicit_jvp
 from ctlib.decompose.layer import Adjoint, Settings, Solution
 from ctlib.decompose.newton import Problem
@@ -18,8 +17,6 @@ from ctlib.decompose.start import PolynomialStart, check_determined, fit_start
 from ctlib.errors import ArgumentError
 from ctlib.implicit import attach
 from ctlib.physics.model import SpectralModel
-
-MOST_BOXES = 8  # boxes of a model that are kept
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,15 @@ def decompose_mle(
 
     ArgumentError where fewer bins than materials tell anything, or materials attenuate alike.
     """
-    problem, fixed = _posed(model, counts, box, max_iters, thresholds_kev)
+    wanted = model.requires_grad
+    photons, fixed = _given(model, counts, box, max_iters, wanted)
+    tolerance, known = _tolerance(tolerance, counts), start is None and thresholds_kev is None and not wanted
+    if known and not return_info and direct.takes(counts, photons, fixed):
+        return direct.solve(counts, photons, fixed, max_iters, tolerance)
+    problem = _problem(model, counts, photons, fixed, thresholds_kev)
     given = None if start is None else _checked_start(start, problem)
-    known = given is None and thresholds_kev is None and not model.requires_grad
     settings = Settings(
-        tuple(m.name for m in model.materials), max_iters, _tolerance(tolerance, counts), bool(return_info),
+        tuple(m.name for m in model.materials), max_iters, tolerance, bool(return_info),
         fixed.start if known else None,
     )  # fmt: skip
     usual, box = None if known else usual_spectra(model, counts), (problem.low, problem.high)
@@ -111,74 +112,24 @@ def _jvp(paths, tangents, counts, spectra, done, *setup):
     return torch.where(done[..., None], moved, 0.0)
 
 
-@dataclass(frozen=True)
-class _Fixed:
-    """What does not depend on the counts: the model's own spectra, attenuation (N, M) in float64, and the box."""
-
-    names: tuple[str, ...]
-    spectra: Tensor
-    attenuation: Tensor
-    low: Tensor
-    high: Tensor
-
-    @cached_property
-    def start(self) -> PolynomialStart:
-        """Where the solver starts with these spectra, after the check that they tell the materials apart."""
-        with temporarily_clear_interpreter_stack():  # it is kept longer than a transform of torch.func lasts
-            check_determined(self.spectra, self.attenuation, self.names)
-            usual = self.spectra.reshape(-1, *self.spectra.shape[-2:]).mean(0)
-            return fit_start(usual, self.attenuation, self.low, self.high)
-
-
 def posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_kev) -> Problem:
     """The problem in units of one incident photon, after checks of every argument; negative counts taken as 0."""
-    return _posed(model, counts, box, max_iters, thresholds_kev)[0]
+    given = _given(model, counts, box, max_iters, model.requires_grad)
+    return _problem(model, counts, *given, thresholds_kev)
 
 
-def _posed(model: SpectralModel, counts: Tensor, box, max_iters: int, thresholds_kev) -> tuple[Problem, _Fixed]:
+def _given(model: SpectralModel, counts: Tensor, box, max_iters: int, wanted: bool) -> tuple[Tensor, Fixed]:
+    """Photons, and what does not depend on the counts, after the checks of both."""
     contract.tensor("counts", counts, (model.num_bins,))
     contract.count("max_iters", max_iters, 1)
-    fixed = _fixed(model, counts, box)
-    photons = model.photons_as(counts)
+    return model.photons_as(counts), fixed_for(model, counts, box, wanted)
+
+
+def _problem(model: SpectralModel, counts: Tensor, photons: Tensor, fixed: Fixed, thresholds_kev) -> Problem:
     spectra = fixed.spectra if thresholds_kev is None else model.bin_spectra(thresholds_kev, counts)
     _check_spread(photons, spectra, counts)
-    finite = torch.where(counts == -torch.inf, torch.nan, counts)  # no negative reading, but none at all
-    per_photon = finite.clamp_min(0) / photons[..., None]
-    f = fixed.attenuation.to(counts)
-    return Problem(per_photon, spectra, f, fixed.low, fixed.high, photons.detach()), fixed
-
-
-def _fixed(model: SpectralModel, like: Tensor, box) -> _Fixed:
-    """Kept by the model until its values change."""
-    bounds = _bounds(box, model.num_materials)
-
-    def make():
-        names, boxes = tuple(m.name for m in model.materials), {}
-        return names, model.bin_spectra(None, like), model.attenuation, boxes
-
-    *own, boxes = model.kept(("decompose", like.dtype, like.device), make, model.requires_grad)
-    key = tuple(bounds.flatten().tolist())
-    if key not in boxes:
-        if len(boxes) == MOST_BOXES:
-            boxes.clear()
-        with temporarily_clear_interpreter_stack():
-            boxes[key] = _Fixed(*own, *bounds.to(like).unbind(1))
-    return boxes[key]
-
-
-def _bounds(box, num: int) -> Tensor:
-    """Low and high (M, 2) of the box, float64."""
-    if isinstance(box, Tensor) and box.requires_grad:
-        raise ArgumentError("box", "a tensor that asks for its gradient", "numbers: none flows to it (t.detach())")
-    try:
-        bounds = torch.as_tensor(box, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        bounds = torch.empty(0)
-    values = bounds.tolist() if bounds.shape == (num, 2) else []
-    if not values or not all(-math.inf < low < high < math.inf for low, high in values):
-        given = box if isinstance(box, (tuple, list)) else f"{type(box).__name__} {tuple(bounds.shape)}"
-        raise ArgumentError("box", given, f"{num} pairs (low, high) of finite numbers, low < high")
-    return bounds
+    counts = direct.per_photon(counts, photons)
+    return Problem(counts, spectra, fixed.attenuation.to(counts), fixed.low, fixed.high, photons.detach())
 
 
 def _check_spread(photons: Tensor, spectra: Tensor, counts: Tensor) -> None:

@@ -11,15 +11,19 @@ from numba import float32
 from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import load, store
 from ctlib.compiled import njit
-from ctlib.decompose.cpu.lanes import divide, exp2, log
+from ctlib.decompose.cpu.lanes import divide, exp2, log, where_less
 
 BLOCK = 2 * LANES
 LINE = 64  # bytes of a cache line
-LEAST, DARKEST = np.float32(1e-30), np.float32(1e-6)
+LEAST, DARKEST, FINITE = np.float32(1e-30), np.float32(1e-6), np.float32(3e38)
 
-# materials: 0, ... M - 1, of which compiled code knows the length;  y (P, E) counts;  low, high, scale: of three;
-# coefficients (F, M) of the start, or F = 0, and open_beam (E,)
-Task = namedtuple("Task", "materials y low high scale coefficients open_beam tolerance limit near ridge num_far")
+# materials: 0, ... M - 1, of which compiled code knows the length;  y (P, E) counts per photon, where `readings` is 0,
+# or those that were read;  photons (P, 1), or of all (1, 1);  low, high, scale: of three;  coefficients (F, M) of the
+# start, or F = 0, and open_beam (E,)
+Task = namedtuple(
+    "Task",
+    "materials y photons readings low high scale coefficients open_beam tolerance limit near ridge num_far",
+)
 # Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments;
 # (3,) each: a path lengths, g gradient, step, and free, 0 where the box holds a component;  h, fisher (6,) pairs 11,
 # 12, 13, 22, 23, 33 of three materials;  (1,) each: photons;  sure, 1 where a solution is beyond doubt;  still, 1
@@ -53,10 +57,11 @@ def fill(index, first, some):
 
 @plain
 def read(rows, index, block):
-    """block (., BLOCK) <- rows of the pixels in the index."""
+    """block (., BLOCK) <- rows of the pixels in the index; a single row is that of all."""
+    each = min(rows.shape[0] - 1, 1)
     for l in range(BLOCK):
         for k in range(rows.shape[1]):
-            block[k, l] = rows[index[l], k]
+            block[k, l] = rows[each * index[l], k]
 
 
 @plain
@@ -71,6 +76,35 @@ def write(block, index, some, rows):
 def row(like, block, k, at):
     """Sixteen pixels of row k."""
     return load(like, block, k * BLOCK + at, LANES)
+
+
+@plain
+def read_counts(task, b, index):
+    """y, photons <- those of the pixels in an index; a negative reading is 0, one of -inf none."""
+    read(task.y, index, b.y)
+    read(task.photons, index, b.photons)
+    if task.readings:
+        one = zeros(b.acc, 1)
+        zero, least, none = splat(one, 0), splat(one, -FINITE), splat(one, np.float32(np.nan))
+        for at in range(0, BLOCK, LANES):
+            many = row(one, b.photons, 0, at)
+            for i in range(task.y.shape[1]):
+                y = row(one, b.y, i, at)
+                y = where_less(y, zero, where_less(y, least, none, zero), y)
+                store(divide(y, many), b.y, i * BLOCK + at, 0)
+
+
+@plain
+def to_readings(task, b, index):
+    """y, a gradient to counts per photon <- that to the readings: 0 to a negative one; acc is scratch."""
+    if task.readings:
+        one = zeros(b.acc, 1)
+        read(task.y, index, b.acc)
+        for at in range(0, BLOCK, LANES):
+            many = row(one, b.photons, 0, at)
+            for i in range(task.y.shape[1]):
+                grad = divide(row(one, b.y, i, at), many)
+                store(where_less(row(one, b.acc, i, at), splat(one, 0), splat(one, 0), grad), b.y, i * BLOCK + at, 0)
 
 
 @plain

@@ -31,10 +31,9 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     fitted = isinstance(start, PolynomialStart)
     paths = problem.low.new_empty(size, num) if fitted else start.reshape(-1, num).clone()
     steps, done = torch.empty(size, dtype=torch.int32), torch.empty(size, dtype=torch.bool)
-    photons = torch.as_tensor(problem.photons).to(paths).expand(lead).reshape(-1, 1).contiguous()
     shared = _shared(problem)
     first = _first(start if fitted else None, content(problem.attenuation))
-    arrays = photons.numpy(), paths.numpy(), steps.numpy(), done.numpy()
+    arrays = paths.numpy(), steps.numpy(), done.numpy()
     task, doubt = _task(problem, shared, first, tolerance), np.float32(FEW if fitted else 0)
     share(newton_pixels, _items(size), task, shared.fine, first.rough, max_iters, doubt, *arrays)
     return paths.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
@@ -48,6 +47,34 @@ def adjoint(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]
     task = _task(problem, shared, _first(None, content(problem.attenuation)), 0.0)
     share(adjoint_pixels, _items(len(rows[0])), task, shared.fine, *rows)
     return w, to_counts
+
+
+class Readings:
+    """The loops for readings as they come, of one response, box and `PolynomialStart`; photons () are those of all."""
+
+    def __init__(self, problem: Problem, start: PolynomialStart):
+        self.shared, self.first = _shared(problem), _first(start, content(problem.attenuation))
+        self.later = _first(None, content(problem.attenuation))
+
+    def solve(self, counts: Tensor, photons: Tensor, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Path lengths (..., M), steps, and where they are beyond doubt, of readings (..., E)."""
+        lead = counts.shape[:-1]
+        paths, steps = counts.new_empty(*lead, len(self.shared.materials)), torch.empty(lead, dtype=torch.int32)
+        done = torch.empty(lead, dtype=torch.bool)
+        arrays = (t.reshape(-1, *t.shape[len(lead) :]).numpy() for t in (paths, steps, done))
+        task = _task_of(_rows(counts), photons.reshape(1, 1), 1, self.shared, self.first, tolerance)
+        rules = self.shared.fine, self.first.rough
+        share(newton_pixels, _items(steps.numel()), task, *rules, max_iters, np.float32(FEW), *arrays)
+        return paths, steps, done
+
+    def adjoint(self, counts: Tensor, photons: Tensor, paths: Tensor, v: Tensor) -> Tensor:
+        """v^T dA/dcounts (..., E)."""
+        to_counts = torch.empty(counts.shape, dtype=counts.dtype)
+        task = _task_of(_rows(counts), photons.reshape(1, 1), 1, self.shared, self.later, 0.0)
+        flat = paths.reshape(-1, paths.shape[-1])
+        rows = (t.numpy() for t in (flat, _rows(v), flat[:0], to_counts.view(-1, counts.shape[-1])))
+        share(adjoint_pixels, _items(len(flat)), task, self.shared.fine, *rows)
+        return to_counts
 
 
 def lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: float):
@@ -67,10 +94,26 @@ def _items(pixels: int) -> int:
 
 
 def _task(problem: Problem, shared: "_Shared", first: "_First", tolerance: float) -> Task:
-    counts = problem.counts.reshape(-1, problem.counts.shape[-1]).contiguous().numpy()
+    photons = torch.as_tensor(problem.photons).to(problem.counts)
+    photons = photons.expand(problem.counts.shape[:-1]) if photons.ndim else photons
+    return _task_of(_rows(problem.counts), photons.reshape(-1, 1), 0, shared, first, tolerance)
+
+
+def _rows(t: Tensor) -> Tensor:
+    """(P, .) of a tensor (..., .); (1, .) where all its rows are one."""
+    if t.ndim > 1 and not any(t.stride()[:-1]):
+        return t[(0,) * (t.ndim - 1)].reshape(1, -1).contiguous()
+    return t.reshape(-1, t.shape[-1]).contiguous()
+
+
+def _task_of(
+    counts: Tensor, photons: Tensor, readings: int, shared: "_Shared", first: "_First", tolerance: float
+) -> Task:
     return Task(
-        tuple(range(len(problem.low))),
-        counts,
+        shared.materials,
+        counts.numpy(),
+        photons.contiguous().numpy(),
+        readings,
         *shared.box,
         first.coefficients,
         first.open_beam,
@@ -82,6 +125,7 @@ def _task(problem: Problem, shared: "_Shared", first: "_First", tolerance: float
 class _Shared(NamedTuple):
     """What all pixels have in common: the rule of all energies; low, high and scale of three materials."""
 
+    materials: tuple[int, ...]
     fine: Rule
     box: tuple[tuple[np.float32, ...], ...]
 
@@ -95,7 +139,7 @@ def _kept(*values: tuple) -> _Shared:
     spectra, f, low, high = (restored(v) for v in values)
     scale = Problem(spectra[:0], spectra, f, low, high).scale
     box = tuple(tuple(map(np.float32, (*t.tolist(), 0.0)[:3])) for t in (low, high, scale))
-    return _Shared(strips(f.numpy(), spectra.numpy()), box)
+    return _Shared(tuple(range(len(low))), strips(f.numpy(), spectra.numpy()), box)
 
 
 class _First(NamedTuple):

@@ -8,12 +8,11 @@ from ctlib.backends.cpu.simd_memory import store
 from ctlib.compiled import njit
 from ctlib.cpu.threads import claimed
 from ctlib.decompose.cpu import block
-from ctlib.decompose.cpu.block import BLOCK, LEAST, keep, plain, row, six, three
+from ctlib.decompose.cpu.block import BLOCK, FINITE, LEAST, keep, plain, row, six, three
 from ctlib.decompose.cpu.lanes import any_less, divide, size, where_less
 from ctlib.decompose.cpu.systems import any_held, definite, depth_of, held_step, hold, pinned, solve, sum_of_sizes, told
 
 NATS, GAIN, MISFIT = np.float32(1e-4), np.float32(1e-9), np.float32(0.01)  # as in `restart`
-FINITE = np.float32(3e38)
 ROUGH = np.float32(5e-3)  # optical depth of the last step on a few energies
 MOST_ROUGH = 4  # steps on them
 USUAL = 2  # of them that most pixels need, before one on all energies
@@ -182,7 +181,7 @@ def adjoint(task, fine, b):
 @plain
 def read_block(task, b, index, paths):
     """y, a <- counts of the pixels in an index, and their start, from the polynomial or else what paths hold."""
-    block.read(task.y, index, b.y)
+    block.read_counts(task, b, index)
     if task.coefficients.shape[0] > 0:
         block.start(task, b)
     else:
@@ -190,8 +189,7 @@ def read_block(task, b, index, paths):
 
 
 @plain
-def keep_block(task, b, index, some, few, photons, paths, steps, done):
-    block.read(photons, index, b.photons)
+def keep_block(task, b, index, some, few, paths, steps, done):
     settled(task, b, few)
     block.write(b.a, index, some, paths)
     for l in range(some):
@@ -199,10 +197,10 @@ def keep_block(task, b, index, some, few, photons, paths, steps, done):
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def newton_pixels(claims, task, fine, rough, max_iters, few, photons, paths, steps, done):
+def newton_pixels(claims, task, fine, rough, max_iters, few, paths, steps, done):
     """paths (P, M) <- solution, from the polynomial or else what they hold; steps (P,) <- steps, done <- `settled`.
 
-    few  counts below which a flat likelihood is a reason for doubt;  photons  (P, 1);  an item: `AT_ONCE` pixels
+    few  counts below which a flat likelihood is a reason for doubt;  an item: `AT_ONCE` pixels
 
     Sixteen pixels take as many steps as the slowest of them. So all take the usual ones, and the few that are not
     there yet are solved together afterwards, from the beginning.
@@ -219,7 +217,7 @@ def newton_pixels(claims, task, fine, rough, max_iters, few, photons, paths, ste
                 block.fill(index, first, some)
                 read_block(task, b, index, paths)
                 quick_newton(task, fine, rough, b)
-                keep_block(task, b, index, some, few, photons, paths, steps, done)
+                keep_block(task, b, index, some, few, paths, steps, done)
             for l in range(some):
                 if b.still[0, l] > 0:
                     waiting[left] = first + l
@@ -230,20 +228,25 @@ def newton_pixels(claims, task, fine, rough, max_iters, few, photons, paths, ste
                 index[l] = waiting[first + min(l, some - 1)]
             read_block(task, b, index, paths)
             newton(task, fine, rough, b, most, max_iters - most)
-            keep_block(task, b, index, some, few, photons, paths, steps, done)
+            keep_block(task, b, index, some, few, paths, steps, done)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def adjoint_pixels(claims, task, fine, paths, v, w, to_counts):
-    """w (P, M) <- `adjoint_solution` for v (P, M), to_counts (P, E) <- gradient to the counts."""
+    """w (P, M) <- `adjoint_solution` for v (P, M), or of all (1, M); to_counts (P, E) <- gradient to the counts.
+
+    w  (0, M) where it is not asked for
+    """
     pixels, b, index = paths.shape[0], block.new_block(task.y.shape[1], task.materials), np.empty(BLOCK, np.int64)
     for item in claimed(claims):
         for first in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
             some = min(BLOCK, pixels - first)
             block.fill(index, first, some)
-            block.read(task.y, index, b.y)
+            block.read_counts(task, b, index)
             block.read(paths, index, b.a)
             block.read(v, index, b.step)
             adjoint(task, fine, b)
-            block.write(b.step, index, some, w)
+            if w.shape[0] > 0:
+                block.write(b.step, index, some, w)
+            block.to_readings(task, b, index)
             block.write(b.y, index, some, to_counts)
