@@ -18,6 +18,7 @@ REASONS = {
     "cpu.threads": "the threads of those engines, and of every other compiled loop",
     "data.deeplesion": "a reader of a public collection of real anatomy, not a paper's own format",
     "data.lesion_files": "where the files of that collection lie, and how they are divided",
+    "data.tooth": "a measured scan for whoever wants one; the forward model is its first user",
     "data.enclosing_circle": "crops a body out of any slice; the DeepLesion reader is its first user",
     "decompose": "maximum likelihood as others would adopt it; chapter 3 uses the decomposition of images",
     "implicit": "the implicit derivative, which knows no application",

@@ -9,6 +9,8 @@ import torch
 from dicom_writer import write_series
 
 from ctlib.data.pairs import DosePair
+from ctlib.data.tooth import tooth_scan
+from ctlib.geometry import Volume
 
 FILE = "what a reader found in a file, which it has checked"
 
@@ -39,10 +41,15 @@ EXAMPLES = {
     _P + "pairs.DosePair": lambda: dict(
         patient="P1", low=rand(3, 4, 4), full=rand(3, 4, 4, seed=1), truth=rand(3, 4, 4, seed=2)
     ),
+    _P + "tooth.MeasuredScan.geometry": lambda: dict(
+        call=tooth_scan().geometry, volume=Volume((8, 8), 40.0), axis_column=290.5
+    ),
     _P + "pairs.stacks": lambda: dict(pairs=[pair()], num_slices=3, margin=1),
     _P + "pairs.split_patients": lambda: dict(ids=["L1", "L2", "L3", "L4"], shares={"a": 0.5, "b": 0.5}, seed=3),
 }
 SKIP = {
+    _P + "anatomy.RealSlice": FILE,
+    _P + "tooth.MeasuredScan": FILE,
     _P + "dicom.DicomSeries": FILE,
     _P + "dicom_folder.*": FILE,
     _P + "dicom_header.*": FILE,
