@@ -9,6 +9,8 @@ from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
+from ctlib.backends.cpu.simd_features import has_avx512
+
 LANES = 16
 
 SCALAR = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int32: ir.IntType(32)}
@@ -69,8 +71,19 @@ def _larger(builder, dtype, x, y):
 
 
 def _hat(builder, dtype, x):
+    if dtype == types.float32 and has_avx512("dq"):
+        return builder.fsub(constant(dtype, 1.0), _nearer_zero(builder, x, constant(dtype, 1.0)))
     inside = builder.fsub(constant(dtype, 1.0), _llvm("fabs")(builder, dtype, x))
     return _larger(builder, dtype, inside, constant(dtype, 0.0))
+
+
+def _nearer_zero(builder, x, y):
+    """min(|x|, |y|) in one instruction; y where x is not a number."""
+    every, smaller_size, rounding = ir.Constant(ir.IntType(16), -1), I32(0b1010), I32(4)
+    args = [x, y, smaller_size, x, every, rounding]
+    function = ir.FunctionType(x.type, [a.type for a in args])
+    name = "llvm.x86.avx512.mask.range.ps.512"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), args)
 
 
 def _ratio(builder, dtype, x, y):
