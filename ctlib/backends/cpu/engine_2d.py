@@ -88,10 +88,10 @@ class _Tables:
         packed = np.empty(len(y) * stride, y.dtype)
         items = len(y) * -(-stride // packing.RAYS)
         share(packing.pack_sinogram, items, y, self.rays, self.length, stride, packed)
-        args = packed, stride, _whole(self.size), self.adjoint_tables, self.kinds, self.axis, add, out
+        args = packed, stride, _whole(self.size, numba_2d.PIXELS), self.adjoint_tables, self.kinds, self.axis, add, out
         share(ADJOINT[images], len(y) // images * tiles, *args)
 
 
-def _whole(pixels: int) -> int:
-    """Up to whole blocks."""
-    return -(-pixels // LANES) * LANES
+def _whole(pixels: int, width: int = LANES) -> int:
+    """Up to a multiple of the width."""
+    return -(-pixels // width) * width

@@ -16,6 +16,7 @@ from ctlib.compiled import njit
 from ctlib.cpu.threads import claimed
 
 BAND = 128  # planes of one image that A reads at once: they stay in cache for all rays of an item
+PIXELS = 2 * LANES  # of a plane that A.T of one image takes at once
 RUNS = 16  # runs that A.T reads at once: what they hold for 16 pixels stays in cache for a tile of planes
 
 
@@ -71,66 +72,57 @@ def _unpack(sums, rays, length, blocks, sino):
 
 
 @njit
-def _sum_rays(read, taps, fans, total, sino, stride, tables, rows, runs, pixels, block):
-    """total + the candidate rays of runs [from, to, of all) for 16 pixels of a plane: `taps` of each run.
+def _add_rays(read, taps, fans, total, sino, stride, tables, at, here, m, block):
+    """total + the candidate rays of one run, `taps` of them, for 16 pixels of a plane; of m runs.
 
-    rows    where the tile's and the plane's rows of the tables begin;  pixels  the block's number;  block  its pixels
+    at, here  of the run in the tile's and in the plane's rows of the tables;  block  the pixels
     """
-    (place, spans, maps, scales), (tile, plane), (begin, end, m) = tables, rows, runs
-    none = splat(block, 0)
-    for r in range(begin, end):
-        at, here = tile + r, plane + r
-        if entry(spans, at + m) <= pixels < entry(spans, at + 2 * m):
-            ray = fma(splat(block, entry(maps, at)), block, splat(block, entry(scales, here + 2 * m)))
-            if fans:
-                below = splat(block, entry(scales, here + 3 * m))
-                ray = simd.ratio(ray, fma(splat(block, entry(maps, at + m)), block, below))
-            rays = simd.whole(simd.low(simd.high(ray, none), splat(block, entry(maps, at + 2 * m))))
-            lanes, first = simd.offsets(rays), entry(spans, at) + simd.lane(rays)
-            zoom, shift = splat(block, entry(scales, here)), splat(block, entry(scales, here + m))
-            for k in range(taps):
-                lane = simd.shift(lanes, k)
-                weight = hat(sub(fma(zoom, read(block, place, first, 0, lane), shift), block))
-                total = fma(weight, read(total, sino, first, stride, lane), total)
+    (place, spans, maps, scales), none = tables, splat(block, 0)
+    ray = fma(splat(block, entry(maps, at)), block, splat(block, entry(scales, here + 2 * m)))
+    if fans:
+        below = splat(block, entry(scales, here + 3 * m))
+        ray = simd.ratio(ray, fma(splat(block, entry(maps, at + m)), block, below))
+    rays = simd.whole(simd.low(simd.high(ray, none), splat(block, entry(maps, at + 2 * m))))
+    lanes, first = simd.offsets(rays), entry(spans, at) + simd.lane(rays)
+    zoom, shift = splat(block, entry(scales, here)), splat(block, entry(scales, here + m))
+    for k in range(taps):
+        lane = simd.shift(lanes, k)
+        weight = hat(sub(fma(zoom, read(block, place, first, 0, lane), shift), block))
+        total = fma(weight, read(total, sino, first, stride, lane), total)
     return total
 
 
 @njit
-def _add_runs(read, taps, fans, zero, sino, stride, tables, tile, runs, planes, middle, image):
-    """image[plane, image, pixel] += some runs, on the planes [from, to)."""
-    like, pixels = zeros(sino, 1), image.shape[2]
-    for block in range(0, pixels, LANES):
-        numbers = simd.ramp(like, block - middle)
-        for q in range(planes[0], planes[1]):
-            here, rows = (q - planes[0]) * image.shape[1] * pixels + block, (3 * tile * runs[2], 4 * q * runs[2])
-            total = load(zero, image, here, pixels)
-            total = _sum_rays(read, taps, fans, total, sino, stride, tables, rows, runs, block // LANES, numbers)
-            store(total, image, here, pixels)
+def _sum_block(read, taps, fans, zero, sino, stride, tables, rows, runs, pixels, block, image, at):
+    """image[at ...] += the runs [from, to, of all) for 16 pixels of a plane, block number `pixels`.
+
+    rows  where the tile's and the plane's rows of the tables begin
+    """
+    (tile, plane), (begin, end, m), spans, step = rows, runs, tables[1], image.shape[2]
+    total = load(zero, image, at, step)
+    for r in range(begin, end):
+        if entry(spans, tile + r + m) <= pixels < entry(spans, tile + r + 2 * m):
+            total = _add_rays(read, taps, fans, total, sino, stride, tables, tile + r, plane + r, m, block)
+    store(total, image, at, step)
 
 
 @njit
-def _adjoint(zero, sino, stride, tables, kinds, tile, planes, middle, image):
-    """image[plane, image, pixel] += all runs for one group of images, on the planes [from, to) of a tile."""
-    taps, near, fans = kinds[0][tile], kinds[1], kinds[2]
-    a, m = 0, taps.size
-    while a < m:
-        n, b = taps[a], a + 1
-        while b < min(m, a + RUNS) and taps[b] == n and near[b] == near[a] and fans[b] == fans[a]:
-            b += 1
-        runs = (a, b, m)
-        if not near[a]:
-            _add_runs(take_apart, n, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
-        elif n < 2 or n > 3:
-            _add_runs(take, n, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
-        elif fans[a] and n == 2:
-            _add_runs(take, 2, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
-        elif fans[a]:
-            _add_runs(take, 3, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
-        elif n == 2:
-            _add_runs(take, 2, False, zero, sino, stride, tables, tile, runs, planes, middle, image)
-        else:
-            _add_runs(take, 3, False, zero, sino, stride, tables, tile, runs, planes, middle, image)
-        a = b
+def _sum_pair(read, taps, fans, zero, sino, stride, tables, rows, runs, pixels, block, image, at):
+    """As `_sum_block` for this block and the next, which share what is read of a run; for one image.
+
+    Groups of images read as much for the images, and two blocks of them would not find registers.
+    """
+    (tile, plane), (begin, end, m), spans, step = rows, runs, tables[1], image.shape[2]
+    total, other = load(zero, image, at, step), load(zero, image, at + LANES, step)
+    beside = simd.add(block, splat(block, LANES))
+    for r in range(begin, end):
+        high = entry(spans, tile + r + 2 * m)
+        if entry(spans, tile + r + m) <= pixels + 1 and pixels < high:
+            total = _add_rays(read, taps, fans, total, sino, stride, tables, tile + r, plane + r, m, block)
+            if pixels + 1 < high:
+                other = _add_rays(read, taps, fans, other, sino, stride, tables, tile + r, plane + r, m, beside)
+    store(total, image, at, step)
+    store(other, image, at + LANES, step)
 
 
 @njit
@@ -147,17 +139,59 @@ def _write(planes, first, axis, add, out):
                     out[k, i, first + q] = planes[q, k, i] + (out[k, i, first + q] if add else 0)
 
 
-@njit
-def _backprojected(images, item, sino, stride, pixels, tables, kinds, axis, add, out):
-    """One work item of A.T: a tile of planes of a group of images, a literal number."""
-    num, middle = out.shape[1 + axis], out.shape[2 - axis] // 2
-    tiles = -(-num // TILE)
-    group, tile = item // tiles, item % tiles
-    planes = tile * TILE, min(num, (tile + 1) * TILE)
-    image = np.zeros((planes[1] - planes[0], images, pixels), sino.dtype)
-    sinos = sino[group * images * stride : (group + 1) * images * stride]
-    _adjoint(zeros(sino, images), sinos, stride, tables, kinds, tile, planes, middle, image)
-    _write(image, planes[0], axis, add, out[group * images : (group + 1) * images])
+def _backprojection(sum_pixels, width):
+    """One work item of A.T, compiled for a way to sum `width` pixels at once."""
+
+    @njit
+    def add_runs(read, taps, fans, zero, sino, stride, tables, tile, runs, planes, middle, image):
+        """image[plane, image, pixel] += some runs, on the planes [from, to)."""
+        like, pixels = zeros(sino, 1), image.shape[2]
+        for block in range(0, pixels, width):
+            numbers, number = simd.ramp(like, block - middle), block // LANES
+            for q in range(planes[0], planes[1]):
+                here, rows = (q - planes[0]) * image.shape[1] * pixels + block, (3 * tile * runs[2], 4 * q * runs[2])
+                sum_pixels(read, taps, fans, zero, sino, stride, tables, rows, runs, number, numbers, image, here)
+
+    @njit
+    def adjoint(zero, sino, stride, tables, kinds, tile, planes, middle, image):
+        """image[plane, image, pixel] += all runs for one group of images, on the planes [from, to) of a tile."""
+        taps, near, fans = kinds[0][tile], kinds[1], kinds[2]
+        a, m = 0, taps.size
+        while a < m:
+            n, b = taps[a], a + 1
+            while b < min(m, a + RUNS) and taps[b] == n and near[b] == near[a] and fans[b] == fans[a]:
+                b += 1
+            runs = (a, b, m)
+            if not near[a]:
+                add_runs(take_apart, n, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+            elif n < 2 or n > 3:
+                add_runs(take, n, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+            elif fans[a] and n == 2:
+                add_runs(take, 2, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+            elif fans[a]:
+                add_runs(take, 3, True, zero, sino, stride, tables, tile, runs, planes, middle, image)
+            elif n == 2:
+                add_runs(take, 2, False, zero, sino, stride, tables, tile, runs, planes, middle, image)
+            else:
+                add_runs(take, 3, False, zero, sino, stride, tables, tile, runs, planes, middle, image)
+            a = b
+
+    @njit
+    def backprojected(images, item, sino, stride, pixels, tables, kinds, axis, add, out):
+        """One work item of A.T: a tile of planes of a group of images, a literal number; pixels in whole `PIXELS`."""
+        num, middle = out.shape[1 + axis], out.shape[2 - axis] // 2
+        tiles = -(-num // TILE)
+        group, tile = item // tiles, item % tiles
+        planes = tile * TILE, min(num, (tile + 1) * TILE)
+        image = np.zeros((planes[1] - planes[0], images, pixels), sino.dtype)
+        sinos = sino[group * images * stride : (group + 1) * images * stride]
+        adjoint(zeros(sino, images), sinos, stride, tables, kinds, tile, planes, middle, image)
+        _write(image, planes[0], axis, add, out[group * images : (group + 1) * images])
+
+    return backprojected
+
+
+_backprojected, _backprojected_in_pairs = _backprojection(_sum_block, LANES), _backprojection(_sum_pair, PIXELS)
 
 
 @njit
@@ -185,7 +219,7 @@ def forward_4(claims, image, pixels, grid, tables, parts, sino):
 @njit(nogil=True, cache=True)
 def adjoint_1(claims, sino, stride, pixels, tables, kinds, axis, add, out):
     for item in claimed(claims):
-        _backprojected(1, item, sino, stride, pixels, tables, kinds, axis, add, out)
+        _backprojected_in_pairs(1, item, sino, stride, pixels, tables, kinds, axis, add, out)
 
 
 @njit(nogil=True, cache=True)
