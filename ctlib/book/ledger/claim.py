@@ -92,7 +92,7 @@ class Claim:
         if self.reproduced is None:
             return f"not testable: {self.not_testable}"
         parts = [str(self.equivalence or self.reproduced), *([str(self.settles)] if self.settles else [])]
-        return "; ".join([*parts, *([f"from `{self.needs}` on"] if self.needs != PRESETS[0] else [])])
+        return "; ".join([*parts, *([f"judged from preset {self.needs} on"] if self.needs != PRESETS[0] else [])])
 
 
 def one_each(values: Values) -> list[float]:

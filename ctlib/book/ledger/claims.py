@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
+from ctlib.book.ledger.badges import claim_badge
 from ctlib.book.ledger.claim import Claim, Values
 from ctlib.book.ledger.claimfile import BOOK, read_book, read_claims
-from ctlib.book.ledger.claims_table import NOT_MEASURED, claims_table
-from ctlib.book.ledger.criteria import ERRATUM, SEEN, UNTESTABLE, VERDICTS, Band
+from ctlib.book.ledger.claims_table import ClaimsTable
+from ctlib.book.ledger.criteria import UNTESTABLE, VERDICTS, Band
 from ctlib.book.ledger.kept import curve_of, keep_steps, keep_values, numbers_of, say
 from ctlib.book.ledger.outcomes import ClaimFailed, asked
+from ctlib.book.ledger.standing import NOT_MEASURED, standing
 from ctlib.book.ledger.stored_runs import read_runs
+from ctlib.book.ledger.summary import state_of, summary_html, summary_text
 from ctlib.book.ledger.verdicts import record_of
+from ctlib.book.page import output
 from ctlib.book.page.output import CLAIM_MIME, COLLECTOR, Collector, emit
 from ctlib.book.page.tables import Table, measured
-from ctlib.book.project import Project
+from ctlib.book.project import PRESETS, Project
 from ctlib.book.session import preset_of
 from ctlib.errors import ArgumentError
 
@@ -39,8 +43,8 @@ def from_notebook(nb: Mapping) -> dict[str, dict]:
     """Claim records by id that an executed notebook holds (the last one, where a claim was checked twice)."""
     found = {}
     for cell in nb["cells"]:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {}).get(CLAIM_MIME)
+        for shown in cell.get("outputs", []):
+            data = shown.get("data", {}).get(CLAIM_MIME)
             if data:
                 found[data["id"]] = {k: v for k, v in data.items() if k != "id"}
     return found
@@ -76,7 +80,25 @@ class Ledger:
         if (collector := COLLECTOR.get()) is not None:
             collector.claims[claim_id] = record
         row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}"
-        emit(row, {CLAIM_MIME: {"id": claim_id, **record}})
+        emit(row, {CLAIM_MIME: {"id": claim_id, **record}, **self._badge(claim, record)})
+
+    def _badge(self, claim: Claim, record: dict) -> dict[str, str]:
+        """The check as HTML, with the verdict of record where a larger preset has one; nothing on a bare machine."""
+        if self.claims is None or not output.in_kernel():
+            return {}
+        shown = standing(claim, self._with_page({claim.id: record}))
+        return {"text/html": claim_badge(claim, record, self.preset, shown)}
+
+    def _with_page(self, records: Mapping[str, Mapping]) -> dict[str, Mapping]:
+        """Claim records by preset: recorded runs, and this page in the place of an older run at its preset."""
+        at = self.preset if self.preset in PRESETS else PRESETS[0]
+        recorded = {preset: run["claims"] for preset, run in self.recorded.items()}
+        return recorded | {at: {**recorded.get(at, {}), **records}}
+
+    @cached_property
+    def recorded(self) -> dict[str, dict]:
+        """Recorded runs of the chapter by preset, as they were when first asked for."""
+        return read_runs(self.slug, self.book)
 
     def _values(self, claim: Claim, values: object) -> Values:
         """The values of a check in the form that its claim asks for."""
@@ -126,49 +148,25 @@ class Ledger:
         return self.claims[claim_id]
 
     def verify(self) -> None:
-        """Print one line a claim, the same on every machine; at `ci` raise ClaimFailed for what must hold and fails.
+        """Show how many claims hold, are recorded, seen, ...; at `ci` raise ClaimFailed for what must hold and fails.
 
-        `holds` is a claim the page relies on, with the verdict asked for; `recorded` is one whose verdict, in the
-        table, is a result: it may fall on either side of a band when the machine changes. A claim that only larger
-        presets measure names them, and must be in a recorded run of one of them.
+        The same on every machine. `holds` is a claim the page relies on, with the verdict asked for; `recorded` is one
+        whose verdict, in the table, is a result: it may fall on either side of a band when the machine changes. A
+        claim that only larger presets measure names them, and must be in a recorded run of one of them.
         """
         if self.claims is None:
             print(f"{len(self.records)} claims recorded; verdicts need PyYAML")
             return
-        problems, runs = [], read_runs(self.slug, self.book)
-        for claim in self.claims.values():
-            verdict = self.verdict(claim.id)
-            why = f" ({claim.not_testable})" if claim.not_testable else ""
-            state = verdict if claim.not_testable else "recorded"
-            elsewhere = any(claim.id in run["claims"] for preset, run in runs.items() if preset in claim.only)
-            if verdict == NOT_MEASURED and self.preset not in claim.only and elsewhere:
-                state = f"at {', '.join(claim.only)}"
-            elif verdict == NOT_MEASURED:
-                state = NOT_MEASURED
-                problems.append(f"{claim.id}: not measured")
-            elif claim.erratum and verdict != SEEN:
-                state = ERRATUM if verdict == ERRATUM else "FAILS"
-            elif claim.expect:
-                state = "holds" if self._guarded(claim) in claim.expect else "FAILS"
-            elif verdict == SEEN:
-                state = SEEN
-            if state == "FAILS":
-                got, wanted = measured(self.records[claim.id], claim.unit), claim.expect or (ERRATUM,)
-                problems.append(f"{claim.id}: {self._guarded(claim)}, expected {' or '.join(wanted)}; measured {got}")
-            line = f"{state:14s}  {claim.id}: {claim.statement}{why}"
-            print(textwrap.fill(line, 82, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False))
-        if problems and self.preset == "ci":
+        states = [
+            state_of(
+                c, self.records.get(c.id), self.preset, [p for p, run in self.recorded.items() if c.id in run["claims"]]
+            )
+            for c in self.claims.values()
+        ]
+        emit(summary_text(states), {"text/html": summary_html(states)})
+        problems = [state.problem for state in states if state.problem]
+        if problems and self.preset == PRESETS[0]:
             raise ClaimFailed(f"{self.slug}: " + "; ".join(problems))
-
-    def _guarded(self, claim: Claim) -> str:
-        """What `expect` goes by: the verdict or, below `needs`, what the criterion says of values that judge nothing.
-
-        So a small preset guards the direction of an effect whose verdict is left to a larger one.
-        """
-        record = self.records[claim.id]
-        if record["verdict"] != SEEN:
-            return record["verdict"]
-        return claim.judged(record.get("rows", record["values"]))
 
     def verdict(self, claim_id: str) -> str:
         """Verdict of one claim on this page; `not measured` before its check."""
@@ -176,10 +174,12 @@ class Ledger:
             return UNTESTABLE
         return self.records[claim_id]["verdict"] if claim_id in self.records else NOT_MEASURED
 
-    def table(self) -> Table:
-        """Paper against this page: value and spread, recorded presets, tolerance with its reason, verdict."""
+    def table(self) -> ClaimsTable | Table:
+        """Paper against this page and its recorded runs: value and spread, rule with its reason, verdict of record."""
         if self.claims is None:
             return Table(["claim", "this page"], [[k, measured(r)] for k, r in self.records.items()])
-        runs = {p: r["claims"] for p, r in read_runs(self.slug, self.book).items()}
-        columns = {f"this page (`{self.preset}`)": self.records, **{f"recorded `{p}`": c for p, c in runs.items()}}
-        return claims_table(self.claims.values(), columns)
+        columns = {f"this page ({self.preset})": self.records}
+        columns |= {f"recorded {preset}": run["claims"] for preset, run in self.recorded.items()}
+        runs = self._with_page(self.records)
+        standings = {c.id: standing(c, runs) for c in self.claims.values()}
+        return ClaimsTable(self.claims.values(), columns, standings, self.preset)

@@ -47,11 +47,18 @@ def curve_record(steps: list, values: list) -> dict:
     return {"steps": [portable(s) for s in steps], "values": [portable(v) for v in values]}
 
 
+def evidence(record: Mapping) -> tuple[Values, dict[str, Curve]]:
+    """(values or rows, curves) of a record, as numbers again."""
+    rows, kept = record.get("rows"), record.get("curves") or {}
+    values = [*map(float, record["values"])]
+    if rows is not None:
+        values = {row: [*map(float, given)] for row, given in rows.items()}
+    return values, {key: ([*map(float, c["steps"])], [*map(float, c["values"])]) for key, c in kept.items()}
+
+
 def judged_again(claim: Claim, record: Mapping, preset: str | None = None) -> dict:
     """The record that its own values, rows and curves give under the present claim."""
-    rows, kept = record.get("rows"), record.get("curves") or {}
-    values = record["values"] if rows is None else rows
-    curves = {key: ([*map(float, c["steps"])], [*map(float, c["values"])]) for key, c in kept.items()}
+    values, curves = evidence(record)
     return record_of(claim, values, preset, curves)
 
 

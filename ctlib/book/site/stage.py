@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from ctlib.book.chapter import read_notebook
-from ctlib.book.ledger import scoreboard
+from ctlib.book.ledger import collected, crates, export, scoreboard
 from ctlib.book.page import listing, output
 from ctlib.book.project import Project, UsageError
 from ctlib.book.site import api
@@ -86,9 +87,7 @@ def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
         if path.is_file() and path.stem not in notebooks and not name.startswith("book/results/"):
             text = path.suffix == ".md"
             wanted[name] = to_pages(path.read_text("utf-8"), pages).encode() if text else path.read_bytes()
-    if board := wanted.get("book/scoreboard.md"):
-        body = scoreboard.page(project.book, notebooks)
-        wanted["book/scoreboard.md"] = board.decode().replace(MARK, body).encode()
+    wanted |= _ledger(project, notebooks, wanted)
     shown = api.shown_in(notebooks)
     for name in (n for n in wanted if n.startswith("book/api/")):
         wanted[name] = api.page(wanted[name].decode(), shown).encode()
@@ -96,6 +95,19 @@ def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
         wanted[name] = (project.root / name).read_bytes()
     _write(folder, wanted)
     return folder
+
+
+def _ledger(project: Project, notebooks: dict, wanted: dict[str, bytes]) -> dict[str, bytes]:
+    """The scoreboard, and the ledger for other programs: one JSON file, and a crate for every recorded run."""
+    if "book/scoreboard.md" not in wanted:
+        return {}
+    chapters = collected.ledgers(project.book, notebooks)
+    body = scoreboard.body(chapters, project.book)
+    made = {"book/scoreboard.md": wanted["book/scoreboard.md"].decode().replace(MARK, body).encode()}
+    text = json.dumps(export.exported(chapters), indent=1, allow_nan=False)
+    made[f"book/_static/{export.EXPORT}"] = (text + "\n").encode()
+    packed = crates.crates(chapters, project.book)
+    return made | {f"book/_static/{name}": archive for name, archive in packed.items()}
 
 
 def _write(folder: Path, wanted: dict[str, bytes]) -> None:

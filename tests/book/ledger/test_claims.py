@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 
 import numpy as np
@@ -153,6 +154,7 @@ def test_check_leaves_its_record_in_the_notebook(ledger, monkeypatch):
     (bundle, options) = shown[0]
     assert options["raw"] is True
     assert bundle["text/plain"] == "gap: 2 dB  reproduced"
+    assert 'id="claim-gap"' in bundle["text/html"]
     cell = {
         "cell_type": "code",
         "outputs": [{"output_type": "display_data", "data": bundle, "metadata": {}}],
@@ -161,7 +163,7 @@ def test_check_leaves_its_record_in_the_notebook(ledger, monkeypatch):
     nb = {"cells": [{"cell_type": "markdown"}, cell]}
     assert claims.from_notebook(nb) == ledger.records
     output.for_page(nb)
-    assert list(cell["outputs"][0]["data"]) == ["text/plain"]
+    assert sorted(cell["outputs"][0]["data"]) == ["text/html", "text/plain"]
 
 
 def test_verify_prints_the_same_text_for_other_digits(ledger, capsys):
@@ -171,9 +173,7 @@ def test_verify_prints_the_same_text_for_other_digits(ledger, capsys):
         capsys.readouterr()
         ledger.verify()
         texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1]
-    assert "holds           gap: Noise is fitted later" in texts[0]
-    assert "not testable    readers: Radiologists prefer it (needs readers)" in texts[0]
+    assert texts[0] == texts[1] == "1 holds: gap\n1 not testable: readers\n"
 
 
 @pytest.mark.parametrize(("preset", "raises"), [(None, True), ("ci", True), ("laptop", False), ("custom", False)])
@@ -187,7 +187,7 @@ def test_broken_expectations_raise_at_preset_ci_only(tmp_path, monkeypatch, caps
             ledger.verify()
     else:
         ledger.verify()
-    assert "FAILS           gap" in capsys.readouterr().out
+    assert "1 FAILS: gap\n" in capsys.readouterr().out
 
 
 def test_a_claim_without_measurement_raises(ledger):
@@ -224,7 +224,7 @@ def test_the_rules_of_verify(tmp_path, monkeypatch, capsys, only, recorded_at, p
             ledger.verify()
     else:
         ledger.verify()
-    assert next(line for line in capsys.readouterr().out.splitlines() if " gap: " in line).startswith(f"{state} ")
+    assert f"1 {state}: gap\n" in capsys.readouterr().out
 
 
 def test_a_record_without_the_claim_is_no_measurement_of_it(tmp_path, monkeypatch):
@@ -236,16 +236,19 @@ def test_a_record_without_the_claim_is_no_measurement_of_it(tmp_path, monkeypatc
         claims.Ledger("00-demo", tmp_path).verify()
 
 
-def test_table_shows_paper_value_spread_criterion_and_reason(ledger):
+def test_table_shows_paper_value_spread_criterion_reason_and_one_verdict(ledger):
     ledger.check("gap", [1.25, 0.75, 1.5])
-    text = ledger.table()._repr_markdown_()
-    head, _, first, second = text.splitlines()
-    assert head == "| claim | paper | this page (`ci`) | reproduced if |"
-    assert r"$\|a\| < \|b\|$ (Fig. 2)" in first
-    assert "1.250 [0.7500, 1.500] dB (n = 3)" in first
-    assert "ctlib-direction-only" in first
-    assert "smallest gap: ≥ 1. Spread over seeds is 0.1 dB" in first
-    assert "Not testable: needs readers" in second
+    text = ledger.table()._repr_html_()
+    titles = re.findall(r'<th scope="col">(.*?)</th>', text)
+    assert titles == ["claim", "paper", "this page (ci)", "verdict"]
+    gap, readers = re.findall(r"<tr><th scope=\"row\">.*?</tr>", text)
+    assert "Noise is fitted later, $|a| &lt; |b|$ <small>(Fig. 2)</small>" in gap
+    assert "1.250 [0.7500, 1.500] dB (n = 3)" in gap
+    assert gap.count("ctlib-verdict") == gap.count("ctlib-direction-only") == 1
+    assert "smallest gap: ≥ 1. Spread over seeds is 0.1 dB." in gap
+    assert "Not testable: needs readers." in readers
+    line = "gap: paper the text says so; this page (ci) 1.250 [0.7500, 1.500] dB (n = 3); direction only"
+    assert repr(ledger.table()).splitlines()[0] == line
 
 
 @pytest.mark.parametrize(

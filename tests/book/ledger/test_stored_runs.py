@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import re
 from functools import cache
 
 import pytest
@@ -187,11 +188,16 @@ def test_no_recorded_run_and_unknown_presets(book):
         stored_runs.recorded("00-demo", "papre", book)
 
 
-def test_ledger_table_has_a_column_for_each_recorded_preset(book, run):
+def test_ledger_table_has_a_column_for_each_recorded_preset_and_the_verdict_of_the_largest(book, run):
     stored(book, run)
     ledger = Ledger("00-demo", book)
     ledger.check("gap", 3.0)
-    head, _, gap, loss = ledger.table()._repr_markdown_().splitlines()
-    assert "| recorded `laptop` |" in head
+    text = ledger.table()._repr_html_()
+    assert '<th scope="col">recorded laptop</th>' in text
+    gap, loss = re.findall(r"<tr><th scope=\"row\">.*?</tr>", text)
+    assert "3 dB" in gap
     assert "1.500 [0.5000, 2.500] dB (n = 3)" in gap
-    assert "not measured | 0.2500 " in loss
+    assert re.findall(r"ctlib-verdict ctlib-([a-z-]+)", gap) == ["direction-only"]
+    assert "of record, at <code>laptop</code>" in gap
+    assert "not measured" in loss
+    assert "0.2500" in loss
