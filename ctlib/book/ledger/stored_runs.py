@@ -180,7 +180,22 @@ class Recorded:
         lines = [f"Computed elsewhere and stored, not by this build: {html.escape(self._provenance())}. {state}."]
         lines += ["", f"Parameters: {html.escape(given, quote=False)}.", ""]
         lines += [Table(["quantity", "recorded value", "verdict"], rows)._repr_markdown_()] if rows else []
-        return [*lines, *self._figures(), ""]
+        return [*lines, *self._larger(), *self._kept(), *self._figures(), ""]
+
+    def _larger(self) -> list[str]:
+        """Which verdicts count, where a larger preset is recorded too."""
+        larger = [p for p in PRESETS[PRESETS.index(self.preset) + 1 :] if self._path(p).is_file()]
+        return ["", f"Verdicts of record are those of the preset `{larger[-1]}`, where it measured the claim."] * bool(
+            larger
+        )
+
+    def _path(self, preset: str) -> Path:
+        return self.book / "results" / preset / f"{self.slug}.json"
+
+    def _kept(self) -> list[str]:
+        """Absolute values that were kept beside the claims."""
+        rows = [[html.escape(name), measured(kept, kept["unit"])] for name, kept in self.record.get("kept", {}).items()]
+        return ["", Table(["absolute values", "recorded"], rows)._repr_markdown_()] if rows else []
 
     def _figures(self) -> list[str]:
         lines = []
