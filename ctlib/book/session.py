@@ -6,6 +6,7 @@ Such a run is held to what `python -m ctlib.book run` does: one thread, and para
 from __future__ import annotations
 
 import ast
+import math
 import os
 import sys
 from pathlib import Path
@@ -93,8 +94,33 @@ def edited(source: str) -> dict[str, object]:
 
 
 def checked_cell(lines: list[str]) -> list[str]:
-    """The lines of a cell before it runs: a parameters cell that says what it may not is refused."""
-    return [*lines, *(f"\n{name} = {value!r}\n" for name, value in edited("".join(lines)).items())]
+    """The lines of a cell before it runs: a parameters cell, or one injected, that says what it may not is refused."""
+    source = "".join(lines)
+    meant = injected(source) if source.startswith(INJECTED) else edited(source)
+    return [*lines, *(f"\n{name} = {_written(value)}\n" for name, value in meant.items())]
+
+
+def injected(source: str) -> dict[str, object]:
+    """What a cell that papermill injected means differently from what it says; UsageError for what is not allowed.
+
+    So a page may import the book above its parameters, where `begin` meets no injected cell yet.
+    """
+    from IPython import get_ipython
+
+    values: dict[str, object] = {}
+    exec(source, values)  # assignments of literals; the kernel does the same next
+    given = {name: value for name, value in values.items() if name != "__builtins__"}
+    values = dict(given)
+    check_injected([get_ipython().history_manager.input_hist_raw[-1], source], values)
+    return {name: value for name, value in values.items() if repr(value) != repr(given[name])}
+
+
+def _written(value: object) -> str:
+    """A value as Python source."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return repr(value) if finite else f'float("{value}")'
 
 
 def _meant(found: dict, given: dict[str, object], folders: list[Path]) -> dict[str, object]:

@@ -110,6 +110,27 @@ def test_plain_papermill_refuses_what_run_refuses(papermill, words, says):
     assert says in "".join(papermill(*words))
 
 
+OPENING = "from ctlib.book import opening"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-p", "m", "3"), "no parameter 'm'; it has: n, rate"),
+        (("-p", "n", "0"), "parameter n: got 0, needs a whole number, 1 to 4096"),
+        (("-p", "name", "no.dcm"), "needs a word or file to read: no such file or folder: "),
+        (("-r", "n", "32"), "32 laptop"),
+        (("-p", "sizes", "[3, 4]"), "16 custom"),
+    ],
+)
+def test_a_cell_above_the_parameters_that_imports_the_book_changes_nothing_of_it(papermill, words, says):
+    assert says in "".join(papermill(*words, first=OPENING, last="print(n, ledger.preset)"))
+
+
+def test_infinite_values_stay_what_they_are():
+    assert session._written([float("inf"), 1.5, "a"]) == "[float(\"inf\"), 1.5, 'a']"
+
+
 def test_a_value_changed_by_hand_in_jupyterlab_is_checked_at_the_ledger(mini):
     variables = {"n": 16, "rate": 0.5, "name": "plain", "flag": False, "sizes": [1, 2]}
     code = (
