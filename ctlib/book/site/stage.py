@@ -11,7 +11,8 @@ from ctlib.book.chapter import read_notebook
 from ctlib.book.ledger import collected, crates, export, scoreboard
 from ctlib.book.page import listing, output
 from ctlib.book.project import Project, UsageError
-from ctlib.book.site import api
+from ctlib.book.site import api, first_screen
+from ctlib.book.site.cards import with_cards
 
 MARK = "<!-- generated -->"
 
@@ -55,11 +56,13 @@ def with_present_text(project: Project, slug: str, ran):
     return ran
 
 
-def with_provenance(nb):
-    """A copy of an executed notebook with the provenance as its last cell."""
+def as_page(project: Project, nb):
+    """A copy of an executed notebook as its page shows it: opening, folded cells, links, provenance as its last cell."""
     import nbformat
 
     nb = nbformat.from_dict(nb)
+    first_screen.opened(project, nb.metadata["ctlib"]["slug"], nb)
+    first_screen.fold(nb)
     output.for_page(nb)
     listing.link_listings(nb, nb.metadata["ctlib"]["slug"])
     about = nb.metadata["ctlib"]
@@ -81,13 +84,16 @@ def stage(project: Project, preset: str, runs: dict[str, Path]) -> Path:
     pages = sorted(p.stem for p in project.book.glob("*.md"))
     for cell in (c for nb in notebooks.values() for c in nb.cells if c.cell_type == "markdown"):
         cell.source = to_pages(cell.source, pages)
-    wanted = {f"book/{slug}.ipynb": nbformat.writes(with_provenance(nb)).encode() for slug, nb in notebooks.items()}
+    wanted = {f"book/{slug}.ipynb": nbformat.writes(as_page(project, nb)).encode() for slug, nb in notebooks.items()}
     for path in sorted(project.book.rglob("*")):
         name = path.relative_to(project.root).as_posix()
         if path.is_file() and path.stem not in notebooks and not name.startswith("book/results/"):
             text = path.suffix == ".md"
             wanted[name] = to_pages(path.read_text("utf-8"), pages).encode() if text else path.read_bytes()
     wanted |= _ledger(project, notebooks, wanted)
+    if front := wanted.get("book/index.md"):
+        text, pictures = with_cards(front.decode(), project, notebooks)
+        wanted |= {"book/index.md": text.encode(), **{f"book/{name}": png for name, png in pictures.items()}}
     shown = api.shown_in(notebooks)
     for name in (n for n in wanted if n.startswith("book/api/")):
         wanted[name] = api.page(wanted[name].decode(), shown).encode()
