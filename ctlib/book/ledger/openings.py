@@ -89,20 +89,25 @@ def _case(path: Path, i: int, entry: object, claims: Collection[str]) -> tuple[d
 
 
 def opening_of(
-    slug: str, book: Path | str = BOOK, page: Mapping[str, Mapping] | None = None, picture: Picture | None = None
+    slug: str,
+    book: Path | str = BOOK,
+    page: Mapping[str, Mapping] | None = None,
+    kept: Mapping[str, Picture] | None = None,
+    run: str = "",
 ) -> Opening:
     """The opening of a chapter.
 
-    page     claim records by id of a run at the chapter's own values; None: those of its reference
-    picture  what to show where no recorded run has kept the figure
+    page  claim records by id of a run at the chapter's own values; None: those of its reference
+    kept  that run's figures by name, of which one is shown where no recorded run has kept it
+    run   HTML anchor of the place where a reader starts to run the page; empty: no link
     """
     book = Path(book)
     ids = [c.id for c in read_claims(book / "claims" / f"{slug}.yml")[1]]
     text = read_opening(book / "openings" / f"{slug}.yml", ids)
     verdicts = of_record(slug, book, page)
     counts = Counter(v.verdict for v in verdicts.values())
-    shown = recorded_picture(slug, text.figure, book) or picture
-    return Opening(slug, text.found(verdicts), counts, text.caption, text.paper, text.minutes, shown)
+    shown = recorded_picture(slug, text.figure, book) or (kept or {}).get(text.figure)
+    return Opening(slug, text.found(verdicts), counts, text.caption, text.paper, text.minutes, shown, run)
 
 
 def recorded_picture(slug: str, name: str, book: Path) -> Picture | None:

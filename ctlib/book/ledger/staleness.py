@@ -120,9 +120,9 @@ def reader_sha256(slug: str, project: Project) -> str:
 
 
 def inputs_sha256(slug: str, project: Project) -> str:
-    """Hash over the book's data that the chapter shows: claims and recorded results, its own or those named in it."""
+    """Hash over the book's data that the chapter shows: claims, opening and records, its own or those it names."""
     code = _code(project, slug)
-    folders = (project.book / "claims", project.book / "results")
+    folders = [project.book / name for name in ("claims", "openings", "results")]
     files = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file()]
     return _hash([p for p in files if p.stem == slug or p.stem in code], project.book)
 

@@ -9,10 +9,14 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 
+from ctlib.book.page.checks import without_checks
 from ctlib.errors import ArgumentError
 
 MAX_LINES = 40
 LISTED = re.compile(r"(?P<source>(?P<fence>`{3,})python\n.*\n(?P=fence))\n\n`(?P<name>[\w.]+)`", re.S)
+
+
+EQUATION = re.compile(r"\{eq\}`[\w-]+`")
 
 
 class Listing:
@@ -71,14 +75,17 @@ def without_docstrings(source: str) -> str:
 
 
 def show(fn: Callable) -> Listing:
-    """Listing of a ctlib function, class or method without its docstring; ArgumentError above 40 lines."""
+    """Listing of a ctlib function, class or method without its docstring and argument checks.
+
+    ArgumentError where more than 40 lines are left.
+    """
     inner = _plain(fn)
     name = full_name(inner)
     try:
         source = textwrap.dedent(inspect.getsource(inner))
     except (TypeError, OSError):
         raise ArgumentError("fn", repr(fn)[:80], "a function, method or class whose source is in a file") from None
-    source = without_docstrings(source).rstrip()
+    source = without_checks(without_docstrings(source)).rstrip()
     if (count := source.count("\n") + 1) > MAX_LINES:
         raise ArgumentError(
             "fn", f"{name} with {count} lines", f"at most {MAX_LINES}: split it where the derivation splits"
@@ -136,7 +143,10 @@ def resolve(name: str) -> object:
 
 
 def link_listings(nb: Mapping, slug: str) -> None:
-    """Make the name under every listing of an executed notebook a link to its entry, in place; label each one once."""
+    """Make the name under every listing of an executed notebook a link to its entry, in place; label each one once.
+
+    Equations that the docstring names are linked too.
+    """
     labeled = set()
     for out in (out for cell in nb["cells"] for out in cell.get("outputs", [])):
         text = "".join(out.get("data", {}).get("text/markdown", ""))
@@ -144,5 +154,12 @@ def link_listings(nb: Mapping, slug: str) -> None:
             name = found["name"]
             label = f"({anchor_of(slug, name)})=\n" if name not in labeled else ""
             labeled.add(name)
-            link = f"```{{container}} ctlib-listing\n{{py:obj}}`{name}`\n```"
+            links = " · ".join([f"{{py:obj}}`{name}`", *equations(name)])
+            link = f"```{{container}} ctlib-listing\n{links}\n```"
             out["data"]["text/markdown"] = f"{label}{found['source']}\n\n{link}"
+
+
+def equations(name: str) -> list[str]:
+    """The equations that the docstring of a shown function names, as links."""
+    doc = getattr(_plain(resolve(name)), "__doc__", None) or ""
+    return list(dict.fromkeys(EQUATION.findall(doc)))

@@ -57,7 +57,7 @@ def with_present_text(project: Project, slug: str, ran):
 
 
 def as_page(project: Project, nb):
-    """A copy of an executed notebook as its page shows it: opening, folded cells, links, provenance as its last cell."""
+    """A copy of an executed notebook as its page shows it: opening, folded cells, links, provenance at the end."""
     import nbformat
 
     nb = nbformat.from_dict(nb)

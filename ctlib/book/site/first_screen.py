@@ -1,0 +1,97 @@
+"""What a built page shows first: its opening, from the verdicts of this build; parameters and imports folded."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import re
+from collections.abc import Mapping
+
+from ctlib.book.chapter import plain_python
+from ctlib.book.ledger.claims import from_notebook
+from ctlib.book.ledger.openings import opening_of
+from ctlib.book.page.opening import Opening, Picture
+from ctlib.book.project import PRESETS, Project
+
+CALL = re.compile(r"^opening\(", re.M)
+RUN = "run-it-yourself"  # anchor above the parameters
+FOLDED = "hide-input"
+
+
+def opens(cell: Mapping) -> bool:
+    """Whether a cell is the opening of its page."""
+    return cell["cell_type"] == "code" and bool(CALL.search(cell["source"]))
+
+
+def kept_pictures(nb: Mapping) -> dict[str, Picture]:
+    """Figures that an executed notebook keeps, by name."""
+    found, computed = {}, f"Computed by this page, preset `{nb['metadata']['ctlib']['preset']}`."
+    for out in (o for c in nb["cells"] for o in c.get("outputs", [])):
+        mark = out.get("metadata", {}).get("ctlib", {})
+        if "keep" in mark and "image/png" in out.get("data", {}):
+            found[mark["keep"]] = Picture(base64.b64decode(out["data"]["image/png"]), mark["alt"], computed)
+    return found
+
+
+def opening_of_build(project: Project, slug: str, nb: Mapping | None, run: str = "") -> Opening:
+    """The opening of a page with the claims that this build measured, and its figure where none is recorded."""
+    own = nb is not None and nb["metadata"]["ctlib"]["preset"] == PRESETS[0]
+    measured, pictures = from_notebook(nb) if own else None, kept_pictures(nb) if nb else {}
+    return opening_of(slug, project.book, measured, pictures, run)
+
+
+def opened(project: Project, slug: str, nb) -> None:
+    """Show the opening as this build has it, its call left out, in place; what ran before the build may be older."""
+    for cell in filter(opens, nb["cells"]):
+        has_parameters = any("parameters" in _tags(c) for c in nb["cells"])
+        found = opening_of_build(project, slug, nb, RUN if has_parameters else "")
+        cell["outputs"] = []
+        for data, metadata in found.bundles():
+            part = metadata["ctlib"]
+            if figure := part.get("figure"):
+                cell["metadata"].setdefault("mystnb", {}).update(figure=figure, image={"alt": part["alt"]})
+            if part["part"] != "caption":  # the figure has it
+                cell["outputs"].append(_display(data, metadata))
+        cell["metadata"]["tags"] = sorted((set(_tags(cell)) - {FOLDED}) | {"remove-input"})
+
+
+def _display(data: dict, metadata: dict):
+    import nbformat
+
+    return nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+
+
+def fold(nb) -> None:
+    """Fold parameters and imports under a name, in place, with an anchor above the parameters."""
+    import nbformat
+
+    cells = []
+    for cell in nb["cells"]:
+        if "parameters" in _tags(cell):
+            cells.append(nbformat.v4.new_markdown_cell(f'<a id="{RUN}"></a>', id=RUN))
+            cell["metadata"]["tags"] = sorted({*_tags(cell), FOLDED})
+            _prompt(cell, f"Parameters ({len(_statements(cell))})")
+        elif FOLDED in _tags(cell) and _imports(cell):
+            _prompt(cell, "Imports")
+        cells.append(cell)
+    nb["cells"] = cells
+
+
+def _prompt(cell, text: str) -> None:
+    """What a reader presses to unfold a cell; a chapter may say otherwise."""
+    settings = cell["metadata"].setdefault("mystnb", {})
+    settings.setdefault("code_prompt_show", text)
+    settings.setdefault("code_prompt_hide", text)
+
+
+def _tags(cell: Mapping) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def _statements(cell: Mapping) -> list[ast.stmt]:
+    return ast.parse(plain_python(cell["source"])).body
+
+
+def _imports(cell: Mapping) -> bool:
+    body = _statements(cell)
+    return bool(body) and isinstance(body[0], ast.Import | ast.ImportFrom)
