@@ -185,9 +185,8 @@ class Recorded:
     def _larger(self) -> list[str]:
         """Which verdicts count, where a larger preset is recorded too."""
         larger = [p for p in PRESETS[PRESETS.index(self.preset) + 1 :] if self._path(p).is_file()]
-        return ["", f"Verdicts of record are those of the preset `{larger[-1]}`, where it measured the claim."] * bool(
-            larger
-        )
+        told = f"Verdicts of record are those of the preset {', '.join(larger[-1:])}, where it measured the claim."
+        return ["", told] if larger else []
 
     def _path(self, preset: str) -> Path:
         return self.book / "results" / preset / f"{self.slug}.json"

@@ -10,7 +10,7 @@ from ctlib.book.ledger import claims, kept, verdicts
 from ctlib.book.ledger.stored_runs import read_run
 from ctlib.book.page import output
 from ctlib.book.runner import record
-from ctlib.errors import ArgumentError
+from ctlib.errors import ArgumentError, DataError
 
 STEPS = [10, 20, 30, 40, 50, 60]
 TRAINED = """\
@@ -173,6 +173,6 @@ def test_what_is_kept_is_recorded_and_guarded_by_the_digest(mini):
     path = record.write(mini, about, found)
     run = read_run(path, mini.book)
     assert {kind: run[kind] for kind in EXPECTED} == EXPECTED
-    path.write_text(path.read_text().replace("11.0", "10.0", 1))
-    with pytest.raises(Exception, match="digest"):
+    path.write_text(path.read_text().replace("13.0", "10.0"))
+    with pytest.raises(DataError, match="digest"):
         read_run(path, mini.book)

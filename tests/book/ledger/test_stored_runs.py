@@ -172,6 +172,18 @@ def test_page_shows_values_provenance_and_the_figure_escaped(book, run):
     assert "The code has not changed since this run" in text
 
 
+def test_page_says_which_verdicts_count_and_shows_absolute_values(book, run):
+    run |= {"kept": {"<noise>": {"values": [12.0], "median": 12.0, "min": 12.0, "max": 12.0, "unit": "HU"}}}
+    stored(book, run | {"digest": stored_runs.digest({k: v for k, v in run.items() if k != "digest"})})
+    text = stored_runs.recorded("00-demo", "laptop", book)._repr_markdown_()
+    assert "| &lt;noise&gt; | 12 HU |" in text
+    assert "Verdicts of record" not in text
+    (book / "results" / "paper").mkdir()
+    (book / "results" / "paper" / "00-demo.json").write_text("{}")
+    text = stored_runs.recorded("00-demo", "laptop", book)._repr_markdown_()
+    assert "Verdicts of record are those of the preset paper" in text
+
+
 def test_page_says_when_the_code_has_changed(book, run):
     stored(book, run)
     (book / "00-demo.md").write_text(CHAPTER.replace("errors", "linop"))
