@@ -110,8 +110,9 @@ class Study:
         return sorted({max(0, round(float(s)) - 1) for s in [*ends, *between]} | set(self.stops(kind)))
 
     def stops(self, kind: str) -> list[int]:
-        """The stopping points that may be chosen: the last step, half of the steps, a quarter ..."""
-        return sorted({max(0, (self.steps[kind] >> k) - 1) for k in range(TRIALS)})
+        """The stopping points that may be chosen: the last step, half of the steps, a quarter ... down to the first."""
+        found = {max(1, self.steps[kind] >> k) - 1 for k in range(TRIALS)}
+        return sorted([*found, *[s for s in range(TRIALS) if s not in found][: TRIALS - len(found)]])
 
     def fit(self, job: Job) -> Fit:
         """The result of a fit: known, read from its checkpoint, or computed."""

@@ -58,7 +58,7 @@ def test_a_sweep_changes_one_setting_and_goes_on_from_the_main_fit():
 
 def test_stopping_points_halve_and_their_images_are_kept():
     s = study(steps={**study().steps, "denoise": 100})
-    assert s.stops("denoise") == [0, 2, 5, 11, 24, 49, 99]
+    assert s.stops("denoise") == [0, 1, 2, 5, 11, 24, 49, 99]
     fit = s.fits("real", "denoise")[0]
     assert set(s.stops("denoise")) <= fit.averages.keys()
     assert 4 in fit.averages  # where sweeps end
