@@ -19,16 +19,20 @@ def with_cards(text: str, project: Project, notebooks: Mapping[str, Mapping]) ->
 
     def grid(found: re.Match) -> str:
         cards = [_card(project, slug, notebooks.get(slug), pictures) for slug in found[1].split()]
-        return "\n".join(["::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: ctlib-cards", "", *cards, "::::"])
+        return "\n".join([":::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: ctlib-cards", "", *cards, ":::::"])
 
     return MARK.sub(grid, text), pictures
 
 
 def _card(project: Project, slug: str, nb: Mapping | None, pictures: dict[str, bytes]) -> str:
-    opening = opening_of_build(project, slug, nb)
+    """One card; of a chapter without an opening its title alone."""
     title = TITLE.search(project.source(slug).read_text(encoding="utf-8"))[1]
-    lines = [f":::{{grid-item-card}} {title}", *_picture(opening, slug, pictures), f":link: {slug}", ":link-type: doc"]
-    return "\n".join([*lines, "", opening.finding, "+++", pills(opening.counts), ":::"])
+    head, link = f"::::{{grid-item-card}} {title}", [f":link: {slug}", ":link-type: doc"]
+    if not (project.book / "openings" / f"{slug}.yml").is_file():
+        return "\n".join([head, *link, "::::"])
+    opening = opening_of_build(project, slug, nb)
+    footer = [":::{card-footer}", pills(opening.counts), ":::"]
+    return "\n".join([head, *_picture(opening, slug, pictures), *link, "", opening.finding, *footer, "::::"])
 
 
 def _picture(opening: Opening, slug: str, pictures: dict[str, bytes]) -> list[str]:

@@ -41,24 +41,36 @@ def opening_of_build(project: Project, slug: str, nb: Mapping | None, run: str =
 
 
 def opened(project: Project, slug: str, nb) -> None:
-    """Show the opening as this build has it, its call left out, in place; what ran before the build may be older."""
-    for cell in filter(opens, nb["cells"]):
-        has_parameters = any("parameters" in _tags(c) for c in nb["cells"])
-        found = opening_of_build(project, slug, nb, RUN if has_parameters else "")
-        cell["outputs"] = []
-        for data, metadata in found.bundles():
-            part = metadata["ctlib"]
-            if figure := part.get("figure"):
-                cell["metadata"].setdefault("mystnb", {}).update(figure=figure, image={"alt": part["alt"]})
-            if part["part"] != "caption":  # the figure has it
-                cell["outputs"].append(_display(data, metadata))
-        cell["metadata"]["tags"] = sorted((set(_tags(cell)) - {FOLDED}) | {"remove-input"})
+    """Show the opening as this build has it, its call left out, in place; what ran before the build may be older.
+
+    Texts become cells of their own: Sphinx gives a caption to every output of the cell that has the figure.
+    """
+    cells = []
+    for cell in nb["cells"]:
+        if opens(cell):
+            has_parameters = any("parameters" in _tags(c) for c in nb["cells"])
+            found = opening_of_build(project, slug, nb, RUN if has_parameters else "")
+            cells += [_part(cell, i, *bundle) for i, bundle in enumerate(found.bundles()) if not _is_caption(bundle)]
+        else:
+            cells.append(cell)
+    nb["cells"] = cells
 
 
-def _display(data: dict, metadata: dict):
+def _is_caption(bundle: tuple[dict, dict]) -> bool:
+    return bundle[1]["ctlib"]["part"] == "caption"  # the figure has it
+
+
+def _part(cell, number: int, data: dict, metadata: dict):
+    """A cell that shows one part of the opening: the call itself with the figure alone, or a text."""
     import nbformat
 
-    return nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+    part = metadata["ctlib"]
+    if "figure" not in part:
+        return nbformat.v4.new_markdown_cell(data["text/markdown"], id=f"opening-{number}")
+    cell["outputs"] = [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
+    cell["metadata"]["tags"] = sorted((set(_tags(cell)) - {FOLDED}) | {"remove-input"})
+    cell["metadata"].setdefault("mystnb", {}).update(figure=part["figure"], image={"alt": part["alt"]})
+    return cell
 
 
 def fold(nb) -> None:
