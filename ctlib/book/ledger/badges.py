@@ -22,17 +22,17 @@ def claim_badge(claim: Claim, record: Mapping, preset: str, standing: Verdict) -
 
     standing  the verdict of record, which a larger recorded preset may have given
     """
-    facts = [
-        f"{escaped(claim.quantity)}: <b>{escaped(measured(record, claim.unit))}</b>",
-        f"paper: {escaped(claim.paper)}",
-    ]
+    facts = [f"{escaped(claim.quantity)}: <b>{escaped(measured(record, claim.unit))}</b>"]
+    if standing.preset not in ("", preset):
+        facts.append(f"at <code>{standing.preset}</code>: <b>{escaped(measured(standing.record, claim.unit))}</b>")
+    facts.append(f"paper: {escaped(claim.paper)}")
     facts += evidence_texts(claim, record)
     facts += [f"misprint: {escaped(claim.erratum)}"] if claim.erratum else []
     kind = standing.verdict.replace(" ", "-")
     statement = f"<span>{escaped(claim.statement)} <small>({escaped(claim.where)})</small></span>"
     return (
         f'<div class="ctlib-claim ctlib-{kind}" id="{html.escape(anchor(claim.id), quote=True)}">'
-        f'<span class="ctlib-claim-head">{statement} {verdict_badge(claim, standing, preset)}</span>'
+        f'<span class="ctlib-claim-head">{statement} <span>{verdict_badge(claim, standing, preset)}</span></span>'
         f'<span class="ctlib-claim-facts">{" · ".join(facts)}</span></div>'
     )
 

@@ -88,7 +88,7 @@ def summary_html(states: Iterable[State]) -> str:
         here = word in (FAILS, HOLDS, RECORDED, SEEN, ERRATUM)
         links = ", ".join(f'<a href="#{anchor(i)}">{escaped(i)}</a>' if here else escaped(i) for i in ids)
         meaning = MEANINGS.get(word, "too long for this page: a recorded run measured it")
-        kind = f"ctlib-state ctlib-state-{word.split()[0].lower()}"
+        kind = f"ctlib-state ctlib-state-{word.lower().replace(' ', '-').replace(',', '')}"
         parts.append(
             f'<details class="{kind}"><summary>{len(ids)} {escaped(word)}</summary><p>{meaning}: {links}.</p></details>'
         )
