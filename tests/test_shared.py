@@ -10,16 +10,17 @@ from ctlib.book.chapter import code_cells, plain_python
 
 BOOK = LIBRARY.parent / "book"
 CHAPTERS = sorted(BOOK.glob("0[1-9]-*.md"))
-LABS = {"lab-dip-fit": "02", "lab-real-mouse": "03"}  # a lab counts with its chapter
+LABS = {
+    "01a-iterative-reconstruction": "01",
+    "lab-dip-fit": "02",
+    "lab-real-mouse": "03",
+}  # a lab counts with its chapter
 
 # A module, or a folder of modules, and why it is in the core although fewer than two chapters use it.
 REASONS = {
     "backends": "engines behind the projector of every chapter; the registry loads them by name",
     "cpu.threads": "the threads of those engines, and of every other compiled loop",
-    "data.deeplesion": "a reader of a public collection of real anatomy, not a paper's own format",
-    "data.lesion_files": "where the files of that collection lie, and how they are divided",
     "data.tooth": "a measured scan for whoever wants one; the forward model is its first user",
-    "data.enclosing_circle": "crops a body out of any slice; the DeepLesion reader is its first user",
     "decompose": "maximum likelihood as others would adopt it; chapter 3 uses the decomposition of images",
     "implicit": "the implicit derivative, which knows no application",
     "metrics.calibration": "for whatever claims an uncertainty; chapter 6 is the first to",

@@ -65,7 +65,7 @@ class Project:
         found = [
             s
             for s in self.chapters()
-            if name in (s, s.partition("-")[2]) or (name.isdigit() and name.zfill(2) == s[:2])
+            if name in (s, s.partition("-")[2]) or (name.isdigit() and f"{name.zfill(2)}-" == s[:3])
         ]
         if len(found) != 1:
             raise UsageError(f"unknown chapter {name!r}; chapters are: {', '.join(self.chapters())}")

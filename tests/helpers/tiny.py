@@ -12,8 +12,11 @@ from ctlib.book.page import widgets
 
 TINY = {
     "01-forward-model": {
-        "size": 32, "num_views": 24, "seeds": [0, 1], "grid_sizes": [16, 32, 256], "few_views": 8, "dense_size": 8,
-        "tv_iters": 4, "explore_size": 16,
+        "size": 32, "num_views": 24, "seeds": [0, 1], "grid_sizes": [16, 32, 256], "cone_size": 16,
+    },
+    "01a-iterative-reconstruction": {
+        "size": 32, "num_views": 24, "seeds": [0, 1], "few_views": 12, "dense_size": 8, "tv_iters": 4,
+        "explore_size": 32,
     },
     "02-deep-image-prior": {
         "seeds": [0], "n": 16, "channels": 4, "iters": 52, "sr_iters": 52, "sweep_iters": 52, "ct_iters": 52,

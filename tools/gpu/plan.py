@@ -22,7 +22,8 @@ COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this m
 # to compute, over how much faster the device is taken to be. What steps took corrects all of them, as soon as some did.
 FILE_MINUTES, CASE_MINUTES = 1.0, 1.5
 WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of `laptop` where none is recorded)
-    "01-forward-model": (10, 4, 1800),  # on the processor: 512 x 512 pixels, grids up to 2048
+    "01-forward-model": (4, 4, 300),  # on the processor: grids up to 2048
+    "01a-iterative-reconstruction": (25, 4, 1000),  # on the processor: 512 x 512 pixels, views x 2, iterations x 2.5
     "05-differentiable-pcct": (30, 4, 0),  # on the processor: steps x 10, draws x 5, photons
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
     "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16

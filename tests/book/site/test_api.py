@@ -17,6 +17,7 @@ from ctlib.book.site.api_extension import is_plain_type, link
 PROJECT = Project()
 LIBRARY = Path(ctlib.__file__).parent
 CHAPTER_OF = {
+    "forward": "01a-iterative-reconstruction",
     "dip": "02-deep-image-prior",
     "spectral2spectral": "03-spectral2spectral",
     "hqinet": "04-hqinet",

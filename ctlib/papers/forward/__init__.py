@@ -1,0 +1,1 @@
+"""The first chapter's own experiments: bodies, scans of them, a comparison under equal constraints, an inexact pair."""
