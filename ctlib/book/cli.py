@@ -188,17 +188,14 @@ def _sweep(project: Project, args) -> int:
 
 def _record(project: Project, args) -> None:
     from ctlib.book import parameters
-    from ctlib.book.runner.progress import one_bar
     from ctlib.book.runner.record import record
+    from ctlib.book.runner.watch import watching
 
     slug, preset = project.slug(args.chapter), check_preset(args.preset)
     files = parameters.parse_given(project, slug, args.given)
     parameters.prepare(project, slug, parameters.resolve(project, slug, preset, files))
-    if args.in_process:
-        path = record(project, slug, preset, in_process=True, files=files)
-    else:
-        with one_bar(slug) as progress:
-            path = record(project, slug, preset, progress=progress, files=files)
+    with watching(f"{slug} at {preset}", live=not args.in_process) as watch:
+        path = record(project, slug, preset, args.in_process, watch, files)
     print(path)
 
 

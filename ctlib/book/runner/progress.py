@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from ctlib.book.runner.times import Times
 
 FAILED = "FAILED"
 
 
-def register(progress: Callable[[int, int], None] | None) -> str:
-    """Name of a papermill engine that calls progress(cells done, cells in all) after every cell."""
+def register(progress: Callable[[int, int], None] | None, times: Times) -> str:
+    """Name of a papermill engine that calls progress(cells done, cells in all) after every cell, and notes its time.
+
+    A `Watch` is told the cells at the start.
+    """
     from papermill.engines import NBClientEngine, papermill_engines
 
     class Reporting(NBClientEngine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
             complete, total, done = nb_man.cell_complete, len(nb_man.nb.cells), set()
+            last = [time.monotonic()]
+            if isinstance(progress, Watch):
+                progress.begin([cell.source for cell in nb_man.nb.cells], times)
 
             def report(cell, cell_index=None, **rest):
                 complete(cell, cell_index=cell_index, **rest)
                 done.add(cell_index)
+                times.add(cell.source, time.monotonic() - last[0])
+                last[0] = time.monotonic()
                 if progress:
                     progress(len(done), total)
 
             nb_man.cell_complete = report
-            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+            try:
+                return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+            finally:
+                times.save()
+
+    from ctlib.book.runner.watch import Watch
 
     papermill_engines.register("ctlib", Reporting)
     return "ctlib"

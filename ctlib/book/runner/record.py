@@ -34,7 +34,9 @@ def record(
 ) -> Path:  # fmt: skip
     """Path of book/results/<preset>/<slug>.json, written after the run; an older one stays until then.
 
-    in_process  run the code cells by plain `exec`, for a machine without Jupyter: one that was stopped goes on
+    in_process  run the code cells by plain `exec`, for a machine without Jupyter: one that was stopped goes on behind
+                its last slow cell. In both ways the trainings of a chapter with `checkpoints` go on
+    progress    a `Watch`
     files       parameters that name a reader's own file or folder; its name is recorded, not the way to it
     """
     files = files or {}
@@ -48,16 +50,15 @@ def record(
     path = project.book / "results" / preset / f"{slug}.json"
     check_writable(path)
     clean_parts(path.parent, f".{slug}.*.part")
-    made_from, kept = staleness.sources_sha256(slug, project), None
+    made_from, kept = staleness.sources_sha256(slug, project), resume.kept(project, slug, values, preset)
+    given = resume.with_checkpoints(project, slug, values, kept)
     if in_process:
-        kept = resume.kept(project, slug, values, preset)
-        given = resume.with_checkpoints(project, slug, values, kept)
-        found = inprocess.run_cells(project, slug, given, preset, kept)
+        found = inprocess.run_cells(project, slug, given, preset, kept, progress)
         seconds = kept.seconds
     else:
         import nbformat
 
-        nb = nbformat.read(run.execute(project, slug, values, preset, progress), 4)
+        nb = nbformat.read(run.execute(project, slug, given, preset, progress, cell_limit_s=None), 4)
         found, seconds = from_notebook(nb), nb.metadata["ctlib"]["seconds"]
     if not found.claims:
         raise BookError(f"{slug}: the run checked no claim: there is nothing to record")
@@ -65,8 +66,7 @@ def record(
     named = {name: Path(value).name if name in files else value for name, value in values.items()}
     about = {"slug": slug, "preset": preset, "parameters": named, "sources_sha256": made_from}
     written = write(project, {**about, "seconds": round(seconds, 1)}, found)
-    if kept:
-        kept.forget()
+    kept.forget()
     return written
 
 

@@ -22,10 +22,11 @@ from ctlib.book.runner import run
 from ctlib.book.runner.private import make_private
 from ctlib.book.runner.provenance import environment
 from ctlib.errors import DataError
-from ctlib.files import Unwritable, clean_parts
+from ctlib.files import Unwritable, clean_parts, write_whole
 
 KEEP_AFTER_S = 5.0  # work that is worth a file
 SHARE = 0.05  # of the time that writing may take
+NOTE, NOTE_S = "under-way.json", 30.0  # seconds of a cell under way, and between two notes of them
 UNFINISHED = ".unfinished"  # end of the name of a folder
 READERS = ("resume.py", "snapshot.py", "private.py", "inprocess.py")  # what writes a file and reads it back
 CHECKPOINTS = "checkpoints"  # the parameter of chapters whose trainings go on from where they were stopped
@@ -45,6 +46,7 @@ class Kept:
     output: io.StringIO = field(default_factory=io.StringIO)
     _unsaved: float = 0.0
     _cost: float = 0.0  # seconds that the last file took
+    _noted: float = 0.0  # when a cell's time was
     _told: set = field(default_factory=set)
 
     def restore(self, cells: Sequence[CodeCell], names: dict, found: Collector) -> int:
@@ -103,6 +105,23 @@ class Kept:
         for old in self.folder.glob("*.cells"):
             if old != path:
                 old.unlink(missing_ok=True)
+
+    def note(self, cells: Sequence[CodeCell], seconds: float) -> None:
+        """Write down, now and then, how long the last of these cells has run, for a run that is stopped within it."""
+        if time.time() - self._noted < NOTE_S:
+            return
+        self._noted = time.time()
+        with suppress(OSError):  # costs a number of seconds
+            make_private(self.folder)
+            write_whole(self.folder / NOTE, json.dumps([self._path(cells).name, seconds]))
+
+    def stopped_within(self, cells: Sequence[CodeCell]) -> float:
+        """Seconds that the last of these cells ran when a run was stopped within it."""
+        try:
+            name, seconds = json.loads((self.folder / NOTE).read_text())
+            return float(seconds) if name == self._path(cells).name else 0.0
+        except (OSError, ValueError, TypeError):
+            return 0.0
 
     def failed(self, error: BookError) -> None:
         """BookError, and no cells kept, if one failed for what was written down is less than what it needs."""

@@ -21,6 +21,7 @@ from ctlib.book.rules import leaves
 from ctlib.book.runner import store
 from ctlib.book.runner.inputs import fingerprint
 from ctlib.book.runner.provenance import commit, device, environment, machine, versions
+from ctlib.book.runner.times import Times
 from ctlib.book.session import ONE_THREAD
 from ctlib.files import check_writable, own_mark, told, write_whole
 
@@ -78,9 +79,12 @@ def place(project: Project, slug: str, key: str) -> Path:
 
 
 def execute(
-    project: Project, slug: str, parameters: dict, preset: str = "ci", progress: Callable | None = None
-) -> Path:
+    project: Project, slug: str, parameters: dict, preset: str = "ci", progress: Callable | None = None,
+    cell_limit_s: int | None = CELL_TIMEOUT_S,
+) -> Path:  # fmt: skip
     """Path of the executed notebook: from the store, or run now and put there atomically. One run per process.
+
+    cell_limit_s  a cell that takes longer has failed; None for a run that may take hours
 
     ChapterFailed when a cell raises; the notebook up to there is kept beside the store entry as <key>.failed.ipynb.
     """
@@ -97,7 +101,7 @@ def execute(
     part, started = out.with_suffix(f".{own_mark()}.part.ipynb"), time.time()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _papermill(project, slug, parameters, preset, part, progress)
+        _papermill(project, slug, parameters, preset, part, progress, cell_limit_s)
         nb = store.tidy(nbformat.read(part, 4))
         if files_read(project, slug, parameters) != read:
             raise _failed(project, slug, part, "", "the data changed during the run; run it again")
@@ -116,7 +120,10 @@ def execute(
     return out
 
 
-def _papermill(project: Project, slug: str, parameters: dict, preset: str, part: Path, progress: Callable | None):
+def _papermill(
+    project: Project, slug: str, parameters: dict, preset: str, part: Path, progress: Callable | None,
+    limit_s: int | None,
+) -> None:  # fmt: skip
     import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -128,8 +135,9 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one in the home folder
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would say stands in the error raised
     options = {"kernel_name": "python3", "cwd": str(project.book), "progress_bar": False, "start_timeout": 180}
-    options |= {"execution_timeout": CELL_TIMEOUT_S, "extra_arguments": ["--log-level=CRITICAL"]}
-    source, engine = read_notebook(project.source(slug)), register(progress)
+    options |= {"execution_timeout": limit_s, "extra_arguments": ["--log-level=CRITICAL"]}
+    times = Times(project.store / slug, preset)
+    source, engine = read_notebook(project.source(slug)), register(progress, times)
     try:
         with _private_sockets() as sockets:
             try:
@@ -141,7 +149,7 @@ def _papermill(project: Project, slug: str, parameters: dict, preset: str, part:
         if store.failures(nbformat.read(part, 4)):
             raise _failed(project, slug, part, error.source, f"{error.ename}: {error.evalue}") from None
     except CellTimeoutError:
-        raise _failed(project, slug, part, "", f"ran longer than {CELL_TIMEOUT_S} s") from None
+        raise _failed(project, slug, part, "", f"ran longer than {limit_s} s") from None
     except DeadKernelError:
         raise KernelDied(f"{slug}: the kernel died (killed, or out of memory); finished runs are kept") from None
 

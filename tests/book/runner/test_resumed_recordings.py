@@ -1,5 +1,6 @@
 """A run in this process that was stopped goes on: the same numbers as in one go, and nothing is computed twice."""
 
+import json
 import os
 import signal
 import sys
@@ -197,6 +198,101 @@ def test_a_gradient_through_a_graph_that_was_not_kept_is_refused_not_cut_short(c
     assert "the graph of gradients" in done.stderr
     assert "start the run again" in done.stderr
     assert run(chapter).returncode == 0
+
+
+TRAINED = """
+import os, signal
+from pathlib import Path
+
+import torch
+from ctlib.papers.dip.fit import fit_dip
+from ctlib.papers.dip.network import skip_prior
+from ctlib.papers.dip.operators import Identity
+from ctlib.train import Settings, fit
+
+torch.set_num_threads(1)
+stops, log = Path("../stops"), open("../cells.log", "a")
+
+def after(name, step):
+    print(name, step, file=log, flush=True)
+    if stops.exists() and f"{name} {step}" in (left := stops.read_text().splitlines()):
+        stops.write_text("\\n".join(w for w in left if w != f"{name} {step}"))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def prior(seed):
+    net, z = skip_prior((8, 8), seed, 2, channels=2, scales=1)
+    image, noise = torch.full((8, 8), 0.3), torch.Generator().manual_seed(seed)
+    return fit_dip(
+        Identity((8, 8)), image, net, z, 9, noise, truth=image, path=Path(checkpoints, f"prior-{seed}.ckpt"), every=2,
+        callback=lambda step, x: after(f"prior {seed}", step + 1),
+    )
+
+fits = [prior(seed) for seed in range(2)]
+x = torch.rand(12, 4, generator=torch.Generator().manual_seed(0))
+torch.manual_seed(1)
+mlp = torch.nn.Linear(4, 1)
+trained = fit(
+    mlp, torch.nn.functional.mse_loss, lambda i, s: (x[i], x[i, :1]), 12, Settings(9, 3, 0.1),
+    Path(checkpoints, "mlp"), 2,
+    callback=lambda run: after("mlp", run.step), validate=lambda net: (net(x[:4]) - x[:4, :1]).square().mean(),
+    validate_every=2,
+)
+numbers = [value for f in fits for value in (*f.psnr_truth, float(f.last.sum()))]
+numbers += [*trained.history["loss"], *trained.history["validation"], float(mlp.weight.sum())]
+"""
+CHECK = 'ledger.check("alpha-sum", [100 + number for number in numbers])'
+
+
+@pytest.fixture
+def trainings(mini):
+    """The chapter Alpha with two fits and a training in one cell, which have checkpoints."""
+    head, tail = ALPHA.split("```{code-cell} ipython3\n:tags: [remove-input]")
+    head = head.replace("flag = False", 'checkpoints = ""    # of trainings | folder to write\nflag = False')
+    tail = tail.replace('ledger.check("alpha-sum", [n * 1.0, n * 1.1, n * 1.2])', "n + 1")
+    text = head + cell(TRAINED) + cell(CHECK) + "```{code-cell} ipython3\n:tags: [remove-input]" + tail
+    mini.source("01-alpha").write_text(text.replace('Ledger("01-alpha")', f'Ledger("01-alpha", {str(mini.book)!r})'))
+    (mini.root / "ctlib").mkdir()
+    return replace(mini, library=mini.root / "ctlib")
+
+
+def test_a_record_killed_twice_within_its_trainings_equals_one_that_was_not(trainings):
+    done = run(trainings)
+    assert done.returncode == 0, done.stderr
+    unbroken = recorded(trainings)
+    assert len(cells_run(trainings)) == 27
+    (trainings.root / "stops").write_text("prior 1 5\nmlp 7")
+    for _ in range(2):
+        assert run(trainings).returncode == -signal.SIGKILL
+    done = run(trainings)
+    assert done.returncode == 0, done.stderr
+    assert recorded(trainings) == unbroken
+    steps = cells_run(trainings)
+    assert steps.count("prior 0 1") == steps.count("prior 1 1") == 1  # nothing begins again
+    assert [s for s in steps if steps.count(s) > 1] == ["prior 1 5", "prior 1 5", "mlp 7", "mlp 7"]
+    assert not list(trainings.store.rglob("*.ckpt"))
+
+
+def test_the_time_of_a_cell_that_was_stopped_counts(trainings, monkeypatch):
+    monkeypatch.setattr(resume, "NOTE_S", 0.0)
+    (trainings.root / "stops").write_text("mlp 7")
+    assert run(trainings).returncode == -signal.SIGKILL
+    (note,) = trainings.store.rglob(resume.NOTE)
+    name, seconds = json.loads(note.read_text())
+    assert seconds > 0
+    note.write_text(json.dumps([name, 1000.0]))
+    assert run(trainings).returncode == 0
+    body = json.loads((trainings.book / "results" / "laptop" / "01-alpha.json").read_text())
+    assert 1000 < body["seconds"] < 1100
+
+
+def test_a_record_in_a_kernel_gives_its_trainings_the_same_folder_and_no_limit(trainings, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(record.run, "execute", lambda *args, **options: seen.update(options, args=args) or stopped())
+    with pytest.raises(BookError, match="stopped"):
+        record.record(trainings, "01-alpha", "laptop")
+    kept = resume.kept(trainings, "01-alpha", {"n": 32}, "laptop")
+    assert seen["args"][2] == {"n": 32, "checkpoints": kept.trainings()}
+    assert seen["cell_limit_s"] is None
 
 
 def test_trainings_get_a_folder_beside_it_which_is_no_parameter_of_the_record(mini, monkeypatch):
