@@ -101,7 +101,7 @@ def _scale_bar(ax, shape: tuple[int, int], pixel_mm: float) -> None:
     ax.plot([x, x + pixels], [y, y], color="black", linewidth=4, solid_capstyle="butt")
     ax.plot([x, x + pixels], [y, y], color="white", linewidth=2, solid_capstyle="butt")
     style = {"facecolor": "black", "alpha": 0.5, "pad": 1, "linewidth": 0}
-    ax.text(x + pixels / 2, y - 0.03 * shape[0], f"{length:g} mm", color="white", ha="center", fontsize=9, bbox=style)
+    ax.text(x + pixels / 2, y - 0.03 * shape[0], f"{length:g} mm", color="white", ha="center", fontsize=11, bbox=style)
 
 
 def images(
