@@ -156,13 +156,14 @@ FILES = {
     "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-alpha\n- file: book/lab-beta\n",
     "book/index.md": "# Miniature\n\nSee [](01-alpha.md) and [](api/errors).\n\n```{tableofcontents}\n```\n",
     "book/api/errors.md": "# Errors\n\n<!-- api: ctlib.errors -->\n",
+    "book/scoreboard.md": "# Scoreboard\n\n<!-- generated -->\n",
     "book/01-alpha.md": ALPHA,
     "book/lab-beta.md": BETA,
     "book/claims/01-alpha.yml": CLAIMS,
     "book/presets/01-alpha.yml": "laptop: {n: 32}\npaper: {n: 3}\n",
     "book/_static/mathjax.js": "// not needed here\n",
 }
-FILES["_toc.yml"] += "- file: book/api/errors\n"
+FILES["_toc.yml"] += "- file: book/api/errors\n- file: book/scoreboard\n"
 
 
 def miniature(folder: Path) -> Project:

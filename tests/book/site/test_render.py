@@ -1,5 +1,6 @@
 """Building: prose without a re-run, generated pages, provenance, and everything that must make `build` fail."""
 
+import json
 import re
 
 import pytest
@@ -27,6 +28,19 @@ def test_a_build_makes_every_page_and_says_how(built):
     assert "The total is 8.00 mm." in text
     assert 'alt="A checkerboard"' in page
     assert re.search(r'See <a[^>]* href="01-alpha.html"', (index.parent / "book" / "index.html").read_text())
+
+
+def test_the_scoreboard_links_to_the_cell_that_measured_a_claim_and_to_the_ledger_as_data(built):
+    _, index = built
+    board = (index.parent / "book" / "scoreboard.html").read_text()
+    page = (index.parent / "book" / "01-alpha.html").read_text()
+    assert 'href="01-alpha.html#claim-alpha-sum"' in board
+    assert page.count('id="claim-alpha-sum"') == 1
+    assert '<tr data-chapter="Alpha" data-verdict="reproduced">' in board
+    assert 'href="../_static/ledger.json"' in board
+    (chapter,) = json.loads((index.parent / "_static" / "ledger.json").read_text())["chapters"]
+    assert chapter["claims"][0]["of_record"] == {"verdict": "reproduced", "preset": "ci"}
+    assert chapter["claims"][0]["page"] == "book/01-alpha.html#claim-alpha-sum"
 
 
 def test_a_listing_and_the_entry_of_its_function_link_to_each_other(built):
