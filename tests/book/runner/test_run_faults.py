@@ -25,7 +25,7 @@ DEAD = f"{HOST}-{2**22 + 1}"  # mark of a process that is gone
 def quick(mini, monkeypatch):
     """The miniature book with a runner that writes the notebook at once, as papermill does: part by part."""
 
-    def papermill(project, slug, parameters, preset, part, progress):
+    def papermill(project, slug, parameters, preset, part, progress, limit_s):
         nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", id="a", execution_count=1)])
         for ended in (None, "2026-01-01"):
             nb.metadata["papermill"] = {"end_time": ended}
@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_anywhere_leaves_nothing_that_counts(quick):
 
 
 def test_a_run_that_is_stopped_leaves_no_part(quick, monkeypatch):
-    def stopped(project, slug, parameters, preset, part, progress):
+    def stopped(project, slug, parameters, preset, part, progress, limit_s):
         part.write_text("{")
         raise KeyboardInterrupt
 

@@ -225,7 +225,7 @@ def test_loops_of_links_broken_links_and_pipes_end(tmp_path):
 
 
 def test_data_that_change_during_a_run_are_told_and_not_kept(page, tmp_path, monkeypatch):
-    def papermill(project, slug, parameters, preset, part, progress):
+    def papermill(project, slug, parameters, preset, part, progress, limit_s):
         part.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
         append(tmp_path / "data" / "scan.json")
 
