@@ -41,51 +41,57 @@ def restored(study: Study, role: str, kind: str, seed: int, method: str, setting
     return RIVALS[kind][method][0](task, settings.get("weight"))
 
 
+def judged(study: Study, role: str, kind: str, seed: int) -> Tensor:
+    """The pixels on which methods are compared, (Y, X) bool: inside the skin, where there are holes those alone."""
+    region, A = study.bodies[role].region, study.seen(role, kind, seed).A
+    return region & (A.mask == 0) if hasattr(A, "mask") else region
+
+
+def score_of(study: Study, role: str, kind: str, seed: int, x: Tensor) -> float:
+    """PSNR of an image (Y, X) on the pixels that are judged [dB]."""
+    return psnr_db(x, study.seen(role, kind, seed).truth, judged(study, role, kind, seed))
+
+
 def tuned(study: Study, kind: str) -> Tuning:
-    """As many trials for every method of a task on the body to tune on: PSNR inside its skin [dB], higher is better."""
-    body, seed = study.bodies["val"], study.seeds["val"][0]
-    truth = study.seen("val", kind, seed).truth
+    """As many trials for every method of a task on the body to tune on; PSNR [dB], higher is better."""
+    seed = study.seeds["val"][0]
 
     def score(method: str, settings: Mapping) -> float:
-        if method == PRIOR:
-            return study.fits("val", kind)[0].psnr_average[settings["step"]]
-        return psnr_db(restored(study, "val", kind, seed, method, settings), truth, body.region)
+        return score_of(study, "val", kind, seed, _made(study, "val", kind, seed, method, settings))
 
     return tune(trials_of(study, kind), score, better="higher")
 
 
+def _made(study: Study, role: str, kind: str, seed: int, method: str, settings: Mapping) -> Tensor:
+    if method != PRIOR:
+        return restored(study, role, kind, seed, method, settings)
+    return study.fits(role, kind)[list(study.seeds[role]).index(seed)].averages[settings["step"]]
+
+
 def outcomes(study: Study, role: str, kind: str, tuning: Tuning) -> dict[str, list[Tensor]]:
     """{method: images, one a seed}, each method with the settings that were best on the other body."""
-    found: dict[str, list[Tensor]] = {}
-    for fit, seed in zip(study.fits(role, kind), study.seeds[role], strict=True):
-        for method in dict.fromkeys(t.method for t in tuning.trials):
-            settings = tuning.best(method).settings
-            x = (
-                fit.averages[settings["step"]]
-                if method == PRIOR
-                else restored(study, role, kind, seed, method, settings)
-            )
-            found.setdefault(method, []).append(x)
-    return found
+    methods = dict.fromkeys(t.method for t in tuning.trials)
+    return {
+        m: [_made(study, role, kind, seed, m, tuning.best(m).settings) for seed in study.seeds[role]] for m in methods
+    }
 
 
 def scores(study: Study, role: str, kind: str, images: Mapping[str, Sequence[Tensor]]) -> dict[str, np.ndarray]:
-    """{method: PSNR inside the skin [dB], one a seed}; the input, and the prior's last and best steps, among them."""
-    body, tasks = study.bodies[role], [study.seen(role, kind, s) for s in study.seeds[role]]
-    of = lambda xs: np.array([psnr_db(x, t.truth, body.region) for x, t in zip(xs, tasks, strict=True)])  # noqa: E731
-    fits = study.fits(role, kind)
-    found = {} if kind == "ct" else {"input": of([plain_input(t) for t in tasks])}
-    found |= {method: of(xs) for method, xs in images.items()}
-    found["prior, last step"] = np.array([f.psnr_average[-1] for f in fits])
-    found["prior, best step"] = np.array([f.best(averaged=True)[1] for f in fits])
-    return found
+    """{method: PSNR on the judged pixels [dB], one a seed}; the input, and the prior's last step, among them."""
+    seeds = study.seeds[role]
+    given = {} if kind == "ct" else {"input": [plain_input(study.seen(role, kind, s)) for s in seeds]}
+    ends = {f"{PRIOR}, last step": [f.average for f in study.fits(role, kind)]}
+    return {
+        m: np.array([score_of(study, role, kind, s, x) for x, s in zip(xs, seeds, strict=True)])
+        for m, xs in {**given, **images, **ends}.items()
+    }
 
 
-def hole_scores(study: Study, role: str, images: Mapping[str, Sequence[Tensor]]) -> dict[str, np.ndarray]:
-    """{method: PSNR of inpainted pixels inside the skin alone [dB], one a seed}."""
-    body, seeds = study.bodies[role], study.seeds[role]
-    masks = [(study.seen(role, "inpaint", s).A.mask == 0) & body.region for s in seeds]
-    return {m: np.array([psnr_db(x, body.gray, k) for x, k in zip(v, masks, strict=True)]) for m, v in images.items()}
+def course(study: Study, role: str, kind: str) -> tuple[list[int], np.ndarray]:
+    """(steps, PSNR of the averaged output on the judged pixels [dB] (seeds, steps)), where images are kept."""
+    steps, seeds = study.marks(kind), study.seeds[role]
+    fits = zip(study.fits(role, kind), seeds, strict=True)
+    return steps, np.array([[score_of(study, role, kind, s, f.averages[t]) for t in steps] for f, s in fits])
 
 
 def rivals_of(found: Mapping[str, np.ndarray]) -> list[str]:
@@ -98,9 +104,34 @@ def lead(found: Mapping[str, np.ndarray], over: Sequence[str] = ()) -> np.ndarra
     return found[PRIOR] - np.max([found[m] for m in (over or rivals_of(found))], axis=0)
 
 
-def crossing(fit: Fit, level: float) -> int | None:
-    """First step at which the averaged output reaches a PSNR [dB]; None where it never does."""
-    return next((t for t, db in enumerate(fit.psnr_average) if db >= level), None)
+def crossing(steps: Sequence[int], values: Sequence[float], level: float) -> int | None:
+    """First of the steps at which a curve reaches a PSNR [dB]; None where it never does."""
+    return next((t for t, db in zip(steps, values, strict=True) if db >= level), None)
+
+
+def score_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[list]:
+    """Rows of a table from {task: scores}: method, then median and range of every task, None where it has none."""
+    methods = list(dict.fromkeys(m for by in found.values() for m in by))
+    methods.sort(key=lambda m: (m.startswith(PRIOR), m != "input" and not m.startswith(PRIOR)))
+    cell = lambda v: None if v is None else spread(v)  # noqa: E731
+    return [[m, *(cell(by.get(m)) for by in found.values())] for m in methods]
+
+
+def spread(values: np.ndarray) -> float | tuple[float, float]:
+    """A cell of a table: the median, and half the range where there are several values."""
+    middle = float(np.median(values))
+    return (middle, float(np.ptp(values)) / 2) if len(values) > 1 else middle
+
+
+def crossing_rows(study: Study, role: str, kind: str, found: Mapping[str, np.ndarray]) -> list[list]:
+    """Rows of a table: task, method, its PSNR, first step of the prior's median curve that reaches it, last step."""
+    steps, values = course(study, role, kind)
+    middle = np.median(values, axis=0)
+    reached = {m: crossing(steps, middle, float(np.median(found[m]))) for m in rivals_of(found)}
+    return [
+        [kind, m, float(np.median(found[m])), "never" if t is None else str(t + 1), study.steps[kind]]
+        for m, t in reached.items()
+    ]
 
 
 def curves_of(fits: Mapping[str, Fit], points: int = 60, kind: str = "psnr_average") -> dict[str, tuple]:
@@ -127,3 +158,24 @@ def advantage(fits: Mapping[float, Fit], value: float) -> float:
 def losses(fits: Sequence[Fit], stops: Sequence[int]) -> np.ndarray:
     """Best PSNR of the averaged output minus that at a stop [dB], one a fit."""
     return np.array([f.best(averaged=True)[1] - f.psnr_average[s] for f, s in zip(fits, stops, strict=True)])
+
+
+RIVAL_CLAIMS = {  # task: {claim: the methods it is about, all if none is named}
+    "sr": {"dip-sr-bicubic": ("bicubic",), "dip-sr-best": ()},
+    "inpaint": {"dip-inpaint-holes": ()},
+    "restore": {"dip-restore-bilinear": ("linear",), "dip-restore-best": ()},
+    "denoise": {"dip-denoise-tv": ("TV",), "dip-denoise-best": ()},
+}
+
+
+def rival_claims(study: Study, role: str, found: Mapping[str, Mapping[str, np.ndarray]]):
+    """(claim, leads over rivals [dB], one a seed, curves behind them) of a body."""
+    ending = "" if role == "real" else f"-{role}"
+    for kind, claims in RIVAL_CLAIMS.items():
+        curves = curves_of(named_fits(study, role, kind))
+        yield from ((claim + ending, lead(found[kind], over), curves) for claim, over in claims.items())
+
+
+def named_fits(study: Study, role: str, kind: str) -> dict[str, Fit]:
+    """The main fits of a task on a body by name, for curves."""
+    return {f"prior, seed {s}": f for s, f in zip(study.seeds[role], study.fits(role, kind), strict=True)}

@@ -1,0 +1,96 @@
+"""The paper's sweeps as claims: what it calls best, measured by truth, and what its own measure says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from ctlib.papers.dip.compare import advantage, curves_of, peaks
+from ctlib.papers.dip.experiment import last_psnr
+from ctlib.papers.dip.fit import Fit
+from ctlib.papers.dip.plan import SETTINGS, Study
+
+PAPERS = {  # (setting, task): what the paper calls best, and the claim that it is
+    ("lr", "denoise"): (0.001, "dip-denoise-lr"),
+    ("lr", "sr"): (0.001, "dip-sr-lr"),
+    ("lr", "inpaint"): (0.1, "dip-inpaint-lr"),
+    ("lr", "restore"): (0.001, "dip-restore-original"),
+    ("reg_noise", "denoise"): (0.03, "dip-denoise-noise"),
+    ("reg_noise", "sr"): (0.01, ""),
+    ("reg_noise", "restore"): (0.03, "dip-restore-noise"),
+    ("scales", "denoise"): (3, "dip-denoise-scales"),
+    ("scales", "sr"): (4, "dip-sr-scales"),
+    ("scales", "inpaint"): (4, "dip-inpaint-scales"),
+    ("scales", "restore"): (5, "dip-restore-scales"),
+}
+Sweep = Mapping[float, Fit]
+Measured = Iterator[tuple[str, list[float], dict | None]]  # claim, one value a body, curves behind it
+
+
+def all_sweeps(study: Study) -> dict[tuple[str, str, str], Sweep]:
+    """{(role, setting, task): {value: fit}} of everything that is swept."""
+    places = [(role, s, kind) for role, asked in study.swept.items() for s in asked for kind in SETTINGS[s]]
+    return {place: study.sweep(*place) for place in places}
+
+
+def fit_ends(fits: Sweep) -> dict[float, float]:
+    """{value: PSNR against the fitted image at the end [dB]}: what the paper's figures plot."""
+    return {v: float(last_psnr([f], "psnr_fit")[0]) for v, f in fits.items()}
+
+
+def misled(fits: Sweep) -> int:
+    """Pairs of values that the last PSNR against the fitted image orders otherwise than that against the truth."""
+    fit, truth = (np.array([last_psnr([f], k)[0] for f in fits.values()]) for k in ("psnr_fit", "psnr_truth"))
+    return sum((fit[i] > fit[j]) != (truth[i] > truth[j]) for i in range(len(fit)) for j in range(i))
+
+
+def largest_drop(fit: Fit) -> float:
+    """Largest loss of the PSNR against the fitted image in one step, after step 50 [dB]."""
+    return float(-np.diff(fit.psnr_fit[50:]).min())
+
+
+def sweep_row(place: tuple[str, str, str], fits: Sweep) -> list:
+    """Row of a table: sweep, best by the paper, by fit and by truth, its PSNR, by how much the paper's is behind."""
+    by_truth, by_fit = peaks(fits), fit_ends(fits)
+    paper, top = PAPERS[place[1:]][0], max(by_truth, key=by_truth.get)
+    behind = by_truth[top] - by_truth[paper] if paper in by_truth else None
+    role, setting, kind = place
+    best = (f"{v:g}" for v in (paper, max(by_fit, key=by_fit.get), top))
+    return [f"{role}, {kind}, {setting}", *best, by_truth[top], behind]
+
+
+def settings_claims(sweeps: Mapping[tuple[str, str, str], Sweep]) -> Measured:
+    """Every setting that the paper calls best: its best PSNR minus the best of the other values."""
+    for (setting, kind), (value, claim) in PAPERS.items():
+        swept = {role: fits for (role, *place), fits in sweeps.items() if place == [setting, kind] and value in fits}
+        if claim and swept:
+            traces = {f"{role}, {v:g}": f for role, fits in swept.items() for v, f in fits.items()}
+            yield claim, [advantage(fits, value) for fits in swept.values()], curves_of(traces)
+
+
+def other_claims(study: Study, sweeps: Mapping[tuple[str, str, str], Sweep]) -> Measured:
+    """What the paper says of sweeps beside the best values."""
+
+    def over(setting: str, kind: str, measure: Callable[[Sweep], float]) -> list[float]:
+        return [float(measure(fits)) for place, fits in sweeps.items() if place[1:] == (setting, kind)]
+
+    def width(fits: Sweep) -> float:
+        return float(np.ptp(list(fit_ends(fits).values())))
+
+    found = {
+        "dip-fit-misleads": over("lr", "denoise", misled),
+        "dip-lr-slow": over("lr", "denoise", lambda f: fit_ends(f)[0.01] - fit_ends(f)[0.0001]),
+        "dip-lr-unstable": over("lr", "denoise", lambda f: largest_drop(f[0.1]) - largest_drop(f[0.01])),
+        "dip-regnoise-order": over("reg_noise", "sr", lambda f: -np.diff(list(fit_ends(f).values())).max()),
+    }
+    depth, rate = over("scales", "sr", width), over("lr", "sr", width)
+    found["dip-depth-small"] = [a / b for a, b in zip(depth, rate, strict=False)]
+    yield from ((claim, values, None) for claim, values in found.items() if values)
+    roles = [role for role, asked in study.swept.items() if "lr" in asked]
+    fits = {(role, "paper"): study.fit(study.advice_job(role, "sr")) for role in roles}
+    fits |= {(role, "original"): study.fits(role, "sr")[0].first(study.sweep_steps) for role in roles}
+    top = {name: f.best(averaged=True)[1] for name, f in fits.items()}
+    if roles:
+        gain = [top[role, "paper"] - top[role, "original"] for role in roles]
+        yield "dip-sr-settings", gain, curves_of({", ".join(k): f for k, f in fits.items()})
