@@ -46,6 +46,30 @@ def _advance(typingctx, claims, entry, by):
     return types.int64(claims, types.int64, types.int64), codegen
 
 
+@intrinsic
+def borrowed(typingctx, value):
+    """An array, or a tuple of them, without a count of its users, which threads would wait for each other to change.
+
+    For what stays alive through the call, such as a kernel's arguments.
+    """
+
+    def codegen(context, builder, signature, args):
+        return _without_owner(context, builder, value, args[0])
+
+    return value(value), codegen
+
+
+def _without_owner(context, builder, kind, value):
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo, array.parent = array.meminfo.type(None), array.parent.type(None)
+        return array._getvalue()
+    for k, part in enumerate(kind if isinstance(kind, types.BaseTuple) else ()):
+        inner = _without_owner(context, builder, part, builder.extract_value(value, k))
+        value = builder.insert_value(value, inner, k)
+    return value
+
+
 @njit
 def claimed(claims):
     """The items that this thread claims, until none is left."""

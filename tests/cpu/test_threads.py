@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 
@@ -12,7 +13,7 @@ import torch
 
 from ctlib.compiled import njit
 from ctlib.cpu import threads
-from ctlib.cpu.threads import claimed, num_threads, share
+from ctlib.cpu.threads import borrowed, claimed, num_threads, share
 
 
 @njit(nogil=True, cache=True)
@@ -74,6 +75,23 @@ def test_calls_from_several_threads_do_not_meet(helpers):
     [t.join() for t in callers]
     assert len(results) == 4
     assert all((times == 20).all() for times in results.values())
+
+
+@njit
+def doubled(lent):
+    (x, (scale, y)) = borrowed(lent)
+    y[:] = scale * x
+
+
+def test_borrowed_arrays_are_the_same_and_nothing_keeps_them():
+    x, y = np.arange(6.0).reshape(2, 3), np.zeros((2, 3))
+    doubled((x, (2.0, y)))  # what compiles may keep them
+    assert (y == 2 * x).all()
+    before = sys.getrefcount(x), sys.getrefcount(y)
+    for _ in range(5):
+        doubled((x, (3.0, y)))
+    assert (y == 3 * x).all()
+    assert (sys.getrefcount(x), sys.getrefcount(y)) == before
 
 
 @pytest.mark.parametrize("at", [0, 7, 49])

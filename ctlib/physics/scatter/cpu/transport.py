@@ -9,7 +9,7 @@ from collections import namedtuple
 import numpy as np
 
 from ctlib.compiled import njit
-from ctlib.cpu.threads import claimed
+from ctlib.cpu.threads import borrowed, claimed
 from ctlib.physics.scatter.cpu import histories as flight
 from ctlib.physics.scatter.cross_sections import LOWEST_KEV
 
@@ -149,17 +149,23 @@ def follow(grid, tables, detector, source, view, photon, state, rates, work, sum
         count(detector, order, photon[6], cell, 1.0, sums)
 
 
+@njit(error_model="numpy")
+def _follow_slot(grid, tables, detector, source, slot, sums, ledger):
+    """The histories of a slot; sums (3, E, cells), ledger (3,)."""
+    photon, work, rates = np.empty(7), np.empty(7 + grid.density.shape[0]), np.empty(tables.rates.shape[0])
+    state, shift, view = np.empty(1, np.uint64), np.empty(3), slot % detector.source.shape[0]
+    flight.start_stream(state, source.seed, slot)
+    for k in range(3):
+        shift[k] = flight.uniform(state)
+    for index in range(source.per_slot):
+        emit(source, detector, view, shift, index, photon)
+        ledger[2] += photon[6]
+        follow(grid, tables, detector, source, view, photon, state, rates, work, sums, ledger)
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def follow_slots(claims, grid, tables, detector, source, sums, ledger):
     """All histories; sums (slots, 3, E, cells), ledger (slots, 3): energy absorbed, escaped, emitted [keV]."""
-    views = detector.source.shape[0]
-    photon, work, rates = np.empty(7), np.empty(7 + grid.density.shape[0]), np.empty(tables.rates.shape[0])
-    state, shift = np.empty(1, np.uint64), np.empty(3)
+    world, sums, ledger = borrowed((grid, tables, detector, source)), borrowed(sums), borrowed(ledger)
     for slot in claimed(claims):
-        flight.start_stream(state, source.seed, slot)
-        for k in range(3):
-            shift[k] = flight.uniform(state)
-        for index in range(source.per_slot):
-            emit(source, detector, slot % views, shift, index, photon)
-            ledger[slot, 2] += photon[6]
-            follow(grid, tables, detector, source, slot % views, photon, state, rates, work, sums[slot], ledger[slot])
+        _follow_slot(*world, slot, sums[slot], ledger[slot])
