@@ -42,6 +42,7 @@ WHERE = {  # every torch.autograd.Function of the library: the cases that go thr
     "ctlib.linop._LinearMap": "projector",
     "ctlib.papers.pcct.scatter_net._Limited": "limited gradient",
     "ctlib.implicit._Attached": "tests/test_implicit.py",
+    "ctlib.decompose.direct._Solution": "tests/decompose/test_direct.py",
     "ctlib.decompose.layer.Solution": "tests/decompose/test_transforms.py",
     "ctlib.decompose.layer.Adjoint": "tests/decompose/test_transforms.py",
 }

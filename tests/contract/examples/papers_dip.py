@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ctlib.nets.seeded import seeded
-from ctlib.papers.dip import experiment, operators
+from ctlib.papers.dip import bodies, operators
 from ctlib.papers.dip.fit import Fit, Guard, MovingVariance
 from ctlib.papers.dip.network import SkipNet, skip_prior
 from ctlib.papers.dip.tasks import make_task, task_stream
@@ -23,7 +23,6 @@ def known():
 
 
 SMALL = {"channels": 2, "skip_channels": 1, "scales": 1}
-SETUP = experiment.Setup(2, 1, 1)
 CURVE = (3.0, 2.0, 1.0, 0.5, 0.7, 0.9)
 
 
@@ -110,29 +109,49 @@ EXAMPLES = {
     "ctlib.papers.dip.tasks.impedance_targets": lambda: dict(truth=rand(4, 6), seed=1, sigmas=(0.1, 0.3)),
     "ctlib.papers.dip.tasks.rescaled_targets": lambda: dict(truth=rand(4, 6), seed=1, variances=(0.01, 1.0)),
     "ctlib.papers.dip.tasks.gray_slice": lambda: dict(mu=rand(4, 6), low=0.2, high=0.8),
-    "ctlib.papers.dip.experiment.center_crop": lambda: dict(image=rand(5, 6), size=3),
-    "ctlib.papers.dip.experiment.psnr_db": lambda: dict(x=rand(4, 6), truth=rand(4, 6, seed=1), mask=known()),
-    "ctlib.papers.dip.experiment.synthetic_slice": lambda: dict(n=8, seed=1),
-    "ctlib.papers.dip.experiment.fill_tv": lambda: dict(
-        task=make_task("restore", rand(4, 6), 0), weight=0.1, num_iters=3
+    "ctlib.papers.dip.bodies.body_of": lambda: dict(
+        call=lambda hu, pixel_mm: bodies.body_of("x", hu, pixel_mm, "").gray, hu=100 * rand(5, 6), pixel_mm=1.0
     ),
+    "ctlib.papers.dip.bodies.inside_skin": lambda: dict(hu=-900 * rand(5, 6)),
+    "ctlib.papers.dip.bodies.reduced": lambda: dict(
+        call=lambda hu, n: bodies.reduced(hu, n)[0], hu=100 * rand(5, 6), n=3
+    ),
+    "ctlib.papers.dip.bodies.middle": lambda: dict(
+        call=lambda hu, n, multiple: bodies.middle(hu, n, multiple)[0], hu=100 * rand(5, 6), n=3, multiple=1
+    ),
+    "ctlib.papers.dip.bodies.measured_noise": lambda: dict(image=rand(6, 8)),
+    "ctlib.papers.dip.bodies.synthetic_body": lambda: dict(
+        call=lambda n, seed: bodies.synthetic_body(n, seed).gray, n=8, seed=1
+    ),
+    "ctlib.papers.dip.experiment.psnr_db": lambda: dict(x=rand(4, 6), truth=rand(4, 6, seed=1), mask=known()),
     "ctlib.papers.dip.experiment.hold_out": lambda: dict(task=make_task("denoise", rand(4, 6), 0), keep=0.5, seed=1),
-    "ctlib.papers.dip.experiment.noisy_scan": lambda: dict(
+    "ctlib.papers.dip.rivals.fill_tv": lambda: dict(task=make_task("restore", rand(4, 6), 0), weight=0.1, num_iters=3),
+    "ctlib.papers.dip.rivals.denoise_tv": lambda: dict(task=make_task("denoise", rand(4, 6), 0), weight=0.1),
+    "ctlib.papers.dip.scan.noisy_scan": lambda: dict(
         A=operators.Identity((4, 6)), x=rand(4, 6), photons=1000.0, seed=1
     ),
+    "ctlib.papers.dip.scan.blurred": lambda: dict(x=rand(2, 5, 6), std=0.7),
 }
 EXAMPLES["ctlib.papers.dip.tasks.task_stream"] = lambda: dict(
     call=lambda seed: torch.rand(2, generator=task_stream(10, seed)), seed=1
 )
 RUNS = "the chapter's runs: whole fits, whose parts are walked; their parameters are declared in the chapter"
+ON_TASK = "a whole method on a record of a task; tested on known images"
 SKIP = {
+    "ctlib.papers.dip.bodies.Body*": "a record of a slice",
+    "ctlib.papers.dip.bodies.own_body": "reads a file; tested with files",
+    "ctlib.papers.dip.bodies.real_body": "reads the sample; tested with it",
+    "ctlib.papers.dip.compare.*": RUNS,
     "ctlib.papers.dip.experiment.Setup*": RUNS,
     "ctlib.papers.dip.experiment.fit_*": RUNS,
     "ctlib.papers.dip.experiment.kernel_spectrum": RUNS,
-    "ctlib.papers.dip.experiment.own_slice": "reads a file; tested with files",
-    "ctlib.papers.dip.experiment.sweep": RUNS,
-    "ctlib.papers.dip.experiment.swept_psnr": "a table of finished fits",
+    "ctlib.papers.dip.experiment.last_psnr": "a table of finished fits",
     "ctlib.papers.dip.experiment.target_energies": RUNS,
+    "ctlib.papers.dip.plan.*": RUNS,
+    "ctlib.papers.dip.rivals.*": ON_TASK,
+    "ctlib.papers.dip.scan.*": ON_TASK,
+    "ctlib.papers.dip.study.*": RUNS,
+    "ctlib.papers.dip.sweeps.*": RUNS,
     "ctlib.papers.dip.fit.Fit": "a record of a fit",
     "ctlib.papers.dip.fit.Guard.accept": "the fit of a step that failed is any number, or none",
     "ctlib.papers.dip.fit.log_step": "writes into a record of a fit",
