@@ -54,10 +54,10 @@ def body_of(name: str, hu: Tensor, pixel_mm: float, source: str) -> Body:
     return Body(name, gray_slice(hu, *WINDOW_HU), inside_skin(hu), hu, number("pixel_mm", pixel_mm, above=0), source)
 
 
-def _slice(hu: Tensor) -> Tensor:
-    hu = tensor("hu", hu, ("Y", "X"))
+def _slice(hu: Tensor, name: str = "hu") -> Tensor:
+    hu = tensor(name, hu, ("Y", "X"))
     if hu.ndim != 2 or not hu.numel():
-        raise ArgumentError("hu", f"shape {tuple(hu.shape)}", "one slice (Y, X)")
+        raise ArgumentError(name, f"shape {tuple(hu.shape)}", "one slice (Y, X)")
     return hu
 
 
@@ -68,7 +68,7 @@ def inside_skin(hu: Tensor) -> Tensor:
         from scipy import ndimage
     except ImportError as error:
         raise MissingDependency("scipy", "the silhouette of a body") from error
-    dense = _slice(hu).cpu().numpy() > SKIN_HU
+    dense = _slice(hu).detach().cpu().numpy() > SKIN_HU
     if dense.all() or not dense.any():
         return torch.ones_like(hu, dtype=torch.bool)
     opened = ndimage.binary_opening(dense, iterations=1 + max(hu.shape) // 256)
@@ -149,7 +149,7 @@ def measured_noise(image: Tensor) -> float:
     d = (a - b - c + e) / 2 of every 2 x 2 block has the noise's deviation and little of smooth anatomy;
     sigma = median |d| / 0.6745
     """
-    rows, cols = (side // 2 * 2 for side in _slice(image).shape)
+    rows, cols = (side // 2 * 2 for side in _slice(image, "image").shape)
     if not rows or not cols:
         raise ArgumentError("image", f"shape {tuple(image.shape)}", "at least 2 x 2 pixels")
     a, b, c, e = (image[i:rows:2, j:cols:2] for i in (0, 1) for j in (0, 1))

@@ -67,9 +67,9 @@ def scan_by_tv(task: Task, weight: float, num_iters: int = 200) -> Tensor:
 
 
 def blurred(x: Tensor, std: float) -> Tensor:
-    """An image (Y, X) under a Gaussian of standard deviation `std` [pixels], its border pixels repeated."""
-    x, std = tensor("x", x, ("Y", "X")), number("std", std, at_least=0)
-    if std == 0:
+    """Images (..., Y, X) under a Gaussian of standard deviation `std` [pixels], its border pixels repeated."""
+    x, std = tensor("x", x, ("Y", "X")), number("std", std, at_least=0, at_most=1000)
+    if std == 0 or not x.numel():
         return x
     r = int(3 * std + 0.5)
     t = torch.arange(-r, r + 1).to(x)
