@@ -28,7 +28,6 @@ REASONS = {
     "physics.compton": "what silicon detectors and scatter are made of",
     "physics.detectors": "behind the spectral model of chapters 3 and 5, chosen by name",
     "physics.scatter": "transport of photons, which does not know who corrects for it",
-    "train.tuning": "equal budgets for all methods of whichever chapter tunes what it compares",
     "recon.cgls": "a reconstruction everybody knows, beside SIRT and TV",
 }
 

@@ -58,12 +58,10 @@ def fit(
         raise ArgumentError("validate", "nothing", f"a function of the network for validate_every = {validate_every}")
     precision, keep = Precision(settings.precision, device), choice("keep", keep, KEEP)
     settings, optimizer = replace(settings, precision=precision.name), make_optimizer(settings, net.parameters())
-    parts, about = {"net": precision.prepare(net), "optimizer": optimizer, "scaler": precision.scaler}, {}
     validation = None if validate is None else Validation(net, validate, validate_every, settings.steps, keep)
-    if path is not None:
-        about = {**of_training(settings, fetch, num_samples, order), **of_loss(loss), **of_parts(parts)}
-    if validation is not None:
-        parts, about = {**parts, "validation": validation}, {**about, **(validation.about() if about else {})}
+    parts = {"net": precision.prepare(net), "optimizer": optimizer, "scaler": precision.scaler}
+    about = {} if path is None else {**of_training(settings, fetch, num_samples, order), **of_loss(loss)}
+    parts, about = _identified(parts, about, validation)
     replica = replicate(net)  # below, for it exchanges layers
 
     def update(step: int) -> dict[str, Tensor]:
@@ -80,6 +78,19 @@ def fit(
 
     run = Run(parts, about, settings.seed)
     train(run, update, settings.steps, path, every, callback, device)
+    return _finished(run, net, validation)
+
+
+def _identified(parts: dict, about: dict, validation: Validation | None) -> tuple[dict, dict]:
+    """Parts and ingredients of a training, with those of its validation; none are told where nothing is kept."""
+    about = {**about, **of_parts(parts)} if about else about
+    if validation is None:
+        return parts, about
+    return {**parts, "validation": validation}, {**about, **validation.about()} if about else about
+
+
+def _finished(run: Run, net: nn.Module, validation: Validation | None) -> Run:
+    """The training at its end: the network in evaluation mode, with the weights that are kept."""
     if validation is not None:
         validation.restore()
     net.eval()
