@@ -25,7 +25,6 @@ SKIP = {
     _P + "bodies.body_region": CHECK,
     _P + "bodies.disc": CHECK,
     _P + "checks.careless_filter": CHECK,
-    _P + "checks.radius_mm": CHECK,
     _P + "checks.transform": CHECK,
     _P + "mismatch.growth": CHECK,
     _P + "bodies.Body": MADE,
@@ -45,8 +44,5 @@ SKIP = {
     _P + "checks.stack_of_discs": CHECK,
     _P + "comparison.*": MADE,
     _P + "mismatch.errors_of": "hands its arguments to a solver, which checks them",
-    _P + "mismatch.interpolating_pair": MADE,
-    _P + "mismatch.nearest_pair": MADE,
-    _P + "mismatch.sirt_eigenvalues": MADE,
     _P + "mismatch.unit_images": CHECK,
 }
