@@ -16,6 +16,7 @@ import threading
 
 import nbformat
 import pytest
+from minibook import PARAMETERS, miniature
 
 from ctlib.book import diagram, table
 from ctlib.book.chapter import code_cells, read_notebook
@@ -49,11 +50,7 @@ The idea, before a reader runs anything.
 ```{code-cell} ipython3
 :tags: [parameters, hide-input]
 
-n = 16            # pixels | 1 to 4096
-rate = 0.5        # 1/s | any
-name = "plain"    # of the input | word or file to read
-flag = False      # whether to
-sizes = [1, 2]    # pixels | 0 to 4096, may be empty
+<parameters>
 ```
 
 ```{code-cell} ipython3
@@ -67,7 +64,7 @@ results
 
 figure
 ```
-"""
+""".replace("<parameters>\n", PARAMETERS)
 WIDE = [f"a rather long title of column {i}" for i in range(9)]
 
 
@@ -96,8 +93,6 @@ def outputs():
 @pytest.fixture(scope="module")
 def html(tmp_path_factory):
     """The rendered folder of a miniature book with one page of every part, in the book's theme."""
-    from minibook import miniature
-
     mini = miniature(tmp_path_factory.mktemp("page"))
     (mini.book / "openings").mkdir()
     (mini.book / "openings" / "01-alpha.yml").write_text(OPENING)
