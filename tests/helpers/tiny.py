@@ -20,9 +20,13 @@ TINY = {
     },
     "02-deep-image-prior": {
         "seeds": [0], "n": 16, "large": 16, "channels": 2, "inputs": 2, "skip": 1, "inpaint_skip": 1, "scales": 2,
-        "iters": 52, "noisy_iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52, "ct_iters": 52,
-        "sweep_iters": 52, "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "restore_reg": [0.03, 0.1],
-        "synthetic_sweeps": [], "sr_factor": 2, "ct_views": 8,
+        "iters": 52, "noisy_iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52, "sweep_iters": 52,
+        "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "restore_reg": [0.03, 0.1], "original_skip": 2,
+        "sr_factor": 2,
+    },
+    "02a-why-it-works": {
+        "seeds": [0], "n": 16, "channels": 2, "inputs": 2, "skip": 1, "scales": 2, "sr_factor": 2, "ct_views": 8,
+        "ct_iters": 52,
     },
     "03-spectral2spectral": {
         "seeds": [1], "n": 24, "views": 18, "n_slices": 3, "outer": 2, "sirt_start": 4, "sirt_inner": 2, "steps": 3,

@@ -32,7 +32,6 @@ MAX_SOURCE, MAX_LINE, MAX_LISTING = 650, 95, 40  # lines of source, and what a p
 LONGER = {
     "01-forward-model": 815,
     "01a-iterative-reconstruction": 810,
-    "02-deep-image-prior": 1100,
 }  # they may only shrink
 OPENING = "paper: Nobody\nminutes: 5\nfigure: board\ncaption: Look.\nfinding:\n- say: A finding.\n"
 PAGE = """# Alpha
