@@ -54,8 +54,9 @@ def discs(middle: float, outer: float) -> Cases:
     )
 
 
-def low_dose(synthetic: float, measured: float) -> Cases:
-    """Of the error of TV over that of FBP on both bodies."""
+def low_dose(synthetic: float, measured: float, noise_share: float) -> Cases:
+    """Of the error of TV over that of FBP on both bodies, and of the share of noise in its squared error on the person."""
+    lost = "TV has less error than FBP on the body made of ellipses, and not on the person"
     return (
         (
             synthetic < measured < 1,
@@ -66,7 +67,12 @@ def low_dose(synthetic: float, measured: float) -> Cases:
             max(synthetic, measured) < 1,
             "TV has less error than FBP on both bodies, and gains no less on the measured one.",
         ),
-        (synthetic < 1, "TV has less error than FBP on the body made of ellipses, and not on the person."),
+        (
+            synthetic < 1 and noise_share > 0.8,
+            f"{lost}, where {100 * noise_share:.0f} % of its squared error is noise: the weight that suits another "
+            "person is too small for this one.",
+        ),
+        (synthetic < 1, f"{lost}."),
         "TV does not have less error than FBP on the body made of ellipses.",
     )
 

@@ -127,9 +127,10 @@ def test_sentences_follow_the_numbers():
 
     assert "not a photon" in said(remarks.flats(3.0))
     assert "one photon" in said(remarks.flats(1.02))
-    assert "gains more" in said(remarks.low_dose(0.7, 0.9))
-    assert "not on the person" in said(remarks.low_dose(0.7, 1.1))
-    assert "does not" in said(remarks.low_dose(1.1, 0.9))
+    assert "gains more" in said(remarks.low_dose(0.7, 0.9, 0.5))
+    assert "not on the person" in said(remarks.low_dose(0.7, 1.1, 0.5))
+    assert "does not" in said(remarks.low_dose(1.1, 0.9, 0.5))
+    assert "95 % of its squared error is noise" in said(remarks.low_dose(0.7, 1.1, 0.95))
     flat = {("parallel", share): 30.0 for share in (0.25, 0.5, 1, 2)}
     assert "loses much" in said(remarks.views(flat))
     assert "safe rather" in said(remarks.views(flat | {("parallel", 0.25): 20.0}))
