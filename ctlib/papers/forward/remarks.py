@@ -55,7 +55,7 @@ def discs(middle: float, outer: float) -> Cases:
 
 
 def low_dose(synthetic: float, measured: float, noise_share: float) -> Cases:
-    """Of the error of TV over that of FBP on both bodies, and of the share of noise in its squared error on the person."""
+    """Of the error of TV over that of FBP on both bodies, and of how much of its square is noise on the person."""
     lost = "TV has less error than FBP on the body made of ellipses, and not on the person"
     return (
         (
