@@ -18,6 +18,7 @@ from ctlib.book.ledger.criteria import (
     Settles,
 )
 from ctlib.book.project import PRESETS, ROOT
+from ctlib.book.yamlfile import read_yaml
 from ctlib.errors import DataError
 
 BOOK = Path(os.environ.get("CTLIB_BOOK") or ROOT / "book")  # the runner says which book it runs
@@ -25,24 +26,6 @@ TESTABLE_KEYS = ("id", "statement", "where", "paper", "quantity", "unit", "reaso
 CRITERIA_KEYS = ("reproduced", "equivalence")  # one of them
 OPTIONAL_KEYS = ("direction", "expect", "only", "needs", "settles", "erratum")
 UNTESTABLE_KEYS = ("id", "statement", "where", "paper", "not_testable")
-
-
-def _yaml(path: Path) -> object:
-    """The file as YAML; a key given twice is an error, which PyYAML alone would accept."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
-            keys = [self.construct_object(k, deep=True) for k, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise DataError(path, str(key), f"given twice (line {node.start_mark.line + 1})")
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(path, "YAML", " ".join(str(error).split())) from None
 
 
 def _band(path: Path, field: str, spec: object) -> Band:
@@ -163,9 +146,7 @@ def _claim(path: Path, entry: object, index: int) -> Claim:
 def read_claims(path: Path | str) -> tuple[str, tuple[Claim, ...]]:
     """(bib key of the paper, claims) of one claims file; DataError names the file and the field."""
     path = Path(path)
-    if not path.is_file():
-        raise DataError(path, "file", "does not exist")
-    data = _yaml(path)
+    data = read_yaml(path)
     if not isinstance(data, dict) or set(data) != {"chapter", "paper", "claims"}:
         raise DataError(path, "top level", "needs exactly the keys chapter, paper, claims")
     if data["chapter"] != path.stem:

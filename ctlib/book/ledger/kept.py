@@ -59,8 +59,17 @@ def curves_behind(name: str, curves: object) -> dict[str, tuple[list[float], lis
     return found
 
 
+def _texts(name: object, unit: object) -> None:
+    """ArgumentError for a name or a unit that is no text: it could not be written down when the run ends."""
+    if not isinstance(name, str) or not name.strip():
+        raise ArgumentError("name", repr(name), "a text that says what is kept")
+    if not isinstance(unit, str):
+        raise ArgumentError("unit", repr(unit), "a text")
+
+
 def keep_values(name: str, values: object, unit: str) -> None:
     """Mark absolute values for `record`: median and range are kept beside them."""
+    _texts(name, unit)
     numbers = numbers_of(name, values)
     finite = all(map(math.isfinite, numbers))
     stats = (statistics.median(numbers), min(numbers), max(numbers)) if finite else (math.nan,) * 3
@@ -73,6 +82,7 @@ def keep_values(name: str, values: object, unit: str) -> None:
 
 def keep_steps(name: str, steps: object, values: object, unit: str) -> None:
     """Mark a curve for `record`."""
+    _texts(name, unit)
     record = {**curve_record(*curve_of(name, steps, values)), "unit": unit}
     if (collector := COLLECTOR.get()) is not None:
         collector.curves[name] = record

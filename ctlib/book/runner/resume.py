@@ -28,13 +28,7 @@ KEEP_AFTER_S = 5.0  # work that is worth a file
 SHARE = 0.05  # of the time that writing may take
 NOTE, NOTE_S = "under-way.json", 30.0  # seconds of a cell under way, and between two notes of them
 UNFINISHED = ".unfinished"  # end of the name of a folder
-READERS = (
-    "resume.py",
-    "snapshot.py",
-    "pickling.py",
-    "private.py",
-    "inprocess.py",
-)  # what writes a file and reads it back
+READERS = ("resume.py", "snapshot.py", "pickling.py", "private.py", "inprocess.py")  # what writes and reads a file
 CHECKPOINTS = "checkpoints"  # the parameter of chapters whose trainings go on from where they were stopped
 
 

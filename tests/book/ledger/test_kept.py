@@ -117,6 +117,14 @@ def test_say_needs_sentences_and_one_that_holds(ledger, cases):
         ledger.say(*cases)
 
 
+def test_what_is_kept_has_a_name_and_a_unit_in_words(ledger):
+    for name, unit, says in ((None, "HU", "^name"), (" ", "HU", "^name"), ("noise", None, "^unit")):
+        with pytest.raises(ArgumentError, match=says):
+            ledger.keep(name, 1.0, unit)
+        with pytest.raises(ArgumentError, match=says):
+            ledger.keep_curve(name, STEPS, STEPS, unit)
+
+
 def test_one_condition_at_a_time(ledger):
     with pytest.raises(ArgumentError, match=r"what holds of 'all agree'.*one condition"):
         ledger.expect("all agree", SEVERAL.numpy())
