@@ -15,6 +15,7 @@ from ctlib.errors import ConvergenceError
 from ctlib.physics.model import SpectralModel
 
 OPTIMIZERS = ("lbfgs", "adam_l1", "adam_l2")
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,17 @@ def calibrate(
     optimizer: str = "lbfgs",
     num_iters: int = 60,
     lr: float = 0.05,
+    schedule: str = "constant",
 ) -> Calibration:
     """The shift of least mean square (or, "adam_l1", mean absolute) residual, by a gradient method, {cite}`wang2026`.
 
     optimizer  "lbfgs" with a strong Wolfe line search, {cite}`nocedal2006`; "adam_l1" or "adam_l2"
     num_iters  iterations; L-BFGS may stop earlier
     lr         of Adam [keV a step]
+    schedule   of that rate: "constant", or "cosine", which ends at 0: without, steps on the absolute error stay as long
     """
     contract.choice("optimizer", optimizer, OPTIMIZERS)
+    contract.choice("schedule", schedule, SCHEDULES)
     contract.tensor("start_kev", start_kev)
     num_iters, lr = contract.count("num_iters", num_iters, 1), contract.number("lr", lr, above=0)
     shift = start_kev.detach().clone().requires_grad_()
@@ -100,7 +104,9 @@ def calibrate(
         path.append(shift.detach().clone())
         return loss
 
-    for _ in range(1 if optimizer == "lbfgs" else num_iters):
+    for k in range(1 if optimizer == "lbfgs" else num_iters):
+        if optimizer != "lbfgs" and schedule == "cosine":
+            rule.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * k / num_iters))
         rule.step(closure)
     best = min(range(len(losses)), key=lambda i: losses[i] if math.isfinite(losses[i]) else math.inf)
     if not math.isfinite(losses[best]):
@@ -125,3 +131,10 @@ def threshold_jacobian(model: SpectralModel, counts: Tensor, thresholds_kev: Ten
     paths = decompose_mle(model, counts, box, thresholds_kev=own)
     rows = [torch.autograd.grad(paths[:, k].sum(), own, retain_graph=True)[0] for k in range(paths.shape[1])]
     return torch.stack(rows, 1)[..., :-1]
+
+
+def reached(calibration: Calibration, truth: float, within: float) -> int:
+    """Evaluations (1 and more) after which all shifts stay within so many keV of the truth; 0: never."""
+    off = (calibration.path_kev - truth).abs().flatten(1).amax(1) > within
+    last = int(torch.nonzero(off)[-1]) + 1 if bool(off.any()) else 0
+    return last + 1 if last < len(off) else 0

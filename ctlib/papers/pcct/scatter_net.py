@@ -26,18 +26,19 @@ class ScatterNet(nn.Module):
     num_bins     E, energy bins
     channels     of the encoder's stages: each two 3-wide convolutions with batch normalization and ReLU, then halved
     ndim         1 for a row of detector columns, 2 for a flat panel (R, U)
+    pools        how much every stage is halved along each axis; by default by 2
     last_stride  of the second convolution of the bottleneck
     start        ratio that the network gives about everywhere before training, by the bias of its last layer: from
                  one half, the sigmoid's own, so much is taken for scatter that the decomposition ends on its box
 
     The paper's: 4 bins, (64, 128, 128, 64), 2-D: 384 x 256 x 4 to 24 x 16 x 64 (printed 32 x 16) to 12 x 8 x 4.
     Counts are relative to the open beam; the network reads their logarithm, as they span five decades. The paper does
-    not say how it halves: maximum over pairs. Sizes must be multiples of 2^stages.
+    not say how it halves: maximum over pairs. Sizes must be multiples of the product of the pools.
     """
 
     def __init__(
         self, num_bins: int = 4, channels: tuple[int, ...] = (64, 128, 128, 64), ndim: int = 2, last_stride: int = 2,
-        start: float = 0.05,
+        start: float = 0.05, pools: tuple[tuple[int, ...], ...] | None = None,
     ):  # fmt: skip
         super().__init__()
         ndim, num_bins = contract.count("ndim", ndim, 1, 2), contract.count("num_bins", num_bins, 1)
@@ -46,8 +47,11 @@ class ScatterNet(nn.Module):
         if not channels:
             raise ArgumentError("channels", channels, "at least one stage")
         (conv, pool, _), unit = LAYERS[ndim], partial(conv_unit, ndim=ndim, bias=True)
-        pairs = zip((num_bins, *channels), channels, strict=False)
-        self.encoder = nn.Sequential(*(nn.Sequential(unit(i, o), unit(o, o), pool(2)) for i, o in pairs))
+        self.pools = tuple(contract.shape("pools", p) for p in pools or [(2,) * ndim] * len(channels))
+        if len(self.pools) != len(channels) or any(len(p) != ndim for p in self.pools):
+            raise ArgumentError("pools", pools, f"{len(channels)} stages of {ndim} numbers")
+        stages = zip((num_bins, *channels), channels, self.pools, strict=False)
+        self.encoder = nn.Sequential(*(nn.Sequential(unit(i, o), unit(o, o), pool(p)) for i, o, p in stages))
         last = conv(channels[-1], num_bins, 3, last_stride, 1)
         nn.init.constant_(last.bias, math.log(start / (1 - start)))
         self.bottleneck = nn.Sequential(unit(channels[-1], channels[-1]), last, nn.Sigmoid())
@@ -55,9 +59,10 @@ class ScatterNet(nn.Module):
 
     def forward(self, counts: Tensor) -> Tensor:
         contract.alike("counts", contract.tensor("counts", counts), "the network", next(self.parameters()))
-        step, sizes = 2 ** len(self.encoder), counts.shape[2:]
-        if counts.ndim != self.ndim + 2 or counts.shape[1] != self.num_bins or any(n % step or not n for n in sizes):
-            raise ArgumentError("counts", tuple(counts.shape), f"(B, {self.num_bins}, ...), sizes multiples of {step}")
+        steps, sizes = [math.prod(p) for p in zip(*self.pools, strict=True)], counts.shape[2:]
+        fits = counts.ndim == self.ndim + 2 and counts.shape[1] == self.num_bins
+        if not fits or any(n % step or not n for n, step in zip(sizes, steps, strict=True)):
+            raise ArgumentError("counts", tuple(counts.shape), f"(B, {self.num_bins}, ...), sizes multiples of {steps}")
         return self.bottleneck(self.encoder(-counts.clamp_min(FLOOR).log()))
 
 
@@ -72,7 +77,7 @@ def scatter_ratio(net: ScatterNet, counts: Tensor, spread: str = "scatter") -> T
     if contract.tensor("counts", counts).ndim != net.ndim + 3:
         raise ArgumentError("counts", f"shape {tuple(counts.shape)}", "(N, E, V, [R,] U)")
     views = counts.transpose(1, 2).flatten(0, 1)  # (N V, E, [R,] U)
-    coarse, size = net(views), views.shape[2:]
+    coarse, size = net(views).to(views), views.shape[2:]
     fine = partial(nn.functional.interpolate, size=size, mode=LAYERS[net.ndim][2], align_corners=False)
     if spread == "ratio":
         ratio = fine(coarse)

@@ -62,8 +62,10 @@ def fit_scatter_net(
     batch: int = 2,
     path: str | Path | None = None,
     every: int = 0,
-) -> float:
-    """Train the network in place and give it the weights of the least validation loss, which is returned.
+    precision: str = "float32",
+    validate_epochs: int = 1,
+) -> Run:
+    """Train the network in place and give it the weights of the least validation loss; its history has the curve.
 
     Adam, a tenth of the rate after half of the epochs; the last batch of an epoch may be smaller.
 
@@ -71,7 +73,7 @@ def fit_scatter_net(
     counts         (N, E, V, [R,] U) relative to the open beam;  target  (N, ...), its scatter or the reference images
     train_set, validate_set  which of the N scans
     seed           of the order of the scans
-    path, every    as in `fit`
+    path, every, precision  as in `fit`;  validate_epochs  passes between two validations
     """
     source = torch.Generator().manual_seed(seed)
     shuffled = (train_set[torch.randperm(len(train_set), generator=source)] for _ in range(epochs))
@@ -81,13 +83,16 @@ def fit_scatter_net(
     def fetch(indices: Tensor, seeds: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         return counts[indices], counts[indices], target[indices]
 
-    def validate(net: Scatterer) -> Tensor:
-        inputs, *targets = fetch(validate_set, [])
-        return loss(net(inputs), *targets)
+    def validate(net: Scatterer) -> float:
+        values = []
+        for one in validate_set.split(1):
+            inputs, *targets = fetch(one, [])
+            values.append(float(loss(net(inputs), *targets)))
+        return sum(values) / len(values)
 
-    settings, epoch = Settings(len(order), batch, lr, "drop", seed), -(-len(train_set) // batch)
-    run = fit(
+    settings = Settings(len(order), batch, lr, "drop", seed, precision)
+    between = validate_epochs * -(-len(train_set) // batch)
+    return fit(
         scatterer, loss, fetch, len(train_set), settings, path, every, order=order, validate=validate,
-        validate_every=epoch,
+        validate_every=between,
     )  # fmt: skip
-    return min(run.history["validation"])

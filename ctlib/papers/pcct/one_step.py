@@ -1,0 +1,142 @@
+"""Material images straight from counts: penalized likelihood in one step, and the two-step methods it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctlib import contract
+from ctlib.decompose import fisher_information
+from ctlib.decompose.likelihood import negative_log_likelihood
+from ctlib.decompose.start import log_features
+from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.physics.model import SpectralModel
+from ctlib.recon import fbp
+
+WINDOW = 5  # iterations over which the objective must have gained little
+
+
+@dataclass(frozen=True, eq=False)
+class Polynomial:
+    """An empirical decomposition: path lengths as a polynomial of the log counts, fitted on known path lengths.
+
+    coefficients (F, M);  open_beam (E,);  degree 2 or 3: pure cubes are added
+    """
+
+    coefficients: Tensor
+    open_beam: Tensor
+    degree: int
+
+    @classmethod
+    def fitted(cls, model: SpectralModel, paths: Tensor, counts: Tensor, degree: int = 3) -> Polynomial:
+        """Least squares on counts (P, E) of known path lengths (P, M), as slabs are measured."""
+        contract.tensor("paths", paths, (model.num_materials,))
+        open_beam = model(torch.zeros(model.num_materials, dtype=torch.float64))
+        features = polynomial_features(counts.double(), open_beam, degree)
+        return cls(torch.linalg.lstsq(features, paths.double()).solution, open_beam, degree)
+
+    def __call__(self, counts: Tensor) -> Tensor:
+        """Path lengths (..., M) [g/cm2] of counts (..., E)."""
+        return polynomial_features(counts, self.open_beam.to(counts), self.degree) @ self.coefficients.to(counts)
+
+
+def polynomial_features(counts: Tensor, open_beam: Tensor, degree: int) -> Tensor:
+    """1, the log counts, their products, and for degree 3 their cubes (..., F); a count of 0 is read as one half."""
+    contract.count("degree", degree, 2, 3)
+    counts = contract.tensor("counts", counts, (len(open_beam),)).clamp_min(0.5)
+    quadratic = log_features(counts, open_beam)
+    logs = -torch.log(counts / open_beam)
+    return quadratic if degree == 2 else torch.cat([quadratic, logs**3], -1)
+
+
+def two_step(project, paths: Tensor, blur: float) -> Tensor:
+    """Densities (M, Y, X) [g/cm3] of path lengths (V, U, M): FBP, then a Gaussian blur of so many pixels."""
+    images = 10 * fbp(project, paths.movedim(-1, 0).contiguous(), truncation="ignore")
+    blur = contract.number("blur", blur, at_least=0)
+    if not blur:
+        return images
+    k = torch.arange(-int(4 * blur) - 1, int(4 * blur) + 2).to(images)
+    kernel = torch.exp(-0.5 * (k / blur) ** 2)
+    kernel = (kernel / kernel.sum())[None, None]
+    pad = len(k) // 2
+    x = torch.nn.functional.pad(images[:, None], [pad] * 4, mode="replicate")
+    return torch.nn.functional.conv2d(torch.nn.functional.conv2d(x, kernel[..., None]), kernel[..., None, :])[:, 0]
+
+
+def edge_penalty(z: Tensor, knee: float) -> Tensor:
+    """Sum over neighbors of Huber's function of their difference in images z (M, Y, X): square below the knee."""
+    total = z.new_zeros(())
+    for axis in (-2, -1):
+        total = total + torch.nn.functional.huber_loss(
+            z.narrow(axis, 1, z.shape[axis] - 1), z.narrow(axis, 0, z.shape[axis] - 1), reduction="sum", delta=knee
+        )
+    return total
+
+
+def one_step(
+    model: SpectralModel, project, counts: Tensor, start: Tensor, beta: float, knee: float = 0.02,
+    tol: float = 1e-5, max_iters: int = 300, watch: Callable[[int, float], None] | None = None,
+) -> Tensor:  # fmt: skip
+    """Densities (M, Y, X) [g/cm3] that minimize the likelihood of counts (V, U, E) with a penalty on edges.
+
+        sum over readings of L(P x; gamma) + beta sum over neighbors of Huber(C (x_a - x_b))
+
+    C^T C is the mean Fisher information of the path lengths, of trace M: the penalty works on combinations of the
+    materials that the counts know equally well, and the steps of L-BFGS are taken in them. It ends when the last five
+    iterations gained less than tol of the objective's drop.
+
+    start  (M, Y, X), such as a two-step image;  knee  [g/cm3]
+    ConvergenceError where max_iters do not suffice.
+    """
+    contract.tensor("counts", counts, (model.num_bins,))
+    beta, knee, tol = (contract.number(n, v, above=0) for n, v in (("beta", beta), ("knee", knee), ("tol", tol)))
+    scale = 0.1  # [1/mm] and [g/cm3] to [g/cm2]
+    paths = scale * project(start).movedim(0, -1).reshape(-1, model.num_materials).double()
+    mean = fisher_information(model, paths[::7]).mean(0)
+    c = torch.linalg.cholesky(model.num_materials * mean / mean.trace()).mT
+    back = torch.linalg.inv(c).to(start)
+    z = torch.einsum("km,myx->kyx", c.to(start), start).clone().requires_grad_()
+    size = float(mean.trace()) * scale**2 * counts.shape[0] * counts.shape[1] / start[0].numel()
+    optimizer = torch.optim.LBFGS([z], max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        x = torch.einsum("mk,kyx->myx", back, z)
+        expected = model(scale * project(x).movedim(0, -1))
+        return (negative_log_likelihood(expected, counts).sum() + beta * edge_penalty(z, knee)) / size
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = objective()
+        value.backward()
+        return value
+
+    values = [float(objective().detach())]
+    for k in range(contract.count("max_iters", max_iters, 1)):
+        optimizer.step(closure)
+        values.append(float(objective().detach()))
+        if watch is not None:
+            watch(k, values[-1])
+        drop = values[0] - min(values)
+        if len(values) > WINDOW and values[-1 - WINDOW] - values[-1] <= tol * max(drop, 1e-300):
+            return torch.einsum("mk,kyx->myx", back, z.detach())
+    raise ConvergenceError(f"one_step: not settled after {max_iters} iterations")
+
+
+def noise_and_bias(images: Tensor, truth: Tensor, inside: Tensor) -> Mapping[str, Tensor]:
+    """Of images (S, M, Y, X) of repeated scans: rms error, bias and noise (M,) over the voxels inside (Y, X).
+
+    bias: of their mean; noise: standard deviation from scan to scan, which needs two scans or more
+    """
+    contract.tensor("images", images, truth.shape)
+    if images.ndim != 4 or len(images) < 2:
+        raise ArgumentError("images", f"shape {tuple(images.shape)}", "(S, M, Y, X) of two scans or more")
+    off = (images - truth)[..., inside]
+    return {
+        "rmse": off.square().mean((0, 2)).sqrt(),
+        "bias": off.mean(0).square().mean(-1).sqrt(),
+        "noise": off.var(0).mean(-1).sqrt(),
+    }
+
