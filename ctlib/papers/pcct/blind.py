@@ -40,9 +40,7 @@ def neighbor_covariance(paths: Tensor, bad: Sequence[int], reach: int = 2) -> Te
     return d.T @ d / len(d)
 
 
-def threshold_information(
-    model: SpectralModel, paths: Tensor, covariance: Tensor | None = None
-) -> Tensor:
+def threshold_information(model: SpectralModel, paths: Tensor, covariance: Tensor | None = None) -> Tensor:
     """Fisher information (E, E) [1/keV2] of a pixel's thresholds in readings whose path lengths (P, M) are not known.
 
         I = sum over readings of  F_DD - F_DA (F_AA + C^-1)^-1 F_AD
@@ -74,6 +72,7 @@ class Unknown:
 
     believed  thresholds (E + 1,) [keV] that those in doubt are held to have
     ring      how much the agreement with neighbors counts; 0: bins alone
+    readings  noisy readings of which the counts are the mean: the more, the more the bins count
     """
 
     model: SpectralModel
@@ -81,6 +80,7 @@ class Unknown:
     believed: Tensor
     box: tuple
     ring: float = 1.0
+    readings: float = 1.0
 
     def paths(self) -> Tensor:
         """Path lengths (V, U, M) with the model's thresholds."""
@@ -89,14 +89,14 @@ class Unknown:
     def residual(self, bad: Sequence[int]) -> Callable[[Tensor], Tensor]:
         """What is wrong (V, C, E + M) as a function of the shift (C, E) of the thresholds of the C pixels in doubt.
 
-            (gamma - lambda(A*)) / gamma^(1/2)  of every bin, and  W^(1/2) (A* - what neighbors say)
+            (gamma - lambda(A*)) / Var(gamma)^(1/2)  of every bin, and  W^(1/2) (A* - what neighbors say)
 
         Bins that agree with no path lengths, and rings. W is the inverse of `neighbor_covariance`.
         """
         paths, counts = self.paths().detach(), self.counts[:, list(bad)]
         beside = torch.stack([neighbor_paths(paths, u, bad) for u in bad], 1)  # (V, C, M)
         root = torch.linalg.cholesky(torch.linalg.inv(neighbor_covariance(paths, bad)))
-        scale = counts.clamp_min(FEWEST).sqrt()
+        scale = (counts.clamp_min(FEWEST) / self.readings).sqrt()
 
         def misfit(shift: Tensor) -> Tensor:
             edges = corrected(self.believed, shift)

@@ -160,7 +160,10 @@ def labeled_body(field: Volume, folder: str | Path) -> Body:
     densities = basis_of_hu(hu, bone)
     spacing = float(images[0].header.get_zooms()[0])
     return Body(
-        "labeled", "abdomen, organs labeled", "labeled", torch.stack([resampled(d, spacing, field, 0.0) for d in densities])
+        "labeled",
+        "abdomen, organs labeled",
+        "labeled",
+        torch.stack([resampled(d, spacing, field, 0.0) for d in densities]),
     )
 
 

@@ -60,12 +60,6 @@ class Setting:
         box, beam = ((-5.0, 40.0), (-5.0, 20.0)), spectrum or Spectrum.tungsten(kvp=120, filters_mm={"Al": 3.0})
         return cls((15.0, 33.0, 45.0, 59.0, 125.0), 0.5, 1.55, photons, 60.0, 1.6, 0.012, box, beam)
 
-    @classmethod
-    def of_paper(cls, photons: float = 1e6, spectrum: Spectrum | None = None) -> Setting:
-        """The paper's bins, with what it leaves open as the chapter chooses it."""
-        box, beam = ((-5.0, 40.0), (-5.0, 20.0)), spectrum or Spectrum.tungsten(kvp=120, filters_mm={"Al": 3.0})
-        return cls((15.0, 33.0, 45.0, 59.0, 125.0), 0.5, 1.55, photons, 60.0, 1.6, 0.012, box, beam)
-
     @property
     def cm(self) -> Tensor:
         """Path length of 1 cm of water and of calcium (2,) [g/cm2]."""
@@ -205,15 +199,6 @@ def proxy_errors(net: ProxyDecomposition, samples, cm: Tensor) -> list[float]:
     found, slope = relative_jacobian(net, samples[0].float())
     pairs = ((found, samples[1], cm), (slope, samples[2], cm[:, None]))
     return [float(((a.detach() - b) / c).square().mean().sqrt()) for a, b, c in pairs]
-
-
-def by_rates(
-    residual: Callable, start_kev: Tensor, optimizer: str, steps: int, rates: Sequence[float]
-) -> tuple[Calibration, float]:
-    """The calibration by Adam, and its rate, with the least objective of as many trials as rates; each falls to 0."""
-    tried = {lr: calibrate(residual, start_kev, optimizer, steps, lr, "cosine") for lr in rates}
-    best = min(tried, key=lambda lr: tried[lr].losses[-1])
-    return tried[best], best
 
 
 def by_rates(

@@ -1,4 +1,4 @@
-"""Material images straight from counts: penalized likelihood in one step, and the two-step methods it is compared with."""
+"""Material images straight from counts: penalized likelihood in one step, and two-step methods beside it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def one_step(
     back = torch.linalg.inv(c).to(start)
     z = torch.einsum("km,myx->kyx", c.to(start), start).clone().requires_grad_()
     size = float(mean.trace()) * scale**2 * counts.shape[0] * counts.shape[1] / start[0].numel()
-    optimizer = torch.optim.LBFGS([z], max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [z], max_iter=1, history_size=20, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def objective() -> Tensor:
         x = torch.einsum("mk,kyx->myx", back, z)
@@ -139,4 +141,3 @@ def noise_and_bias(images: Tensor, truth: Tensor, inside: Tensor) -> Mapping[str
         "bias": off.mean(0).square().mean(-1).sqrt(),
         "noise": off.var(0).mean(-1).sqrt(),
     }
-

@@ -119,7 +119,11 @@ class PanelStudy:
     def scale(self, primary: Tensor | None = None, scatter: Tensor | None = None) -> float:
         """Factor that brings the training bodies' mean scatter-to-primary ratio to the one wanted."""
         if "scale" not in self.cache:
-            found = [self.signals(b, False) for b in self.bodies["train"]] if primary is None else zip(primary, scatter, strict=True)
+            found = (
+                [self.signals(b, False) for b in self.bodies["train"]]
+                if primary is None
+                else zip(primary, scatter, strict=True)
+            )
             self.cache["scale"] = self.spr / float(torch.stack([(s / p).mean() for p, s in found]).mean())
         return self.cache["scale"]
 
@@ -239,7 +243,9 @@ class PanelStudy:
         """Bodies, then trainings and scores, main verdicts first: the first seed of Direct and Cross."""
         for part in ("train", "val", "test"):
             yield from (Job("scatter", b.name) for b in self.bodies[part])
-        order = sorted(((k, list(METHODS).index(m), m, s) for m in METHODS for k, s in enumerate(self.seeds.get(m, ()))))
+        order = sorted(
+            ((k, list(METHODS).index(m), m, s) for m in METHODS for k, s in enumerate(self.seeds.get(m, ())))
+        )
         for _, _, method, seed in order:
             yield Job("train", method, seed)
             yield Job("score", method, seed)
@@ -256,7 +262,9 @@ class PanelStudy:
             self.losses(job.name, job.seed)
 
 
-def run_panels(study: PanelStudy, share: tuple[int, int] = (0, 1), limit_s: float = float("inf"), say: Callable = print) -> int:
+def run_panels(
+    study: PanelStudy, share: tuple[int, int] = (0, 1), limit_s: float = float("inf"), say: Callable = print
+) -> int:
     """Do the jobs of a plan in its order and keep each; the number still to do.
 
     share    (k, n): of the trainings and bodies only every n-th from the k-th, for n processes side by side; run once

@@ -1,4 +1,4 @@
-"""The scatter test on panels: what the networks are trained with, what is measured, and every image loss as one form."""
+"""The scatter test on panels: what networks are trained with, what is measured, all image losses as one form."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ INSIDE = 0.5  # [g/cm3] of water and more is body
 def image_mix(kind: str, model: SpectralModel, paths: Tensor) -> Tensor:
     """Rows (K, 2) by which images of water and calcium [g/cm3] are weighted before their mean absolute error.
 
-        printed      e_w, e_c
-        whitened     C e,  C^T C = mean Fisher information of the path lengths (P, 2), of trace 2
-        with 60 keV  e_w, e_c and mu_60(e) / mu_60(water)
+    printed      e_w, e_c
+    whitened     C e,  C^T C = mean Fisher information of the path lengths (P, 2), of trace 2
+    with 60 keV  e_w, e_c and mu_60(e) / mu_60(water)
     """
     contract.choice("kind", kind, LOSSES)
     eye = torch.eye(2, dtype=torch.float64)

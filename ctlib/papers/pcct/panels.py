@@ -92,7 +92,7 @@ class PanelScan:
 
 @dataclass(frozen=True)
 class Simulation:
-    """How scatter is simulated: photons a view, in cells (rows, cols), made smooth with so many cosines and harmonics."""
+    """How scatter is simulated: photons a view, cells (rows, cols), and the cosines and harmonics that are kept."""
 
     photons: int
     cells: tuple[int, int] = (8, 16)
@@ -103,7 +103,7 @@ class Simulation:
 def cosines(num_cells: int, num: int, num_modes: int) -> Tensor:
     """Matrix (num, num_cells) from cell averages to a series of cosines at num points, float64.
 
-        S(u) = sum over k < K of a_k cos(pi k u),    a by least squares on the cells,    0 < u < 1
+    S(u) = sum over k < K of a_k cos(pi k u),    a by least squares on the cells,    0 < u < 1
     """
     num_cells, num = contract.count("num_cells", num_cells, 1), contract.count("num", num, 1)
     k = torch.arange(contract.count("num_modes", num_modes, 1, num_cells), dtype=torch.float64)
@@ -120,7 +120,7 @@ def smooth_panels(tally: Tensor, shape: tuple[int, int], modes: tuple[int, int])
 
 
 def smooth_circle(tally: Tensor, harmonics: int, finer: int = 1) -> Tensor:
-    """Signals (V, ...) of views equally spaced over the circle without their higher harmonics, at finer times the views.
+    """Signals (V, ...) of views all around the circle without their higher harmonics, at finer times the views.
 
     The first of them are those of the given views; a band-limited signal is interpolated exactly.
     """

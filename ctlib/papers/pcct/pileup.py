@@ -39,7 +39,9 @@ class PileUp:
         trigger = contract.number("trigger_kev", self.trigger_kev, above=0)
         step = contract.number("step_kev", self.step_kev, above=0)
         if abs(trigger / step - round(trigger / step)) > 1e-9 or CLASSES * step < 3 * self._top():
-            raise ArgumentError("step_kev", step, f"a divisor of the trigger, of which {CLASSES} span three tube voltages")
+            raise ArgumentError(
+                "step_kev", step, f"a divisor of the trigger, of which {CLASSES} span three tube voltages"
+            )
 
     def _top(self) -> float:
         return float(self.model.spectrum.edges_kev[-1]) + 10
@@ -78,7 +80,12 @@ class PileUp:
 
 
 def decompose(
-    expected: Callable[..., Tensor], counts: Tensor, start: Tensor, *theta: Tensor, max_iters: int = 60, tol: float = 1e-9
+    expected: Callable[..., Tensor],
+    counts: Tensor,
+    start: Tensor,
+    *theta: Tensor,
+    max_iters: int = 60,
+    tol: float = 1e-9,
 ) -> Tensor:
     """Maximum-likelihood path lengths (P, M) of any differentiable model, with the implicit gradient to theta.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
 from ctlib.geometry import FanBeam, Volume
@@ -77,4 +76,3 @@ def single_against_quadrature(
     exact = sum(single_scatter(body, one, spectrum, response, process=p, **options) for p in ("compton", "rayleigh"))
     error = tally.error("single")
     return (tally.mean("single") - exact) / error, (error / exact).median()
-

@@ -71,12 +71,15 @@ def test_a_scatter_network_is_that_of_the_epoch_with_the_least_validation_loss(k
         schedule.step()
         net.eval()
         with torch.no_grad():
-            at.append(float(loss(scatter_ratio(net, TOTAL[VALIDATE]), TOTAL[VALIDATE], target[VALIDATE])))
+            each = [float(loss(scatter_ratio(net, TOTAL[v]), TOTAL[v], target[v])) for v in VALIDATE.split(1)]
+            at.append(sum(each) / len(each))
         if at[-1] < least:
             least, kept = at[-1], {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict(kept)
     other = scatter_net()
-    assert fit_scatter_net(other, loss, TOTAL, target, TRAIN, VALIDATE, 6, 2e-2, 5) == least == min(at)
+    run = fit_scatter_net(other, loss, TOTAL, target, TRAIN, VALIDATE, 6, 2e-2, 5)
+    assert run.history["validation"] == at
+    assert least == min(at)
     assert equal(net, other)
     assert not other.training
 
@@ -87,7 +90,12 @@ def test_a_scatter_training_goes_on_bit_by_bit_with_its_best_weights(tmp_path):
     class Stop(Exception):
         pass
 
-    whole, net, calls, left = scatter_net(), scatter_net(), [], [14]  # of the 10 steps of 3 epochs, and validations
+    whole, net, calls, left = (
+        scatter_net(),
+        scatter_net(),
+        [],
+        [17],
+    )  # of the 11 steps before, and 6 validations of 3 epochs
 
     def loss(ratio, counts, target):
         calls.append(ratio)
@@ -96,10 +104,11 @@ def test_a_scatter_training_goes_on_bit_by_bit_with_its_best_weights(tmp_path):
         return direct_loss(ratio, counts, target)
 
     args = (TOTAL, SCATTER, TRAIN, VALIDATE, 6, 2e-2, 5)
-    least = fit_scatter_net(whole, direct_loss, *args)
+    least = fit_scatter_net(whole, direct_loss, *args).history["validation"]
     with pytest.raises(Stop):
         fit_scatter_net(net, loss, *args, path=tmp_path / "c", every=9)
     left[0], resumed = 0, scatter_net()
-    assert fit_scatter_net(resumed, loss, *args, path=tmp_path / "c", every=9) == least
-    assert len(calls) == 14 + 9 + 3
+    run = fit_scatter_net(resumed, loss, *args, path=tmp_path / "c", every=9)
+    assert run.history["validation"] == least
+    assert len(calls) == 17 + 9 + 2 * 3
     assert equal(whole, resumed)

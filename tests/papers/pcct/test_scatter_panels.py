@@ -1,0 +1,142 @@
+"""The scatter test on panels: bodies by a stated rule, smooth scatter, losses as one form, errors of a known guess."""
+
+import math
+
+import pytest
+import torch
+
+pytest.importorskip("xraylib")
+pytest.importorskip("numba")
+
+from ctlib.geometry import Volume
+from ctlib.papers.pcct import bodies, panel_compare, panels
+from ctlib.papers.pcct.experiment import Setting
+from ctlib.papers.pcct.panel_study import PanelStudy, run_panels
+from ctlib.papers.pcct.panel_test import errors, image_mix, mixed
+from ctlib.phantoms.materials import CORTICAL, MATERIALS
+from ctlib.physics import Material, mass_attenuation
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SCAN = panels.PanelScan(size=16, slices=1, cols=16, rows=4, step_deg=30.0, finer=2, beam_mm=80.0)
+HOW = panels.Simulation(64, (2, 4), (2, 3), 2)
+
+
+def hounsfield(densities):
+    """CT number at 60 keV of water and calcium (2, ...)."""
+    water, calcium = (float(mass_attenuation(m, 60.0)) for m in MATERIALS)
+    return 1000 * (densities[0] + densities[1] * calcium / water - 1)
+
+
+def test_the_rule_keeps_the_attenuation_at_60_kev_and_ends_at_bone():
+    hu = torch.tensor([-1000.0, -400.0, 0.0, 60.0, 100.0, 300.0, 900.0], dtype=torch.float64)
+    found = bodies.basis_of_hu(hu)
+    torch.testing.assert_close(hounsfield(found), hu, rtol=0, atol=1e-9)
+    assert (found[1, :5] == 0).all()
+    assert (found[1, 5:] > 0).all()
+    dense = hounsfield(torch.tensor(CORTICAL, dtype=torch.float64)[:, None])
+    torch.testing.assert_close(bodies.basis_of_hu(dense)[:, 0], torch.tensor(CORTICAL).double())
+
+
+def test_without_bone_dense_voxels_are_water():
+    hu = torch.tensor([300.0, 300.0], dtype=torch.float64)
+    found = bodies.basis_of_hu(hu, torch.tensor([True, False]))
+    torch.testing.assert_close(hounsfield(found), hu)
+    assert found[1, 0] > 0
+    assert found[1, 1] == 0
+
+
+def test_a_material_of_the_basis_is_itself():
+    assert bodies.basis_of_material(Material.named("water")).tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert bodies.basis_of_material(Material.named("adipose"))[1] == 0  # would need calcium below 0
+
+
+def test_resampling_keeps_the_mass_about_the_center():
+    image = torch.zeros(30, 30)
+    image[10:20, 8:22] = 2.0
+    found = bodies.resampled(image, 2.0, Volume((16, 16), 5.0), 0.0)
+    assert float(found.sum()) * 25 == pytest.approx(float(image.sum()) * 4, rel=0.02)
+    assert float((found - found.flip(0, 1)).abs().max()) < 1e-6
+
+
+def test_panels_of_cosines_are_recovered_exactly():
+    u, v = ((torch.arange(n).double() + 0.5) / n for n in (640, 320))
+    signal = (1 + 0.3 * torch.cos(math.pi * v))[:, None] * (2 - torch.cos(2 * math.pi * u))
+    cells = signal.unflatten(0, (8, -1)).mean(1).unflatten(1, (16, -1)).mean(2)
+    fine = panels.smooth_panels(cells, (320, 640), (3, 5))
+    torch.testing.assert_close(fine, signal, rtol=0, atol=1e-9)
+
+
+def test_the_circle_keeps_low_harmonics_and_is_interpolated_exactly():
+    wave = lambda n: 1 + torch.cos(2 * math.pi * 2 * torch.arange(n).double() / n)  # noqa: E731
+    high = torch.cos(2 * math.pi * 5 * torch.arange(12).double() / 12)
+    torch.testing.assert_close(panels.smooth_circle(wave(12) + high, 3, 4), wave(48))
+
+
+@pytest.fixture(scope="module")
+def made():
+    """(setting, folder-free study) of two synthetic bodies to train on, one to choose with, one to test on."""
+    some = {k: bodies.synthetic_bodies(SCAN.field, s) for k, s in {"train": [0, 1], "val": [2], "test": [3, 4]}.items()}
+    setting = Setting.of_paper(photons=1e6)
+    seeds = {"Direct": [0, 1], "Cross": [0, 1], "Cross whitened": [0]}
+    return PanelStudy(setting, SCAN, HOW, some, 0.1, (4, 4), ((2, 2), (1, 2)), 2, 1e-3, seeds, (50, 2), 1)
+
+
+def test_scatter_is_scaled_to_its_mean_and_smooth(made):
+    primary, scatter = made.stack("train")
+    assert primary.shape == scatter.shape == (2, 4, SCAN.num_trained, 4, 16)
+    assert float((scatter / primary).mean((1, 2, 3, 4)).mean()) == pytest.approx(0.1, rel=1e-5)
+    assert (scatter >= 0).all()
+
+
+def test_the_true_scatter_leaves_no_error_and_a_wrong_ratio_its_size(made):
+    primary, scatter = made.test_signals(made.bodies["test"][0])
+    right = errors(made.tested_on, primary, scatter, scatter, made.cm)
+    assert (right["rows"][[2]] < 1e-6).all()
+    assert (right["rows"] < 0.05).all()
+    off = errors(made.tested_on, primary, scatter, scatter + 0.03 * primary, made.cm)
+    assert float(off["rows"][2]) == pytest.approx(3.0, rel=1e-3)
+    assert float(off["center"]) == pytest.approx(3.0, rel=1e-3)
+    assert (off["rows"] > 3 * right["rows"]).all()
+
+
+def test_losses_weight_images_as_they_say(made):
+    model, paths = made.model, torch.tensor([[10.0, 1.0], [20.0, 2.0]])
+    assert torch.equal(image_mix("printed", model, paths), torch.eye(2).double())
+    water, calcium = (float(mass_attenuation(m, 60.0)) for m in MATERIALS)
+    assert image_mix("with 60 keV", model, paths)[2].tolist() == pytest.approx([1.0, calcium / water])
+    c = image_mix("whitened", model, paths)
+    assert float((c.mT @ c).trace()) == pytest.approx(2.0)
+    assert float((c.mT @ c)[0, 1]) > 0.1, "water and calcium are told together"
+    images = torch.randn(1, 2, 3, 4)
+    torch.testing.assert_close(mixed(images, c)[0, 1], (c[1, 0] * images[0, 0] + c[1, 1] * images[0, 1]).float())
+
+
+def test_a_study_trains_scores_and_compares(made):
+    history = made.training("Cross", 0)[1]
+    assert history["validation_step"] == [2, 4]
+    assert made.scores("Direct", 1)["rows"].shape == (2, 6)
+    assert panel_compare.table2(made, "Direct").shape == (2, 2, 6)
+    apart = panel_compare.paired(made, "Cross", "Direct")
+    assert len(apart) == 6
+    assert len(apart["water image [mg/mL]"]) == 2
+    losses = made.losses("kernel")
+    assert set(losses) == {"scatter", "printed", "whitened", "with 60 keV"}
+    names = [claim for claim, _, _ in (*panel_compare.quotients(made), *panel_compare.others(made))]
+    assert "pcct-equivalent" in names
+    assert "pcct-t2-water-cross" in names
+
+
+def test_a_plan_is_kept_and_found_again(made, tmp_path):
+    from dataclasses import replace
+
+    short = {"Direct": [0]}
+    study = replace(made, checkpoints=tmp_path, seeds=short, epochs=1, cache={})
+    assert run_panels(study, say=lambda text: None) == 0
+    files = sorted(p.name for p in tmp_path.iterdir())
+    again = replace(study, cache={})
+    told = []
+    assert run_panels(again, say=told.append) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == files
+    assert len(told) == 5 + 1 + 3
+    assert torch.equal(again.scores("Direct")["rows"], study.scores("Direct")["rows"])
