@@ -14,6 +14,10 @@ LABS = {
     "01a-iterative-reconstruction": "01",
     "01b-projector-tested": "01",
     "02a-why-it-works": "02",
+    "05a-likelihood-and-fold": "05",
+    "05b-scatter": "05",
+    "05c-beyond-the-paper": "05",
+    "05d-derived": "05",
     "lab-dip-fit": "02",
     "lab-real-mouse": "03",
 }  # a lab counts with its chapter

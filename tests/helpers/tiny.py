@@ -39,10 +39,21 @@ TINY = {
     },
     "05-differentiable-pcct": {
         "seeds": [0, 1], "n_det": 32, "views": 12, "bad_pixels": [9, 12], "lbfgs_steps": 3, "image_steps": 3,
-        "adam_steps": 4, "draws": 200, "simplex_pixels": 2, "memory_pixels": 20, "memory_iters": [2, 16],
-        "proxy_samples": 60, "proxy_steps": 4, "timed_pixels": 200, "check_photons": 200, "scatter_size": 16,
-        "scatter_views": 8, "scatter_cols": 24, "scatter_bodies": [2, 1, 1], "scatter_photons": 64,
-        "scatter_channels": [4, 4, 4], "scatter_epochs": 2, "limit_epochs": 2,
+        "adam_steps": 4, "adam_rates": [0.1],
+    },
+    "05a-likelihood-and-fold": {"seeds": [0, 1], "lbfgs_steps": 3},
+    "05b-scatter": {
+        "methods": ["Direct", "Cross"], "size": 16, "slices": 1, "cols": 16, "rows": 4, "step_deg": 30.0,
+        "synthetic": [2, 1, 2], "people": [1, 1, 1], "photons": 64, "cells": [2, 4], "modes": [2, 3], "harmonics": 2,
+        "check_photons": 200, "channels": [4, 4], "pools": [[2, 2], [1, 2]], "epochs": 2, "proxy_samples": 50,
+        "proxy_steps": 2,
+    },
+    "05c-beyond-the-paper": {
+        "seeds": [0, 1], "size": 24, "views": 12, "bad_pixels": [9, 14], "readings": 10, "trials": 2, "tol": 0.05,
+    },
+    "05d-derived": {
+        "seeds": [0, 1], "draws": 200, "simplex_pixels": 2, "memory_pixels": 20, "memory_iters": [2, 16],
+        "proxy_samples": 60, "proxy_steps": 4, "timed_pixels": 200,
     },
     "06-generative-tomography": {
         "seeds": [0], "n": 32, "angles": 16, "num_images": [4, 2, 2], "widths": [[8, 8], [8, 8]],

@@ -23,7 +23,7 @@ from ctlib.train.tuning import Tuning, tune
 
 KNOWN = {"bins": None, "bins and rings": "neighbors", "a reference": "all"}
 EXACT = 1e-8  # variance [g2/cm4] of path lengths that are known
-BLURS, BETAS, DEGREES = (0.0, 0.5, 0.8, 1.2), (3.0, 10.0, 30.0, 100.0), (2, 3)
+BLURS, BETAS = (0.7, 1.1, 1.6, 0.4), (300.0, 1000.0, 3000.0, 100.0)  # [pixels], weights; tried in this order
 
 
 def parallel(size: int, views: int, fov_mm: float = 384.0) -> Projector:
@@ -103,8 +103,9 @@ class PileUpTest:
         counts, flat = self.counts(paths), paths.reshape(-1, 2)
         believed = self.setting.drifted(self.setting.thresholds_kev)
         edges = torch.cat([believed[:-1] - found[1:], believed[-1:]])
-        solved = decompose(lambda a: self.piled(a, found[0], edges), counts.reshape(len(flat), -1), flat)
         ignoring = decompose_mle(self.setting.model(), counts, self.setting.box)
+        expected = lambda a: self.piled(a, found[0], edges)  # noqa: E731
+        solved = decompose(expected, counts.reshape(len(flat), -1), ignoring.reshape(-1, 2))
         make = lambda p: 10 * fbp(project, p.reshape(paths.shape).movedim(-1, 0))  # noqa: E731
         return {"true": make(paths), "ignored": make(ignoring), "calibrated": make(solved)}
 

@@ -134,7 +134,7 @@ def amplification(scanner: Scanner, primary: Tensor, rows: Tensor) -> Tensor:
     at = scanner.decompose(flat / scanner.open_beam.double())
     kept = at[:, 0] > BEHIND
     slope = counts_jacobian(scanner.model, flat[kept], at[kept], scanner.box) * flat[kept][:, None]
-    return torch.linalg.svdvals(rows.double() @ slope)
+    return torch.linalg.svdvals(rows.double() @ slope)[:, :2]
 
 
 def floor_of(scanner: Scanner, primary: Tensor, scatter: Tensor, cm: Tensor, cells: Sequence[int]) -> Tensor:

@@ -47,8 +47,13 @@ EXAMPLES = {
     _P + "calibration.calibrate": lambda: dict(
         residual=misfit, start_kev=rand(2), optimizer="adam_l2", num_iters=2, lr=0.5
     ),
-    _P + "cohort.smooth_columns": lambda: dict(tally=rand(2, 5), num_cols=7, num_modes=3),
-    _P + "cohort.smooth_views": lambda: dict(tally=rand(2, 6, 3), num_harmonics=2),
+    _P + "bodies.basis_of_hu": lambda: dict(hu=1000 * rand(3, 4) - 500),
+    _P + "panels.smooth_panels": lambda: dict(tally=rand(2, 4, 5), shape=(6, 7), modes=(2, 3)),
+    _P + "panels.smooth_circle": lambda: dict(tally=rand(6, 3), harmonics=2, finer=2),
+    _P + "one_step.edge_penalty": lambda: dict(z=rand(2, 4, 5), knee=0.1),
+    _P + "one_step.noise_and_bias": lambda: dict(
+        images=rand(3, 2, 4, 5), truth=rand(2, 4, 5, seed=1), inside=torch.ones(4, 5, dtype=torch.bool)
+    ),
     _P + "proxy.ProxyDecomposition.forward": lambda: dict(call=proxy().forward, counts=rand(3, 2, high=100.0)),
     _P + "proxy.relative_jacobian": lambda: dict(net=proxy(), counts=rand(3, 2, high=100.0)),
     _P + "proxy.sobolev_loss": lambda: dict(
@@ -82,14 +87,23 @@ SKIP = {
     _P + "calibration.image_residual": "makes a function, see tests/papers/pcct/test_calibration.py",
     _P + "calibration.thickness_residual": "makes a function, see tests/papers/pcct/test_calibration.py",
     _P + "calibration.threshold_jacobian": "a solve of `decompose_mle`, which checks its counts and thresholds",
-    _P + "cohort.ScatterSet": "a record of results",
-    _P
-    + "cohort.scatter_set": "seconds a call: tests/papers/pcct/test_scatter_set.py; its numbers are simulate_scatter's",
     _P + "experiment.*": WIRING,
     _P + "proxy.ProxyDecomposition": "weights are drawn from the global stream: see seeded",
     _P + "scatter_net.ScatterNet": "weights are drawn from the global stream: see seeded",
     _P + "proxy.WithJacobian.forward": "relative_jacobian",
-    _P + "scatter_experiment.*": WIRING,
+    _P + "bodies.*": "reads files, or makes bodies of them; tested with both",
+    _P + "beyond.*": WIRING,
+    _P + "blind.*": "solves of `decompose_mle`, which checks its counts; tests/papers/pcct/test_beyond_the_paper.py",
+    _P + "calibration.reached": WIRING,
+    _P + "kept.*": WIRING,
+    _P + "one_step.*": "reconstructions, seconds a call: tests/papers/pcct/test_beyond_the_paper.py",
+    _P + "panel_compare.*": WIRING,
+    _P + "panel_study.*": WIRING,
+    _P + "panel_test.*": WIRING,
+    _P + "panels.*": "seconds a call, or steps of it: tests/papers/pcct/test_scatter_panels.py",
+    _P + "pictures.*": "solves of `decompose_mle`, which checks its counts; tests/papers/pcct/test_beyond_the_paper.py",
+    _P + "pileup.*": "solves and models with arguments of their own: tests/papers/pcct/test_beyond_the_paper.py",
+    _P + "scatter_chapter.*": WIRING,
     _P + "scatter_kernel.ScatterKernel": "a record of fitted parameters",
     _P + "scatter_kernel.*": "steps of the fit, with what it has checked",
     _P + "training.*": "trainings, seconds a call: tests/papers/pcct/test_training.py",

@@ -1,6 +1,7 @@
 """The scatter test on panels: bodies by a stated rule, smooth scatter, losses as one form, errors of a known guess."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,9 +129,7 @@ def test_a_study_trains_scores_and_compares(made):
 
 
 def test_a_plan_is_kept_and_found_again(made, tmp_path):
-    from dataclasses import replace
-
-    short = {"Direct": [0]}
+    short = {"Direct": [0], "Cross": [0]}
     study = replace(made, checkpoints=tmp_path, seeds=short, epochs=1, cache={})
     assert run_panels(study, say=lambda text: None) == 0
     files = sorted(p.name for p in tmp_path.iterdir())
@@ -138,5 +137,5 @@ def test_a_plan_is_kept_and_found_again(made, tmp_path):
     told = []
     assert run_panels(again, say=told.append) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == files
-    assert len(told) == 5 + 1 + 3
-    assert torch.equal(again.scores("Direct")["rows"], study.scores("Direct")["rows"])
+    assert len(told) == 5 + 2 + 4
+    assert torch.equal(again.scores("Cross")["rows"], study.scores("Cross")["rows"])
