@@ -57,7 +57,7 @@ def vial_scene(
     grid_x, grid_y = (torch.from_numpy(g).to(x0) for g in np.meshgrid(t, -t))
     vials = torch.stack([(grid_x - x) ** 2 + (grid_y - y) ** 2 < MEASURED_RADIUS_MM**2 for x, y in CENTERS_MM])
     full = x0.mean(1, keepdim=True)  # counts are not published: bins count alike
-    return VialScene(A, A(x0), x0, full, seed, matrix, truth, vials, voxel_mm)
+    return VialScene(A, A(x0), x0, full, seed, matrix, truth, None, vials, voxel_mm)
 
 
 def made(

@@ -25,7 +25,7 @@ pytest.importorskip("xraylib")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ACQUISITION = Acquisition(n=24, views=12, n_slices=3, counts=2500.0, sirt_start=5)
-SETTINGS = Settings(outer=2, sirt_inner=2, rho=0.1, steps=3, lr=0.003, width=4)
+SETTINGS = Settings(outer=2, rho=0.1, steps=3, lr=0.003, width=4, tol=None, sirt_inner=2)
 TRAINED = {
     "Noise2Sim": lambda s: noise2sim(s, SETTINGS, 0.8),
     "Noise2Noise": lambda s: noise2noise(replace(s, taught={}), SETTINGS, 2),
@@ -53,9 +53,11 @@ def test_a_scene_measures_against_its_truth(mouse):
     assert mouse.x0.shape == mouse.truth.shape == (3, 5, 24, 24)
     assert mouse.full.shape == (3, 1, 24, 24)
     torch.testing.assert_close(mouse.error(1.5 * mouse.truth), torch.full((5,), 0.5))
-    torch.testing.assert_close(mouse.similarity(mouse.truth), torch.ones(5))
-    torch.testing.assert_close(mouse.similarity(mouse.x0, mouse.x0), torch.ones(5))
-    assert bool((mouse.similarity(mouse.x0) < 1).all())
+    torch.testing.assert_close(mouse.error(1.5 * mouse.truth, [1]), torch.full((5,), 0.5))
+    air = torch.where(mouse.body, mouse.truth, mouse.truth + 1.0)
+    torch.testing.assert_close(mouse.error(air), torch.zeros(5))  # what lies outside the body does not count
+    assert mouse.scores(mouse.truth)["ssim"] == pytest.approx([1.0] * 5)
+    assert mouse.scores(mouse.x0, mouse.x0)["error"] == [0.0] * 5
 
 
 def test_the_truth_is_that_of_the_densities_by_the_matrix(mouse):
@@ -77,6 +79,30 @@ def test_the_run_keeps_the_first_outer_step(mouse):
     assert not torch.equal(run.x, once.x)
     direct = split_reconstruct(mouse.A, mouse.y, tv(1.0), mouse.x0, 2, 2, 0.1)
     assert torch.equal(run.x, direct.x)
+
+
+@pytest.mark.parametrize("pairs", ["distant", "bins"])
+def test_other_pairs_are_other_priors(mouse, pairs):
+    one, other = (spectral2spectral(mouse, SETTINGS, 0.0, pairs=p)(mouse.x0, 0) for p in ("neighbors", pairs))
+    assert one.shape == other.shape
+    assert not torch.equal(one, other)
+
+
+def test_a_bin_made_from_the_others_does_not_depend_on_itself(mouse):
+    prior = spectral2spectral(mouse, SETTINGS, 0.0, retrain=False, pairs="bins")
+    prior(mouse.x0, 0)
+    x = mouse.x0.clone()
+    x[:, 2] += torch.rand(3, 24, 24, generator=stream(9, 0))
+    before, after = prior.images(mouse.x0), prior.images(x)
+    assert torch.equal(before[:, 2], after[:, 2])
+    assert not torch.equal(before[:, 3], after[:, 3])
+
+
+def test_the_course_of_a_training_is_the_error_of_its_images(mouse):
+    prior = spectral2spectral(mouse, replace(SETTINGS, watch_every=2), 0.0)
+    z = prior(mouse.x0, 0)
+    assert [step for step, _ in prior.course] == [2, 3]
+    assert prior.course[-1][1] == pytest.approx(float(mouse.error(z, [1]).mean()), rel=1e-5)
 
 
 def test_the_bregman_variable_reaches_the_loop(mouse):

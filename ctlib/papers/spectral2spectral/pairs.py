@@ -1,0 +1,46 @@
+"""Other pairs within the method's idea: energy bins, whose noise is independent, teach one another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ctlib import contract
+from ctlib.errors import ArgumentError
+
+
+def hidden_bins(shape: tuple[int, ...], generator: torch.Generator, most: int = 2) -> Tensor:
+    """Mask (B, E, 1, 1) float: 1 where a bin is hidden, one to `most` of them in every image."""
+    num, bins = shape[0], shape[1]
+    most = contract.count("most", most, 1)
+    if most >= bins:
+        raise ArgumentError("most", most, f"fewer than the {bins} bins")
+    rank = torch.rand(num, bins, generator=generator).argsort(1).argsort(1)
+    hide = torch.randint(1, most + 1, (num, 1), generator=generator)
+    return (rank < hide).float()[..., None, None]
+
+
+def seen_bins(x: Tensor, hidden: Tensor) -> Tensor:
+    """Input (B, 2E, Y, X) of a network that is to fill in bins: those that are seen, and which ones are hidden."""
+    hidden = hidden.to(x)
+    return torch.cat([x * (1 - hidden), hidden.expand_as(x)], 1)
+
+
+def bins_loss(net, x: Tensor, generator: torch.Generator, most: int = 2) -> Tensor:
+    """Mean |f(other bins) - bin|^2 over the hidden bins of x (B, E, Y, X): Noise2Noise with bins for pairs.
+
+    Counts of two bins are independent, so a hidden bin's noise cannot be predicted, its image can: three materials
+    make spectra of three dimensions, whose coordinates the other bins still determine.
+    """
+    x = contract.tensor("x", x, ("B", "E", "Y", "X"))
+    hidden = hidden_bins(x.shape, generator, most).to(x)
+    error = (net(seen_bins(x, hidden)) - x) * hidden
+    return error.square().sum() / (hidden.sum() * x.shape[2] * x.shape[3])
+
+
+def fill_bins(net, x: Tensor) -> Tensor:
+    """Every bin of x (B, E, Y, X) as a network makes it from the others."""
+    bins = x.shape[1]
+    hidden = torch.eye(bins, dtype=x.dtype, device=x.device)[:, None, :, None, None].expand(-1, len(x), -1, -1, -1)
+    filled = net(seen_bins(x.repeat(bins, 1, 1, 1), hidden.flatten(0, 1))).unflatten(0, (bins, len(x)))
+    return torch.stack([filled[e, :, e] for e in range(bins)], 1)

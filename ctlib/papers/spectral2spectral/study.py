@@ -1,0 +1,265 @@
+"""The chapter's experiment as jobs of minutes: one method on one specimen with one setting, each kept in a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ctlib.contract import number
+from ctlib.errors import ArgumentError
+from ctlib.papers.spectral2spectral.evaluation import bone_contrast, edge_slope, profile_error, rod_errors, vessel_error
+from ctlib.papers.spectral2spectral.experiment import Settings
+from ctlib.papers.spectral2spectral.kept import Kept
+from ctlib.papers.spectral2spectral.methods import PRINTED, run_method, trials_of
+from ctlib.papers.spectral2spectral.scene import Acquisition, ScannedScene, simulated
+from ctlib.recon import fbp
+from ctlib.train.tuning import Tuning, tune
+
+VALIDATION = 100  # seed of the specimen on which settings are chosen; it is in no table
+IMAGES = ("x", "z")  # after the last data step; what the prior made before it
+CODE = [
+    f"ctlib.papers.spectral2spectral.{m}"
+    for m in (
+        "binned", "evaluation", "experiment", "losses", "low_rank", "matrix_fit", "methods", "noise2noise", "noise2sim",
+        "noise_level", "pairs", "prior", "regions", "scan", "scene", "scores", "specimens", "splitting", "start",
+        "study", "subspace",
+    )
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Site:
+    """A specimen and its scan: kind, seed, size [pixels], photons, slices."""
+
+    kind: str
+    seed: int
+    n: int
+    counts: float
+    slices: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One reconstruction; `block` is its part of the plan, `options` the method's settings in order."""
+
+    block: str
+    site: Site
+    method: str
+    options: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The readable part of its file's name."""
+        s = self.site
+        parts = [s.kind, f"seed{s.seed}", f"{s.n}px", f"{s.counts:g}", self.method.replace(" ", "-")]
+        return "-".join([*parts, *(f"{k}{v}" for k, v in self.options)])
+
+
+@dataclass
+class Study:
+    """Specimens, methods and settings of the chapter, and the results made so far.
+
+    seeds         by kind, "rods" and "mouse"
+    n, views      image size, views over a turn; of another size views change in proportion
+    counts        photons of an open-beam reading
+    slices        by kind;  tuning_slices: of the specimens that settings are chosen on
+    drift         of the mouse from slice to slice
+    methods       compared by name;  trials: settings tried for each
+    doses, sizes  of the phase diagram;  phase_methods, phase_trials, phase_seeds: there
+    ablations     {name: options of the method as printed}
+    """
+
+    seeds: Mapping[str, Sequence[int]]
+    n: int
+    views: int
+    counts: float
+    slices: Mapping[str, int]
+    tuning_slices: int
+    drift: float
+    settings: Settings
+    methods: Sequence[str]
+    trials: int
+    doses: Sequence[float] = ()
+    sizes: Sequence[int] = ()
+    phase_methods: Sequence[str] = ()
+    phase_trials: int = 2
+    phase_seeds: Sequence[int] = ()
+    ablations: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    mode: str = "poisson"
+    device: str = "cpu"
+    checkpoints: str | Path | None = None
+
+    def __post_init__(self):
+        self.kept, self.scenes = Kept(self.checkpoints or None, *CODE), {}
+
+    def site(self, kind: str, seed: int, n: int | None = None, counts: float | None = None) -> Site:
+        """A specimen of the study; the one with the validation seed has fewer slices."""
+        slices = self.tuning_slices if seed == VALIDATION or n is not None else self.slices[kind]
+        return Site(kind, seed, n or self.n, counts or self.counts, slices)
+
+    def scene(self, site: Site) -> ScannedScene:
+        """Its scan, the matrix calibrated on the validation specimen of the same scanner; the last two are kept."""
+        if site not in self.scenes:
+            matrix = None
+            if site.seed != VALIDATION:
+                matrix = self.matrix(replace(site, seed=VALIDATION, slices=self.tuning_slices))
+            views = round(self.views * site.n / self.n)
+            a = Acquisition(site.n, views, site.slices, site.counts, 0, self.mode, self.device)
+            made = simulated(site.kind, site.seed, a, self.drift if site.kind == "mouse" else 0.0, matrix)
+            while len(self.scenes) > 1:
+                self.scenes.pop(next(iter(self.scenes)))
+            self.scenes[site] = made
+        return self.scenes[site]
+
+    def matrix(self, site: Site) -> Tensor:
+        """Effective attenuation (E, M) of a scanner, kept: noiseless, so the same for every number of photons."""
+        about = self.about(site) | {"counts": 0}
+        return self.kept.get(f"matrix-{site.kind}-{site.n}px", about, lambda: {"matrix": self.scene(site).matrix})[
+            "matrix"
+        ]
+
+    def about(self, site: Site) -> dict[str, object]:
+        """All that a scan depends on."""
+        return {**asdict(site), "views": self.views / self.n, "drift": self.drift, "mode": self.mode}
+
+    def result(self, job: Job) -> dict:
+        """Scores, curve and sections of a reconstruction, as `measured` gives them: kept, or computed now."""
+        about = self.about(job.site) | {"method": job.method, "options": dict(job.options), **asdict(self.settings)}
+        return self.kept.get(job.name, about, lambda: measured(self.scene(job.site), *self.run(job)))
+
+    def run(self, job: Job):
+        """The reconstruction of a job and its validation curve."""
+        return run_method(job.method, self.scene(job.site), self.settings, dict(job.options))
+
+    def tuning_jobs(self, kind: str, n: int | None = None, counts: float | None = None) -> list[Job]:
+        """Every trial of every method on the validation specimen."""
+        methods, num = (self.methods, self.trials) if n is None else (self.phase_methods, self.phase_trials)
+        block = f"tuning, {kind}" if n is None else f"phase, {n} pixels"
+        site = self.site(kind, VALIDATION, n, counts)
+        found = trials_of(list(methods), num)
+        return [Job(block, site, m, tuple(o.items())) for m, tried in found.items() for o in tried if m != PRINTED]
+
+    def tuned(self, kind: str, n: int | None = None, counts: float | None = None) -> Tuning:
+        """The trials, each with both images: mean error of the bins inside the body, lower is better."""
+        jobs = self.tuning_jobs(kind, n, counts)
+        by = {(j.method, j.options): self.result(j) for j in jobs}
+        trials: dict[str, list[dict]] = {}
+        for method, options in by:
+            trials.setdefault(method, []).extend({**dict(options), "image": image} for image in IMAGES)
+
+        def score(method: str, settings: Mapping) -> float:
+            options = tuple((k, v) for k, v in settings.items() if k != "image")
+            return float(np.mean(by[method, options]["scores"][settings["image"]]["error"]))
+
+        return tune(trials, score)
+
+    def chosen(self, method: str, kind: str, n: int | None = None, counts: float | None = None):
+        """(options, image) of a method; as printed it is the image before the last data step that the text shows."""
+        if method == PRINTED:
+            return (), "z"
+        best = dict(self.tuned(kind, n, counts).best(method).settings)
+        image = best.pop("image")
+        return tuple(best.items()), image
+
+    def job(self, method: str, kind: str, seed: int, n: int | None = None, counts: float | None = None) -> Job:
+        """A method on a specimen to judge on, with the settings that were best on the validation specimen."""
+        block = kind if n is None else f"phase, {n} pixels"
+        return Job(block, self.site(kind, seed, n, counts), method, self.chosen(method, kind, n, counts)[0])
+
+    def found(self, method: str, kind: str, seed: int, n: int | None = None, counts: float | None = None) -> dict:
+        """What a method reaches: {"scores", "materials", "pictures"} of its chosen image, "course", "seconds"."""
+        result, image = self.result(self.job(method, kind, seed, n, counts)), self.chosen(method, kind, n, counts)[1]
+        return {**result, **{k: result[k][image] for k in ("scores", "materials", "pictures")}}
+
+    def baselines(self, kind: str, seed: int) -> dict[str, dict]:
+        """The same of what needs no prior: FBP, first images, those without noise, and the truth's pictures."""
+        site = self.site(kind, seed)
+
+        def make() -> dict:
+            s = self.scene(site)
+            images = {"FBP": fbp(s.A, s.y), "first": s.x0, "noiseless": s.noiseless(), "truth": s.truth}
+            return {name: seen(s, x) for name, x in images.items()}
+
+        return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)
+
+    def ablation_jobs(self) -> list[Job]:
+        """The method as printed, and parts of it left out, on the mice."""
+        site = lambda seed: replace(self.site("mouse", seed), slices=self.tuning_slices)  # noqa: E731
+        parts = {"as printed": {}, **self.ablations}
+        return [
+            Job("ablations", site(s), PRINTED, tuple(o.items())) for s in self.seeds["mouse"] for o in parts.values()
+        ]
+
+    def plan(self) -> Iterator[Job]:
+        """All jobs, main verdicts first; what is judged comes after the trials that chose its settings."""
+        for kind in ("rods", "mouse"):
+            yield from self.tuning_jobs(kind)
+            for seed in self.seeds[kind]:
+                yield from (self.job(m, kind, seed) for m in self.methods)
+        for n in self.sizes:
+            for counts in self.doses:
+                yield from self.tuning_jobs("mouse", n, counts)
+                for seed in self.phase_seeds:
+                    yield from (self.job(m, "mouse", seed, n, counts) for m in self.phase_methods)
+        yield from self.ablation_jobs()
+
+
+def seen(scene: ScannedScene, x: Tensor) -> dict:
+    """Scores inside the body, errors of materials and three sections of an image."""
+    middle, center = len(x) // 2, x.shape[-1] // 2
+    pictures = {
+        "transverse": x[middle],
+        "coronal": x[:, :, center].movedim(0, 1),
+        "sagittal": x[..., center].movedim(0, 1),
+    }
+    return {
+        "scores": scene.scores(x),
+        "materials": materials(scene, x),
+        "pictures": {k: v.float().cpu().clone() for k, v in pictures.items()},
+    }
+
+
+def materials(scene: ScannedScene, x: Tensor) -> dict[str, list[float]]:
+    """Of rods: RMSE of aluminium, water, iodine. Of a mouse: vessels' iodine [mg/mL], bone and edges by bin."""
+    if scene.kind == "rods":
+        return {"rmse": [float(v) for v in rod_errors(scene, x)], "edge": [edge_slope(scene, x)]}
+    bins = range(x.shape[1])
+    return {
+        "vessels": [vessel_error(scene, x)],
+        "bone": [bone_contrast(scene, x, e) for e in bins],
+        "profile": [profile_error(scene, x, e) for e in bins],
+    }
+
+
+def measured(scene: ScannedScene, run, course: Sequence[tuple[int, float]]) -> dict:
+    """What is kept of a reconstruction: of both images what `seen` gives, the curve, CPU seconds, gaps."""
+    both = {image: seen(scene, getattr(run, image)) for image in IMAGES}
+    parts = {k: {image: both[image][k] for image in IMAGES} for k in ("scores", "materials", "pictures")}
+    steps, values = ([c[k] for c in course] for k in (0, 1))
+    early = {image: scene.scores(run.early[image])["ssim"] for image in IMAGES}
+    return {**parts, "course": [steps, values], "seconds": run.seconds, "gaps": list(run.gaps), "early": early}
+
+
+def run_plan(study: Study, blocks: Sequence[str] = (), limit_s: float = float("inf"), say: Callable = print) -> bool:
+    """Do the jobs of a plan in its order and keep each; whether all are done.
+
+    blocks   parts of the plan, all by default;  limit_s  no job is begun after so many seconds
+    say      is told every job as it ends
+    """
+    if not study.checkpoints:
+        raise ArgumentError("checkpoints", repr(study.checkpoints), "a folder in which the results are kept")
+    limit_s, start = number("limit_s", limit_s, above=0, finite=False), time.monotonic()
+    for job in study.plan():
+        if blocks and job.block not in blocks:
+            continue
+        began = time.monotonic()
+        if began - start > limit_s:
+            return False
+        error = {k: float(np.mean(v["error"])) for k, v in study.result(job)["scores"].items()}
+        say(f"{job.block}: {job.name}: error {error['x']:.4f} {error['z']:.4f}, {time.monotonic() - began:.0f} s")
+    return True
