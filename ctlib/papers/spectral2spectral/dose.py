@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
@@ -67,12 +66,12 @@ def fit_dose(counts: Sequence[float], errors: np.ndarray, target: Sequence[float
 
 def fbp_errors(
     n: int, views: int, num_slices: int, counts: Sequence[float], seed: int, window: str = "ram-lak",
-    matrix: Tensor | None = None,
+    mode: str = "poisson",
 ) -> np.ndarray:  # fmt: skip
-    """RMSE (N, 3) of FBP in the rods at numbers of photons (N,); the matrix from noiseless images by default."""
+    """RMSE (N, 3) of FBP in the rods at numbers of photons (N,); mode as of `bin_counts`."""
     counts = contract.numbers("counts", counts, len(counts))
-    scans = [simulate("rods", n, views, num_slices, c, seed) for c in counts]
-    matrix = calibrated(scans[0]) if matrix is None else matrix
+    scans = [simulate("rods", n, views, num_slices, c, seed, mode=mode) for c in counts]
+    matrix = calibrated(scans[0])
     found = []
     for scan in scans:
         y = scan.line_integrals()

@@ -20,10 +20,16 @@ def hidden_bins(shape: tuple[int, ...], generator: torch.Generator, most: int = 
     return (rank < hide).float()[..., None, None]
 
 
-def seen_bins(x: Tensor, hidden: Tensor) -> Tensor:
-    """Input (B, 2E, Y, X) of a network that is to fill in bins: those that are seen, and which ones are hidden."""
+def filled_in(net, x: Tensor, hidden: Tensor) -> Tensor:
+    """All bins (B, E, Y, X) as a network makes them from those of x (B, E, Y, X) that are not hidden (B, E, 1, 1).
+
+    The mean of the bins that are seen, each scaled to unit mean, plus what the network (B, 2E, Y, X) -> (B, E, Y, X)
+    makes of them and of the mask.
+    """
     hidden = hidden.to(x)
-    return torch.cat([x * (1 - hidden), hidden.expand_as(x)], 1)
+    seen = x * (1 - hidden)
+    mean = seen.sum(1, keepdim=True) / (1 - hidden).sum(1, keepdim=True)
+    return mean + net(torch.cat([seen, hidden.expand_as(x)], 1))
 
 
 def bins_loss(net, x: Tensor, generator: torch.Generator, most: int = 2) -> Tensor:
@@ -34,13 +40,13 @@ def bins_loss(net, x: Tensor, generator: torch.Generator, most: int = 2) -> Tens
     """
     x = contract.tensor("x", x, ("B", "E", "Y", "X"))
     hidden = hidden_bins(x.shape, generator, most).to(x)
-    error = (net(seen_bins(x, hidden)) - x) * hidden
+    error = (filled_in(net, x, hidden) - x) * hidden
     return error.square().sum() / (hidden.sum() * x.shape[2] * x.shape[3])
 
 
 def fill_bins(net, x: Tensor) -> Tensor:
-    """Every bin of x (B, E, Y, X) as a network makes it from the others."""
+    """Every bin of x (B, E, Y, X) as a network makes it from all others."""
     bins = x.shape[1]
     hidden = torch.eye(bins, dtype=x.dtype, device=x.device)[:, None, :, None, None].expand(-1, len(x), -1, -1, -1)
-    filled = net(seen_bins(x.repeat(bins, 1, 1, 1), hidden.flatten(0, 1))).unflatten(0, (bins, len(x)))
-    return torch.stack([filled[e, :, e] for e in range(bins)], 1)
+    made = filled_in(net, x.repeat(bins, 1, 1, 1), hidden.flatten(0, 1)).unflatten(0, (bins, len(x)))
+    return torch.stack([made[e, :, e] for e in range(bins)], 1)

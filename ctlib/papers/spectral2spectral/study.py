@@ -15,8 +15,9 @@ from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.evaluation import bone_contrast, edge_slope, profile_error, rod_errors, vessel_error
 from ctlib.papers.spectral2spectral.experiment import Settings
 from ctlib.papers.spectral2spectral.kept import Kept
-from ctlib.papers.spectral2spectral.methods import PRINTED, run_method, trials_of
+from ctlib.papers.spectral2spectral.methods import PRINTED, PRINTED_START, run_method, trials_of
 from ctlib.papers.spectral2spectral.scene import Acquisition, ScannedScene, simulated
+from ctlib.papers.spectral2spectral.start import first_images
 from ctlib.recon import fbp
 from ctlib.train.tuning import Tuning, tune
 
@@ -70,7 +71,7 @@ class Study:
     slices        by kind;  tuning_slices: of the specimens that settings are chosen on
     drift         of the mouse from slice to slice
     methods       compared by name;  trials: settings tried for each
-    doses, sizes  of the phase diagram;  phase_methods, phase_trials, phase_seeds: there
+    doses, sizes  of the phase diagram;  phase_methods, phase_trials, phase_seeds, phase_steps: there
     ablations     {name: options of the method as printed}
     """
 
@@ -89,6 +90,7 @@ class Study:
     phase_methods: Sequence[str] = ()
     phase_trials: int = 2
     phase_seeds: Sequence[int] = ()
+    phase_steps: int = 100
     ablations: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     mode: str = "poisson"
     device: str = "cpu"
@@ -125,16 +127,22 @@ class Study:
 
     def about(self, site: Site) -> dict[str, object]:
         """All that a scan depends on."""
-        return {**asdict(site), "views": self.views / self.n, "drift": self.drift, "mode": self.mode}
+        views = round(self.views * site.n / self.n)
+        return {**asdict(site), "views": views, "drift": self.drift, "mode": self.mode}
 
     def result(self, job: Job) -> dict:
         """Scores, curve and sections of a reconstruction, as `measured` gives them: kept, or computed now."""
-        about = self.about(job.site) | {"method": job.method, "options": dict(job.options), **asdict(self.settings)}
+        settings = asdict(self.settings_of(job))
+        about = self.about(job.site) | {"method": job.method, "options": dict(job.options), **settings}
         return self.kept.get(job.name, about, lambda: measured(self.scene(job.site), *self.run(job)))
 
     def run(self, job: Job):
         """The reconstruction of a job and its validation curve."""
-        return run_method(job.method, self.scene(job.site), self.settings, dict(job.options))
+        return run_method(job.method, self.scene(job.site), self.settings_of(job), dict(job.options))
+
+    def settings_of(self, job: Job) -> Settings:
+        """Those of the study; the networks of the phase diagram have `phase_steps` in each outer step."""
+        return replace(self.settings, steps=self.phase_steps) if job.block.startswith("phase") else self.settings
 
     def tuning_jobs(self, kind: str, n: int | None = None, counts: float | None = None) -> list[Job]:
         """Every trial of every method on the validation specimen."""
@@ -142,11 +150,15 @@ class Study:
         block = f"tuning, {kind}" if n is None else f"phase, {n} pixels"
         site = self.site(kind, VALIDATION, n, counts)
         found = trials_of(list(methods), num)
-        return [Job(block, site, m, tuple(o.items())) for m, tried in found.items() for o in tried if m != PRINTED]
+        return [Job(block, site, m, tuple(o.items())) for m, tried in found.items() for o in tried]
+
+    def trial(self, method: str, kind: str, options: tuple, n: int | None = None, counts: float | None = None) -> Job:
+        """A trial by its options."""
+        return next(j for j in self.tuning_jobs(kind, n, counts) if (j.method, j.options) == (method, options))
 
     def tuned(self, kind: str, n: int | None = None, counts: float | None = None) -> Tuning:
         """The trials, each with both images: mean error of the bins inside the body, lower is better."""
-        jobs = self.tuning_jobs(kind, n, counts)
+        jobs = [j for j in self.tuning_jobs(kind, n, counts) if j.method != PRINTED]
         by = {(j.method, j.options): self.result(j) for j in jobs}
         trials: dict[str, list[dict]] = {}
         for method, options in by:
@@ -159,9 +171,10 @@ class Study:
         return tune(trials, score)
 
     def chosen(self, method: str, kind: str, n: int | None = None, counts: float | None = None):
-        """(options, image) of a method; as printed it is the image before the last data step that the text shows."""
+        """(options, image) of a method, those that were best on the validation specimen."""
         if method == PRINTED:
-            return (), "z"
+            tried = self.result(self.trial(method, kind, (), n, counts))["scores"]
+            return (), min(IMAGES, key=lambda image: np.mean(tried[image]["error"]))
         best = dict(self.tuned(kind, n, counts).best(method).settings)
         image = best.pop("image")
         return tuple(best.items()), image
@@ -186,6 +199,16 @@ class Study:
             return {name: seen(s, x) for name, x in images.items()}
 
         return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)
+
+    def start_scores(self, seed: int) -> dict[str, list[float]]:
+        """Scores of the images without any network, of the mouse as the ablations have it: SIRT-50, kept."""
+        site = replace(self.site("mouse", seed), slices=self.tuning_slices)
+
+        def make() -> dict:
+            s = self.scene(site)
+            return s.scores(first_images(s.A, s.y, PRINTED_START))
+
+        return self.kept.get(f"start-mouse-seed{seed}", self.about(site), make)
 
     def ablation_jobs(self) -> list[Job]:
         """The method as printed, and parts of it left out, on the mice."""

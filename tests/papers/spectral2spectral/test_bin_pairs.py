@@ -5,7 +5,7 @@ import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.losses import distant_terms
-from ctlib.papers.spectral2spectral.pairs import bins_loss, fill_bins, hidden_bins, seen_bins
+from ctlib.papers.spectral2spectral.pairs import bins_loss, fill_bins, hidden_bins
 
 
 def rng(seed=0):
@@ -23,35 +23,34 @@ def test_one_to_most_bins_are_hidden_each_as_often():
         hidden_bins((2, 3), rng(), 3)
 
 
+def nothing(v):
+    """A network that adds nothing: a hidden bin is the mean of the others."""
+    return torch.zeros_like(v[:, : v.shape[1] // 2])
+
+
 def test_the_loss_counts_hidden_bins_alone():
-    """A network that copies what it sees is right about bins that are seen, and wrong by all of the hidden ones."""
-    copy = lambda v: v[:, :4]  # noqa: E731
     hidden = hidden_bins(X.shape, rng(3), 2).double()
-    expected = (hidden * X.square()).sum() / (hidden.sum() * 64)
-    assert float(bins_loss(copy, X, rng(3), 2)) == pytest.approx(float(expected))
+    mean = (X * (1 - hidden)).sum(1, keepdim=True) / (1 - hidden).sum(1, keepdim=True)
+    expected = (hidden * (X - mean).square()).sum() / (hidden.sum() * 64)
+    assert float(bins_loss(nothing, X, rng(3), 2)) == pytest.approx(float(expected))
 
 
 def test_independent_noise_of_the_target_adds_its_variance_and_nothing_else():
     """Noise2Noise over bins: the loss of any predictor exceeds its error against the clean bin by the noise."""
-    clean, noise = torch.ones(400, 2, 8, 8), 0.3 * torch.randn(400, 2, 8, 8, generator=rng())
-    predict = lambda v: 0.7 * v[:, :2].flip(1) + 0.1  # noqa: E731  each bin from the other
-    x = clean + noise
-    loss = bins_loss(predict, x, rng(1), 1)
-    error = (predict(seen_bins(x, torch.zeros(400, 2, 1, 1))) - clean).square().mean()
-    assert float(loss) == pytest.approx(float(error) + 0.09, rel=0.01)
+    noise = 0.3 * torch.randn(400, 2, 8, 8, generator=rng())
+    biased = lambda v: 0.2 + nothing(v)  # noqa: E731
+    loss = bins_loss(biased, 1 + noise, rng(1), 1)
+    assert float(loss) == pytest.approx(0.09 + 0.2**2 + 0.09, rel=0.02)  # the other bin's noise, the bias, its own
 
 
 def test_filled_bins_come_from_the_others():
     seen = []
-
-    def mean_of_seen(v):
-        seen.append(v)
-        return (v[:, :4].sum(1, keepdim=True) / (1 - v[:, 4:]).sum(1, keepdim=True)).expand(-1, 4, -1, -1)
-
-    filled = fill_bins(mean_of_seen, X)
+    filled = fill_bins(lambda v: seen.append(v) or nothing(v), X)
     others = torch.stack([X[:, [k for k in range(4) if k != e]].mean(1) for e in range(4)], 1)
     torch.testing.assert_close(filled, others)
     assert seen[0].shape == (12, 8, 8, 8)
+    assert bool((seen[0][:3, 0] == 0).all())  # the hidden bin is not shown ...
+    assert bool((seen[0][:3, 4] == 1).all())  # ... and named
 
 
 def test_distant_pairs_lie_two_apart():

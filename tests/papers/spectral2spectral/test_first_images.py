@@ -22,9 +22,9 @@ Y = A(some(3, 12, 12, seed=2))
 
 
 def test_the_solution_is_where_the_data_steps_end():
-    lam = coupling(A, 0.05, Y)
+    lam = coupling(A, 0.2, Y)
     found, count = data_solution(A, Y, X, Z, lam, 1e-9)
-    torch.testing.assert_close(found, data_steps(A, Y, X, Z, lam, 3000), rtol=0, atol=1e-7)
+    torch.testing.assert_close(found, data_steps(A, Y, X, Z, lam, 400), rtol=0, atol=1e-7)
     assert 5 < count < 100
     again, count = data_solution(A, Y, found, Z, lam, 1e-6)
     assert count == 0

@@ -198,7 +198,8 @@ def test_own_angles_and_a_shifted_detector(tmp_path):
      ({"angles_rad": [0.0, 1.0]}, "angles_rad"), ({"angles_rad": "all"}, "angles_rad"), ({"color": 1}, "color"),
      ({"source_origin_mm": 5.0}, "source_origin_mm"), ({"quantity": "photons"}, "quantity"),
      ({"source_origin_mm": None}, "source_origin_mm"), ({"bin_mode": "sum"}, "bin_mode"),
-     ({"flat": "f.npy"}, "open_beam"), ({"open_beam": None}, "open_beam"), ({"vials": {}}, "vials"), ({"vials": [{"x_mm": 1}]}, r"vials\[0\]"),
+     ({"flat": "f.npy"}, "open_beam"), ({"open_beam": None}, "open_beam"), ({"vials": {}}, "vials"),
+     ({"vials": [{"x_mm": 1}]}, r"vials\[0\]"),
      ({"vials": [{"x_mm": 0, "y_mm": 0, "radius_mm": 1, "densities": {"water": 1}}]}, r"vials\[0\]"),
      ({"vials": [{"x_mm": 0, "y_mm": 0, "radius_mm": 4, "densities": {"water": "much"}}]},
       r"vials\[0\].densities.water"),
@@ -211,7 +212,7 @@ def test_a_wrong_geometry_is_named(tmp_path, changes, field):
 
 @pytest.mark.parametrize(
     ("data", "field"),
-    [(np.ones((2, 4, 12, 20)), "shape"), (np.ones((12, 20)), "shape"), (np.ones((0, 5, 12, 20)), "shape"),
+    [(np.ones((2, 4, 12, 20)), "shape"), (np.ones((12, 20)), "shape"), (np.ones((0, 5, 12, 20)), "values"),
      (-np.ones((1, 5, 12, 20)), "values"), (np.full((1, 5, 12, 20), np.nan), "values"),
      (np.ones((1, 5, 12, 20), dtype=complex), "type"), (np.full((1, 5, 12, 20), "a"), "type")],
 )  # fmt: skip

@@ -20,8 +20,8 @@ SETTINGS = Settings(outer=2, rho=0.1, steps=2, lr=0.003, width=4, printed_depth=
 
 def study(folder=None, **changes):
     given = dict(
-        seeds={"rods": [1], "mouse": [1]}, n=32, views=16, counts=2e4, slices={"rods": 2, "mouse": 3}, tuning_slices=2,
-        drift=0.01, settings=SETTINGS, methods=["TV", TAUGHT, PRINTED], trials=2, doses=[1e4], sizes=[24],
+        seeds={"rods": [1], "mouse": [1]}, n=24, views=12, counts=2e4, slices={"rods": 2, "mouse": 3}, tuning_slices=2,
+        drift=0.01, settings=SETTINGS, methods=["TV", TAUGHT, PRINTED], trials=2, doses=[1e4], sizes=[16],
         phase_methods=["TV", SPAN], phase_trials=1, phase_seeds=[1], ablations={"without RG": {"lam_r": 0.0}},
         checkpoints=folder,
     )  # fmt: skip
@@ -51,7 +51,7 @@ def test_a_plan_is_done_once_and_read_afterwards(tmp_path):
     assert run_plan(study(tmp_path), say=told.append)
     jobs = list(study(tmp_path).plan())
     assert [j.block for j in jobs] == (
-        ["tuning, rods"] * 4 + ["rods"] * 3 + ["tuning, mouse"] * 4 + ["mouse"] * 3 + ["phase, 24 pixels"] * 4
+        ["tuning, rods"] * 5 + ["rods"] * 3 + ["tuning, mouse"] * 5 + ["mouse"] * 3 + ["phase, 16 pixels"] * 4
         + ["ablations"] * 2
     )  # fmt: skip
     assert len(told) == len(jobs)
@@ -60,7 +60,7 @@ def test_a_plan_is_done_once_and_read_afterwards(tmp_path):
     assert run_plan(again, say=told.append)
     found = again.found("TV", "mouse", 1)
     assert set(found["scores"]) == {"error", "ssim", "noise", "edges"}
-    assert found["pictures"]["coronal"].shape == (5, 3, 32)
+    assert found["pictures"]["coronal"].shape == (5, 3, 24)
     assert again.tuned("mouse").best("TV").settings["image"] in ("x", "z")
 
 
