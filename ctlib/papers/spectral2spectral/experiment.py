@@ -45,7 +45,8 @@ class Settings:
     sirt_inner: int = 8  # data steps in each outer step, where tol is None
     bregman: bool = False  # with the Bregman variable
     huang: bool = False  # Neighbor2Neighbor's network, its width and depth aside
-    printed_depth: int = 5  # halvings of that network; it needs images of 2^(depth + 1) pixels or a multiple
+    printed_width: int = 48  # channels and halvings of the network as printed, which needs images of a multiple of ...
+    printed_depth: int = 5  # ... 2^(printed_depth + 1) pixels
     classical_outer: int = 8  # outer steps of priors that are not trained
     decay: float = 0.9  # the learning rate is multiplied by it five times
     precision: str = "float32"  # of the networks, see `ctlib.train.precision`

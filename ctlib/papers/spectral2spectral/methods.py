@@ -83,7 +83,8 @@ def _printed(scene: Scene, s: Settings, options: Mapping):
     changed = {"lam_s": 1.0, "scaling": "extremes", "outer": PRINTED_OUTER, "lr": 1e-4, "epochs": EPOCHS, **options}
     outer, epochs, lr = (changed.pop(k) for k in ("outer", "epochs", "lr"))
     steps = max(1, epochs * len(scene.x0) // (s.batch * outer))
-    s = replace(s, outer=outer, steps=steps, lr=lr, width=3 * s.width, depth=s.printed_depth, huang=True, decay=0.9)
+    net = {"width": s.printed_width, "depth": s.printed_depth, "huang": True}
+    s = replace(s, outer=outer, steps=steps, lr=lr, decay=0.9, **net)
     return scene, spectral2spectral(scene, s, **changed), s
 
 

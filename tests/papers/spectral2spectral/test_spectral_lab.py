@@ -8,6 +8,7 @@ import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import ParallelBeam, Volume
+from ctlib.papers.spectral2spectral.example_scan import write_example
 from ctlib.papers.spectral2spectral.experiment import Settings
 from ctlib.papers.spectral2spectral.lab import (
     lab_table,
@@ -111,3 +112,15 @@ def test_from_files_to_maps(own, tmp_path):
     assert np.load(tmp_path / about["maps"]["TV"]).shape == (2, 2, 32, 32)
     assert set(names) == {p.name for p in tmp_path.iterdir()}
     assert len(told) == 2 * 7 + 7
+
+
+def test_the_example_is_a_scan_like_any_other(tmp_path):
+    pytest.importorskip("xraylib")
+    own = load_spectral_scan(write_example(tmp_path, 32, 24))
+    assert own.scan.counts.shape == (2, 5, 24, 32)
+    assert own.materials == ("aluminium", "water", "iodine")
+    masks = own.vial_masks()
+    assert len(masks) == 5
+    matrix = own_scene(own).matrix
+    assert matrix.shape == (5, 3)
+    assert bool((matrix[:, 2] > 10 * matrix[:, 1]).all())  # iodine attenuates far more than water

@@ -15,7 +15,9 @@ from ctlib.papers.spectral2spectral.study import VALIDATION, Study, run_plan
 pytest.importorskip("xraylib")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SETTINGS = Settings(outer=2, rho=0.1, steps=2, lr=0.003, width=4, printed_depth=2, classical_outer=2, watch_every=2)
+SETTINGS = Settings(
+    outer=2, rho=0.1, steps=2, lr=0.003, width=4, printed_width=4, printed_depth=2, classical_outer=2, watch_every=2
+)
 
 
 def study(folder=None, **changes):
