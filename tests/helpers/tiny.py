@@ -51,10 +51,7 @@ TINY = {
     },
     "performance": {"size": 32, "views": 12, "view": 3, "plane": 12},
     "lab-dip-fit": {"n": 32, "channels": 4, "iters": 60, "scales": 2},
-    "lab-real-mouse": {
-        "seeds": [1], "views": 12, "outer": 2, "sirt_inner": 2, "steps": 3, "width": 4, "tv_grid": [1.0],
-        "lowrank_grid": [3.0], "ours_grid": [1.0],
-    },
+    "lab-real-mouse": {"seeds": [1], "views": 12, "outer": 1, "classical_outer": 1, "steps": 3, "width": 2},
 }  # fmt: skip
 
 

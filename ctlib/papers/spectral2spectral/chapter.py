@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from ctlib.papers.spectral2spectral.dose import COUNTS, PAPER, DoseFit, fbp_errors, fit_dose
 from ctlib.papers.spectral2spectral.experiment import Settings
 from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, SPAN, TAUGHT
@@ -33,6 +35,16 @@ def dose_fits(p: Mapping, ways: Mapping[str, tuple[str, str]] = WAYS) -> dict[st
         errors = fbp_errors(p["n"], p["views"], DOSE_SLICES, COUNTS, VALIDATION, window, mode)
         found[name] = fit_dose(COUNTS, errors, PAPER["FBP"])
     return found
+
+
+def dose_rows(fits: Mapping[str, DoseFit]) -> list[list]:
+    """Rows: how FBP was made, photons by material and jointly, what is left of each error there."""
+    return [[way, *fit.each, fit.joint, *fit.left] for way, fit in fits.items()]
+
+
+def apart(fit: DoseFit) -> float:
+    """Largest over smallest number of photons that the materials ask for."""
+    return float(np.nanmax(fit.each) / np.nanmin(fit.each))
 
 
 def photons_of(p: Mapping) -> float:

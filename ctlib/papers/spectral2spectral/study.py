@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ctlib.contract import number
 from ctlib.errors import ArgumentError
-from ctlib.papers.spectral2spectral.evaluation import bone_contrast, edge_slope, profile_error, rod_errors, vessel_error
 from ctlib.papers.spectral2spectral.experiment import Settings
 from ctlib.papers.spectral2spectral.kept import Kept
+from ctlib.papers.spectral2spectral.measured import IMAGES, measured, seen
 from ctlib.papers.spectral2spectral.methods import PRINTED, PRINTED_START, run_method, trials_of
 from ctlib.papers.spectral2spectral.scene import Acquisition, ScannedScene, simulated
 from ctlib.papers.spectral2spectral.start import first_images
@@ -22,12 +22,11 @@ from ctlib.recon import fbp
 from ctlib.train.tuning import Tuning, tune
 
 VALIDATION = 100  # seed of the specimen on which settings are chosen; it is in no table
-IMAGES = ("x", "z")  # after the last data step; what the prior made before it
 CODE = [
     f"ctlib.papers.spectral2spectral.{m}"
     for m in (
         "binned", "evaluation", "experiment", "losses", "low_rank", "matrix_fit", "methods", "noise2noise", "noise2sim",
-        "noise_level", "pairs", "prior", "regions", "scan", "scene", "scores", "specimens", "splitting", "start",
+        "measured", "noise_level", "pairs", "prior", "regions", "scan", "scene", "scores", "specimens", "splitting", "start",
         "study", "subspace",
     )
 ]  # fmt: skip
@@ -230,42 +229,6 @@ class Study:
                 for seed in self.phase_seeds:
                     yield from (self.job(m, "mouse", seed, n, counts) for m in self.phase_methods)
         yield from self.ablation_jobs()
-
-
-def seen(scene: ScannedScene, x: Tensor) -> dict:
-    """Scores inside the body, errors of materials and three sections of an image."""
-    middle, center = len(x) // 2, x.shape[-1] // 2
-    pictures = {
-        "transverse": x[middle],
-        "coronal": x[:, :, center].movedim(0, 1),
-        "sagittal": x[..., center].movedim(0, 1),
-    }
-    return {
-        "scores": scene.scores(x),
-        "materials": materials(scene, x),
-        "pictures": {k: v.float().cpu().clone() for k, v in pictures.items()},
-    }
-
-
-def materials(scene: ScannedScene, x: Tensor) -> dict[str, list[float]]:
-    """Of rods: RMSE of aluminium, water, iodine. Of a mouse: vessels' iodine [mg/mL], bone and edges by bin."""
-    if scene.kind == "rods":
-        return {"rmse": [float(v) for v in rod_errors(scene, x)], "edge": [edge_slope(scene, x)]}
-    bins = range(x.shape[1])
-    return {
-        "vessels": [vessel_error(scene, x)],
-        "bone": [bone_contrast(scene, x, e) for e in bins],
-        "profile": [profile_error(scene, x, e) for e in bins],
-    }
-
-
-def measured(scene: ScannedScene, run, course: Sequence[tuple[int, float]]) -> dict:
-    """What is kept of a reconstruction: of both images what `seen` gives, the curve, CPU seconds, gaps."""
-    both = {image: seen(scene, getattr(run, image)) for image in IMAGES}
-    parts = {k: {image: both[image][k] for image in IMAGES} for k in ("scores", "materials", "pictures")}
-    steps, values = ([c[k] for c in course] for k in (0, 1))
-    early = {image: scene.scores(run.early[image])["ssim"] for image in IMAGES}
-    return {**parts, "course": [steps, values], "seconds": run.seconds, "gaps": list(run.gaps), "early": early}
 
 
 def run_plan(study: Study, blocks: Sequence[str] = (), limit_s: float = float("inf"), say: Callable = print) -> bool:
