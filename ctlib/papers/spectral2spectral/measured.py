@@ -1,4 +1,4 @@
-"""What is kept of a reconstruction: scores inside the body, errors of materials, three sections, the training's curve."""
+"""What is kept of a reconstruction: scores inside the body, errors of materials, three sections, a curve."""
 
 from __future__ import annotations
 

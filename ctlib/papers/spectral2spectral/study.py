@@ -26,21 +26,22 @@ CODE = [
     f"ctlib.papers.spectral2spectral.{m}"
     for m in (
         "binned", "evaluation", "experiment", "losses", "low_rank", "matrix_fit", "methods", "noise2noise", "noise2sim",
-        "measured", "noise_level", "pairs", "prior", "regions", "scan", "scene", "scores", "specimens", "splitting", "start",
-        "study", "subspace",
+        "measured", "noise_level", "pairs", "prior", "regions", "scan", "scene", "scores", "specimens", "splitting",
+        "start", "subspace",
     )
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Site:
-    """A specimen and its scan: kind, seed, size [pixels], photons, slices."""
+    """A specimen and its scan: kind, seed, size [pixels], photons, slices, and how far shapes move between slices."""
 
     kind: str
     seed: int
     n: int
     counts: float
     slices: int
+    drift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,14 @@ class Job:
     def name(self) -> str:
         """The readable part of its file's name."""
         s = self.site
-        parts = [s.kind, f"seed{s.seed}", f"{s.n}px", f"{s.counts:g}", self.method.replace(" ", "-")]
+        parts = [
+            s.kind,
+            f"seed{s.seed}",
+            f"{s.n}px",
+            f"{s.counts:g}",
+            f"drift{s.drift:g}",
+            self.method.replace(" ", "-"),
+        ]
         return "-".join([*parts, *(f"{k}{v}" for k, v in self.options)])
 
 
@@ -96,12 +104,13 @@ class Study:
     checkpoints: str | Path | None = None
 
     def __post_init__(self):
-        self.kept, self.scenes = Kept(self.checkpoints or None, *CODE), {}
+        self.kept, self.scenes, self.tunings = Kept(self.checkpoints or None, *CODE), {}, {}
 
     def site(self, kind: str, seed: int, n: int | None = None, counts: float | None = None) -> Site:
         """A specimen of the study; the one with the validation seed has fewer slices."""
         slices = self.tuning_slices if seed == VALIDATION or n is not None else self.slices[kind]
-        return Site(kind, seed, n or self.n, counts or self.counts, slices)
+        drift = self.drift if kind == "mouse" else 0.0
+        return Site(kind, seed, n or self.n, counts or self.counts, slices, drift)
 
     def scene(self, site: Site) -> ScannedScene:
         """Its scan, the matrix calibrated on the validation specimen of the same scanner; the last two are kept."""
@@ -111,7 +120,7 @@ class Study:
                 matrix = self.matrix(replace(site, seed=VALIDATION, slices=self.tuning_slices))
             views = round(self.views * site.n / self.n)
             a = Acquisition(site.n, views, site.slices, site.counts, 0, self.mode, self.device)
-            made = simulated(site.kind, site.seed, a, self.drift if site.kind == "mouse" else 0.0, matrix)
+            made = simulated(site.kind, site.seed, a, site.drift, matrix)
             while len(self.scenes) > 1:
                 self.scenes.pop(next(iter(self.scenes)))
             self.scenes[site] = made
@@ -127,7 +136,7 @@ class Study:
     def about(self, site: Site) -> dict[str, object]:
         """All that a scan depends on."""
         views = round(self.views * site.n / self.n)
-        return {**asdict(site), "views": views, "drift": self.drift, "mode": self.mode}
+        return {**asdict(site), "views": views, "mode": self.mode}
 
     def result(self, job: Job) -> dict:
         """Scores, curve and sections of a reconstruction, as `measured` gives them: kept, or computed now."""
@@ -157,6 +166,11 @@ class Study:
 
     def tuned(self, kind: str, n: int | None = None, counts: float | None = None) -> Tuning:
         """The trials, each with both images: mean error of the bins inside the body, lower is better."""
+        if (kind, n, counts) not in self.tunings:
+            self.tunings[kind, n, counts] = self._tuned(kind, n, counts)
+        return self.tunings[kind, n, counts]
+
+    def _tuned(self, kind: str, n: int | None, counts: float | None) -> Tuning:
         jobs = [j for j in self.tuning_jobs(kind, n, counts) if j.method != PRINTED]
         by = {(j.method, j.options): self.result(j) for j in jobs}
         trials: dict[str, list[dict]] = {}
@@ -217,6 +231,13 @@ class Study:
             Job("ablations", site(s), PRINTED, tuple(o.items())) for s in self.seeds["mouse"] for o in parts.values()
         ]
 
+    def drift_jobs(self) -> list[tuple[Job, Job]]:
+        """Noise2Sim on every mouse whose slices are alike, and on the same with three times its change."""
+        options = self.chosen("Noise2Sim", "mouse")[0]
+        sites = [replace(self.site("mouse", s), slices=self.tuning_slices) for s in self.seeds["mouse"]]
+        pairs = [[replace(site, drift=k * self.drift) for k in (0, 3)] for site in sites]
+        return [tuple(Job("drift", site, "Noise2Sim", options) for site in pair) for pair in pairs]
+
     def plan(self) -> Iterator[Job]:
         """All jobs, main verdicts first; what is judged comes after the trials that chose its settings."""
         for kind in ("rods", "mouse"):
@@ -229,6 +250,8 @@ class Study:
                 for seed in self.phase_seeds:
                     yield from (self.job(m, "mouse", seed, n, counts) for m in self.phase_methods)
         yield from self.ablation_jobs()
+        if "Noise2Sim" in self.methods:
+            yield from (job for pair in self.drift_jobs() for job in pair)
 
 
 def run_plan(study: Study, blocks: Sequence[str] = (), limit_s: float = float("inf"), say: Callable = print) -> bool:

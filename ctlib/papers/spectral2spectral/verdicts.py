@@ -143,6 +143,13 @@ def _similarity(study: Study, runs: Sequence[dict], full: Sequence[dict], image:
     return torch.stack([metrics.ssim(a, b, data_range=1.0) for a, b in pairs]).numpy()
 
 
+def drift_claims(study: Study) -> Iterator[Claim]:
+    """(claim, values a mouse, curves) of Noise2Sim's slices."""
+    image = study.chosen("Noise2Sim", "mouse")[1]
+    errors = [[np.mean(study.result(job)["scores"][image]["error"]) for job in pair] for pair in study.drift_jobs()]
+    yield "s2s-noise2sim-slices", [moving / still for still, moving in errors], curves_of(study, "mouse", "Noise2Sim")
+
+
 def check_all(check: Callable, claims: Iterable[Claim]) -> None:
     """check(claim, values, curves=curves) of every claim."""
     for claim, values, curves in claims:
