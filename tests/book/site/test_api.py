@@ -19,7 +19,7 @@ LIBRARY = Path(ctlib.__file__).parent
 CHAPTER_OF = {
     "forward": "01a-iterative-reconstruction",
     "dip": "02-deep-image-prior",
-    "spectral2spectral": "03-spectral2spectral",
+    "spectral2spectral": "03a-splitting-and-losses",
     "hqinet": "04-hqinet",
     "pcct": "05-differentiable-pcct",
     "tomography": "06-generative-tomography",
