@@ -12,6 +12,8 @@ BOOK = LIBRARY.parent / "book"
 CHAPTERS = sorted(BOOK.glob("0[1-9]-*.md"))
 LABS = {
     "01a-iterative-reconstruction": "01",
+    "01b-projector-tested": "01",
+    "02a-why-it-works": "02",
     "03a-splitting-and-losses": "03",
     "03b-own-scan": "03",
     "lab-dip-fit": "02",
