@@ -99,17 +99,6 @@ def maps_of(study: Study, method: str, seed: int, pictures: Mapping[str, Tensor]
     return in_units(decompose_images(pictures["transverse"][None], matrix))[0]
 
 
-def iodine_steps_of(study: Study, method: str, seed: int) -> float:
-    """Smallest step between the means of the 0, 5, 10 and 15 mg/mL rods over the largest deviation inside one."""
-    from ctlib.papers.spectral2spectral.scan import scanner
-    from ctlib.papers.spectral2spectral.specimens import rod_regions
-
-    regions = rod_regions(scanner("rods", study.n, study.views).volume, 0.0, seed)
-    iodine = maps_of(study, method, seed)[2]
-    values = [iodine[r] for r in regions[1:]]
-    return np.diff([float(v.mean()) for v in values]).min() / max(float(v.std()) for v in values)
-
-
 def ablations(study: Study) -> dict[str, list[dict]]:
     """{name: results, one a mouse} of the method as printed and of parts of it."""
     jobs, names = study.ablation_jobs(), ["as printed", *study.ablations]

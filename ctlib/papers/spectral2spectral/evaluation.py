@@ -73,8 +73,3 @@ def shared_noise(scene: ScannedScene, reconstruct: Callable, bin_index: int = 2)
     noisy, clean = scene.y[:, bin_index], scene.scan.line_integrals(scene.scan.expected)[:, bin_index]
     noise = reconstruct(scene.A, noisy) - reconstruct(scene.A, clean)
     return float(neighbor_correlation(noise).mean())
-
-
-def over_seeds(measure: Callable, scenes: list[ScannedScene], *images: list[Tensor]) -> np.ndarray:
-    """measure(scene, image, ...) of every scene and its images: a row a seed."""
-    return np.array([np.asarray(measure(*each)) for each in zip(scenes, *images, strict=True)])

@@ -23,7 +23,7 @@ from ctlib.papers.spectral2spectral.pairs import bins_loss, fill_bins
 from ctlib.papers.spectral2spectral.prior import SelfTrainedPrior, bin_scale
 from ctlib.papers.spectral2spectral.scene import ScannedScene, Scene
 from ctlib.papers.spectral2spectral.splitting import Prior, split_reconstruct
-from ctlib.papers.spectral2spectral.subspace import MaterialSubspace, projected, within
+from ctlib.papers.spectral2spectral.subspace import MaterialSubspace, within
 from ctlib.prox import prox_tv
 
 PAIRS = ("neighbors", "distant", "bins")
@@ -148,10 +148,9 @@ def material_space(scene: Scene) -> MaterialSubspace:
     return MaterialSubspace.spanned_by(scene.matrix, scene.noise(scene.x0).double())
 
 
-def in_span(scene: Scene, strength: float, taught: Callable[[], Prior] | None = None) -> Prior:
-    """In the span of the materials: TV of the coordinates; at strength 0 the prior made by `taught`, projected."""
-    space = material_space(scene)
-    return projected(space, taught()) if strength == 0 and taught else within(space, tv(strength))
+def in_span(scene: Scene, strength: float) -> Prior:
+    """TV of the coordinates in the span of the materials, whose noise has unit variance in all of them."""
+    return within(material_space(scene), tv(strength))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,34 +158,18 @@ class Run:
     """Images (Z, E, Y, X) of one reconstruction.
 
     x, z     after the last data step; what the prior made before it
-    early    "x" and "z" of the first outer step
     seconds  of CPU time
     gaps     |x - z| / |x| after every outer step
     """
 
     x: Tensor
     z: Tensor
-    early: dict[str, Tensor]
     seconds: float
     gaps: tuple[float, ...] = ()
 
 
 def solve(scene: Scene, prior: Prior, settings: Settings) -> Run:
     """The loop for every bin and slice at once."""
-    early = {}
-
-    def first(outer: int, x: Tensor, z: Tensor) -> None:
-        if outer == 0:
-            early.update(x=x, z=z)
-
     start, s = process_time(), settings
-    out = split_reconstruct(scene.A, scene.y, prior, scene.x0, s.outer, s.sirt_inner, s.rho, s.bregman, first, s.tol)
-    return Run(out.x, out.z, early, process_time() - start, tuple(out.gaps))
-
-
-def errors_on_grid(
-    scene: Scene, make: Callable[[Scene, float], Prior], grid: list[float], settings: Settings
-) -> dict[tuple[float, str], float]:
-    """Mean relative error of the bins for every strength and both images: {(strength, "x" or "z"): error}."""
-    runs = ((strength, solve(scene, make(scene, strength), settings)) for strength in grid)
-    return {(v, part): float(scene.error(getattr(run, part)).mean()) for v, run in runs for part in ("x", "z")}
+    out = split_reconstruct(scene.A, scene.y, prior, scene.x0, s.outer, s.sirt_inner, s.rho, s.bregman, None, s.tol)
+    return Run(out.x, out.z, process_time() - start, tuple(out.gaps))

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ctlib.papers.spectral2spectral.evaluation import bone_contrast, edge_slope, profile_error, rod_errors, vessel_error
+from ctlib.papers.spectral2spectral.evaluation import (
+    bone_contrast,
+    edge_slope,
+    iodine_steps,
+    profile_error,
+    rod_errors,
+    vessel_error,
+)
 from ctlib.papers.spectral2spectral.experiment import Run
 from ctlib.papers.spectral2spectral.scene import ScannedScene
 
@@ -29,9 +36,13 @@ def seen(scene: ScannedScene, x: Tensor) -> dict:
 
 
 def materials(scene: ScannedScene, x: Tensor) -> dict[str, list[float]]:
-    """Of rods: RMSE of aluminium, water, iodine. Of a mouse: vessels' iodine [mg/mL], bone and edges by bin."""
+    """Of rods: RMSE of their materials, edges, steps of iodine. Of a mouse: vessels [mg/mL], bone and profile by bin."""
     if scene.kind == "rods":
-        return {"rmse": [float(v) for v in rod_errors(scene, x)], "edge": [edge_slope(scene, x)]}
+        return {
+            "rmse": [float(v) for v in rod_errors(scene, x)],
+            "edge": [edge_slope(scene, x)],
+            "steps": [float(iodine_steps(scene, x))],
+        }
     bins = range(x.shape[1])
     return {
         "vessels": [vessel_error(scene, x)],
@@ -45,5 +56,4 @@ def measured(scene: ScannedScene, run: Run, course: Sequence[tuple[int, float]])
     both = {image: seen(scene, getattr(run, image)) for image in IMAGES}
     parts = {k: {image: both[image][k] for image in IMAGES} for k in ("scores", "materials", "pictures")}
     steps, values = ([c[k] for c in course] for k in (0, 1))
-    early = {image: scene.scores(run.early[image])["ssim"] for image in IMAGES}
-    return {**parts, "course": [steps, values], "seconds": run.seconds, "gaps": list(run.gaps), "early": early}
+    return {**parts, "course": [steps, values], "seconds": run.seconds, "gaps": list(run.gaps)}

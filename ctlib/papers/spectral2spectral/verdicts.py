@@ -11,7 +11,6 @@ from ctlib import metrics
 from ctlib.papers.spectral2spectral.compare import (
     BINS_SHOWN,
     ablations,
-    iodine_steps_of,
     materials_of,
     scores_of,
     short,
@@ -70,7 +69,7 @@ def rod_claims(study: Study) -> Iterator[Claim]:
     gain = lambda a, b: geometric(error[a][:, BINS_SHOWN] / error[b][:, BINS_SHOWN])  # noqa: E731
     yield "s2s-fig4-noise2sim", gain("Noise2Sim", "Noise2Noise"), curves_of(study, "rods", "Noise2Sim", "Noise2Noise")
     yield "s2s-fig4-sister", gain("Noise2Noise", "low-rank"), curves_of(study, "rods", "Noise2Noise")
-    yield "s2s-fig5-iodine", [iodine_steps_of(study, ours, s) for s in study.seeds["rods"]], curves()
+    yield "s2s-fig5-iodine", materials_of(study, "rods", "steps")[ours][:, 0], curves()
     yield "s2s-bins-rods", geometric(rmse[ours] / rmse[BINS]), curves(BINS)
     yield "s2s-span-rods", geometric(rmse[ours] / rmse[SPAN]), curves()
 

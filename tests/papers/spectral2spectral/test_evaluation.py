@@ -9,7 +9,6 @@ from ctlib.papers.spectral2spectral.evaluation import (
     edge_slope,
     iodine_steps,
     maps_in_units,
-    over_seeds,
     profile_error,
     rod_errors,
     shared_noise,
@@ -80,10 +79,3 @@ def test_shared_noise_is_that_of_the_reconstruction(mouse):
     assert abs(shared_noise(mouse, lambda A, y: y)) < 0.05
     # a sum of two neighbors along one of the two axes
     assert shared_noise(mouse, lambda A, y: y + y.roll(1, -1)) == pytest.approx(0.25, abs=0.05)
-
-
-def test_a_row_a_seed(mouse, rods):
-    table = over_seeds(lambda scene, x, y: scene.error(x + y), [mouse, rods], [mouse.x0, rods.x0], [0.0, 0.0])
-    np.testing.assert_array_equal(table, torch.stack([mouse.error(mouse.x0), rods.error(rods.x0)]))
-    with pytest.raises(ValueError, match="shorter"):
-        over_seeds(lambda scene, x: 0.0, [mouse, rods], [mouse.x0])
