@@ -36,7 +36,7 @@ def seen(scene: ScannedScene, x: Tensor) -> dict:
 
 
 def materials(scene: ScannedScene, x: Tensor) -> dict[str, list[float]]:
-    """Of rods: RMSE of their materials, edges, steps of iodine. Of a mouse: vessels [mg/mL], bone and profile by bin."""
+    """Of rods: RMSE of materials, edges, steps of iodine. Of a mouse: vessels [mg/mL], bone and profile by bin."""
     if scene.kind == "rods":
         return {
             "rmse": [float(v) for v in rod_errors(scene, x)],
