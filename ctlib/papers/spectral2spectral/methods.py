@@ -38,7 +38,7 @@ TRIALS: dict[str, tuple[dict[str, object], ...]] = {
 TRAINED = ("Noise2Sim", "Noise2Noise", TAUGHT, BINS, PRINTED)
 RIVALS = ("Noise2Sim", "Noise2Noise", "low-rank")  # that the paper shows beside its own
 SHORT = {TAUGHT: "S2S", PRINTED: "S2S as printed", BINS: "bins", SPAN: "TV in span"}
-REDRAW = 20  # training steps between two deals of the photons
+REDRAW = 100  # training steps between two deals of the photons
 SIMILARITY = 0.03  # weight of L_ss in the tuned version
 EPOCHS, PRINTED_OUTER, PRINTED_START = 50, 5, 50  # of the paper; it gives no number of outer steps
 
