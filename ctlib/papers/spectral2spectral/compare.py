@@ -142,6 +142,14 @@ def start_rows(study: Study) -> list[list]:
     return rows
 
 
+def ablation_errors(study: Study) -> dict[str, np.ndarray]:
+    """{part that is left out: mean error of the bins, one a mouse}."""
+    image = study.chosen(PRINTED, "mouse")[1]
+    return {
+        name: np.array([np.mean(r["scores"][image]["error"]) for r in runs]) for name, runs in ablations(study).items()
+    }
+
+
 def ablation_rows(study: Study) -> list[list]:
     """Rows: part that is left out, error [%] in bins 1, 3 and 5."""
     image, rows = study.chosen(PRINTED, "mouse")[1], []
@@ -149,6 +157,14 @@ def ablation_rows(study: Study) -> list[list]:
         errors = np.array([r["scores"][image]["error"] for r in runs])
         rows.append([name, *(spread(errors[:, e], 100) for e in BINS_SHOWN)])
     return rows
+
+
+def at_edges(study: Study) -> str:
+    """Which methods' best settings lie at the end of what was tried, in words."""
+    tuned = {kind: study.tuned(kind) for kind in ("rods", "mouse")}
+    found = {k: [m for m in dict.fromkeys(x.method for x in t.trials) if t.at_edge(m)] for k, t in tuned.items()}
+    told = [f"{', '.join(map(short, methods))} ({kind})" for kind, methods in found.items() if methods]
+    return "; ".join(told) or "no method"
 
 
 def courses(study: Study, kind: str) -> dict[str, tuple[list[int], np.ndarray]]:

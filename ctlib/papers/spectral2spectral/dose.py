@@ -22,7 +22,7 @@ PAPER = {  # Table 1 of {cite}`guo2022`: RMSE of aluminium [1], water and iodine
     "low-rank": (0.0525, 0.1126, 0.0015),
     "Spectral2Spectral": (0.0502, 0.0982, 0.0013),
 }
-COUNTS = tuple(float(f"{10 ** (k / 4):.2g}") for k in range(12, 25))  # 1e3 to 1e6
+COUNTS = tuple(float(f"{10 ** (k / 2):.2g}") for k in range(6, 13))  # 1e3 to 1e6
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,4 +39,4 @@ def test_errors_of_fbp_fall_with_photons():
     errors = fbp_errors(32, 24, 1, (1e3, 1e6), 1)
     assert errors.shape == (2, 3)
     assert (errors[0] > errors[1]).all()
-    assert len(COUNTS) == 13
+    assert len(COUNTS) == 7
