@@ -27,7 +27,7 @@ def study():
         watch_every=1,
     )  # fmt: skip
     return Study(
-        seeds={"rods": [1, 2], "mouse": [1, 2]}, n=24, views=12, counts=2e4, slices={"rods": 1, "mouse": 2},
+        seeds={"rods": [1, 2], "mouse": [1, 2]}, n=32, views=16, counts=2e4, slices={"rods": 1, "mouse": 2},
         tuning_slices=2, drift=0.01, settings=settings, methods=METHODS, trials=1, ablations=ABLATIONS,
     )  # fmt: skip
 
@@ -66,4 +66,4 @@ def test_tables_have_a_row_for_every_method(study):
     assert [row[0] for row in compare.ablation_rows(study)] == ["as printed", *ABLATIONS]
     assert list(compare.ranking(study).values()) == sorted(compare.ranking(study).values())
     assert sum(map(len, compare.smallest(study, "rods").values())) == 3
-    assert compare.maps_of(study, "truth", 1).shape == (3, 24, 24)
+    assert compare.maps_of(study, "truth", 1).shape == (3, 32, 32)
