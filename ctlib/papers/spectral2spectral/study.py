@@ -21,6 +21,7 @@ from ctlib.papers.spectral2spectral.start import first_images
 from ctlib.recon import fbp
 from ctlib.train.tuning import Tuning, tune
 
+ABLATED = 3  # mice on which parts of the method are left out
 VALIDATION = 100  # seed of the specimen on which settings are chosen; it is in no table
 CODE = [
     f"ctlib.papers.spectral2spectral.{m}"
@@ -213,6 +214,11 @@ class Study:
 
         return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)
 
+    @property
+    def ablated(self) -> list[int]:
+        """Seeds of the mice on which parts are left out."""
+        return list(self.seeds["mouse"])[:ABLATED]
+
     def start_scores(self, seed: int) -> dict[str, list[float]]:
         """Scores of the images without any network, of the mouse as the ablations have it: SIRT-50, kept."""
         site = replace(self.site("mouse", seed), slices=self.tuning_slices)
@@ -224,12 +230,10 @@ class Study:
         return self.kept.get(f"start-mouse-seed{seed}", self.about(site), make)
 
     def ablation_jobs(self) -> list[Job]:
-        """The method as printed, and parts of it left out, on the mice."""
+        """The method as printed, and parts of it left out, on the first mice."""
         site = lambda seed: replace(self.site("mouse", seed), slices=self.tuning_slices)  # noqa: E731
         parts = {"as printed": {}, **self.ablations}
-        return [
-            Job("ablations", site(s), PRINTED, tuple(o.items())) for s in self.seeds["mouse"] for o in parts.values()
-        ]
+        return [Job("ablations", site(s), PRINTED, tuple(o.items())) for s in self.ablated for o in parts.values()]
 
     def drift_jobs(self) -> list[tuple[Job, Job]]:
         """Noise2Sim on every mouse whose slices are alike, and on the same with three times its change."""

@@ -108,11 +108,11 @@ def ablation_claims(study: Study) -> Iterator[Claim]:
     image = study.chosen(PRINTED, "mouse")[1]
     made = lambda name: "z" if name == "without IR" else image  # noqa: E731  without iterations the network is last
     error = {name: np.array([r["scores"][made(name)]["error"] for r in runs]) for name, runs in by.items()}
-    first = np.array([study.start_scores(seed)["error"] for seed in study.seeds["mouse"]])
+    first = np.array([study.start_scores(seed)["error"] for seed in study.ablated])
     course = lambda *names: {  # noqa: E731
         f"{n}, seed {s}": (r["course"][0], (np.array(r["course"][1]) / r["course"][1][-1]).tolist())
         for n in ("as printed", *names)
-        for s, r in zip(study.seeds["mouse"], by[n], strict=True)
+        for s, r in zip(study.ablated, by[n], strict=True)
     }
     worse = lambda name: error[name] / error["as printed"]  # noqa: E731
     yield "s2s-need-dn", (first / error["as printed"])[:, shown].min(1), course()
