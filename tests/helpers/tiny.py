@@ -29,7 +29,7 @@ TINY = {
         "ct_iters": 52,
     },
     "03-spectral2spectral": {
-        "n": 32, "views": 16, "counts": 2e4, "rods_seeds": [1], "rods_slices": 1, "mouse_slices": 2, "tuning_slices": 2,
+        "n": 32, "views": 16, "counts": 2e4, "rods_seeds": [1], "rods_slices": 2, "mouse_slices": 2, "tuning_slices": 2,
         "outer": 2, "classical_outer": 2, "steps": 24, "width": 2, "depth": 1, "printed_width": 2, "printed_depth": 2,
         "phase_sizes": [16], "phase_doses": [1e4, 1e5], "phase_steps": 3,
     },

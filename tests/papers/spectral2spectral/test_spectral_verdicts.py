@@ -27,7 +27,7 @@ def study():
         watch_every=1,
     )  # fmt: skip
     return Study(
-        seeds={"rods": [1, 2], "mouse": [1, 2]}, n=32, views=16, counts=2e4, slices={"rods": 1, "mouse": 2},
+        seeds={"rods": [1, 2], "mouse": [1, 2]}, n=32, views=16, counts=2e4, slices={"rods": 2, "mouse": 2},
         tuning_slices=2, drift=0.01, settings=settings, methods=METHODS, trials=1, ablations=ABLATIONS,
     )  # fmt: skip
 
