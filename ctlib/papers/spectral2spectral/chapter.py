@@ -28,10 +28,10 @@ WAYS = {  # how the paper's FBP may have been made: (window, bins counted or sub
 }
 
 
-def dose_fits(p: Mapping, ways: Mapping[str, tuple[str, str]] = WAYS) -> dict[str, DoseFit]:
+def dose_fits(p: Mapping) -> dict[str, DoseFit]:
     """Photons that the paper's FBP row implies, for every way in which that FBP may have been made."""
     found = {}
-    for name, (window, mode) in ways.items():
+    for name, (window, mode) in WAYS.items():
         errors = fbp_errors(p["n"], p["views"], DOSE_SLICES, COUNTS, VALIDATION, window, mode)
         found[name] = fit_dose(COUNTS, errors, PAPER["FBP"])
     return found
@@ -47,14 +47,19 @@ def apart(fit: DoseFit) -> float:
     return float(np.nanmax(fit.each) / np.nanmin(fit.each))
 
 
-def photons_of(p: Mapping) -> float:
-    """Photons of an open-beam reading: those given, or those that plain FBP's row implies."""
-    first = next(iter(WAYS))
-    return p["counts"] or dose_fits(p, {first: WAYS[first]})[first].joint
+def nearest(fits: Mapping[str, DoseFit]) -> str:
+    """The way in which one number of photons explains the row best."""
+    return min(fits, key=lambda way: float(np.square(np.log(fits[way].left)).sum()))
 
 
 def study_of(p: Mapping) -> Study:
-    """The experiment of the chapter with these parameters, by name as its first cell declares them."""
+    """The experiment of the chapter with these parameters, by name as its first cell declares them.
+
+    Rods are counted, and FBP filtered, in the way that explains the paper's FBP row best; mice have counted bins.
+    """
+    fits = dose_fits(p)
+    way = nearest(fits)
+    window, mode = WAYS[way]
     settings = Settings(
         outer=p["outer"],
         rho=p["rho"],
@@ -74,7 +79,7 @@ def study_of(p: Mapping) -> Study:
         seeds={"rods": p["rods_seeds"], "mouse": p["mouse_seeds"]},
         n=p["n"],
         views=p["views"],
-        counts=photons_of(p),
+        counts=p["counts"] or fits[way].joint,
         slices={"rods": p["rods_slices"], "mouse": p["mouse_slices"]},
         tuning_slices=p["tuning_slices"],
         drift=p["drift"],
@@ -88,6 +93,8 @@ def study_of(p: Mapping) -> Study:
         phase_seeds=p["phase_seeds"],
         phase_steps=max(1, p["phase_steps"] // p["outer"]),
         ablations={name: ABLATIONS[name] for name in p["ablations"]},
+        modes={"rods": mode},
+        window=window,
         device=p["device"],
         checkpoints=p["checkpoints"] or None,
     )

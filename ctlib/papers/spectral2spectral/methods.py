@@ -25,19 +25,27 @@ PRINTED = "Spectral2Spectral as printed"
 TAUGHT = "Spectral2Spectral"
 BINS = "bins teach bins"
 SPAN = "TV in the span"
+NETWORK_TRIALS = (
+    (0, 0.25),
+    (50, 1.0),
+    (0, 1.0),
+    (50, 0.25),
+)  # SIRT iterations of the first images (0: solved), and ...
+"""... how much of the training steps: a network that trains on few slices may learn them by heart."""
 TRIALS: dict[str, tuple[dict[str, object], ...]] = {
     "TV": tuple({"strength": v} for v in (0.7, 1.0, 1.4, 2.0)),
-    "Noise2Sim": tuple({"limit": v, "share": k} for v in (0.8, 0.3) for k in (0.25, 1.0)),
-    "Noise2Noise": tuple({"share": k, "lr": r} for k in (0.25, 1.0) for r in (0.001, 0.003)),
+    "Noise2Sim": tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
+    "Noise2Noise": tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
     "low-rank": tuple({"strength": v} for v in (3.0, 6.0, 9.0, 13.0)),
-    TAUGHT: tuple({"outer": n, "share": k} for n in (1, 3) for k in (0.25, 1.0)),
-    BINS: tuple({"most": v, "lr": r} for v in (1, 2) for r in (0.001, 0.003)),
+    TAUGHT: tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
+    BINS: tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
     SPAN: tuple({"strength": v} for v in (0.5, 0.7, 1.0, 1.4)),
     PRINTED: ({},),
 }
 TRAINED = ("Noise2Sim", "Noise2Noise", TAUGHT, BINS, PRINTED)
 RIVALS = ("Noise2Sim", "Noise2Noise", "low-rank")  # that the paper shows beside its own
 SHORT = {TAUGHT: "S2S", PRINTED: "S2S as printed", BINS: "bins", SPAN: "TV in span"}
+LIMIT = 0.8  # of Noise2Sim, up to which slices are similar
 REDRAW = 100  # training steps between two deals of the photons
 SIMILARITY = 0.03  # weight of L_ss in the tuned version
 EPOCHS, PRINTED_OUTER, PRINTED_START = 50, 5, 50  # of the paper; it gives no number of outer steps
@@ -54,39 +62,28 @@ def _classical(prior: Callable[[Scene, float], Prior]) -> Callable:
     return lambda scene, s, options: (scene, prior(scene, options["strength"]), s)
 
 
-def _with_share(s: Settings, options: Mapping) -> Settings:
-    """Settings with a share of the training steps: a network that trains on few slices may learn them by heart."""
-    return replace(s, steps=max(1, round(options["share"] * s.steps)))
+def _started(scene: Scene, iterations: int) -> Scene:
+    """The scene with other first images; one that is made of images has no others."""
+    if not isinstance(scene, ScannedScene) or iterations == scene.sirt_start:
+        return scene
+    x0, full = (first_images(scene.A, y, iterations) for y in (scene.y, scene.scan.full_spectrum()))
+    return replace(scene, x0=x0, full=full, sirt_start=iterations, taught={})
 
 
-def _noise2sim(scene: Scene, s: Settings, options: Mapping):
-    s = _with_share(s, options)
-    return scene, noise2sim(scene, s, options["limit"]), s
+def _network(make: Callable[[Scene, Settings], Prior], outer: int | None = None) -> Callable:
+    """A method of a network whose first images and training steps are chosen; its outer steps, if not the loop's."""
 
+    def maker(scene: Scene, s: Settings, options: Mapping):
+        total, steps = options["share"] * s.outer * s.steps, outer or s.outer
+        s, scene = replace(s, outer=steps, steps=max(1, round(total / steps))), _started(scene, options["start"])
+        return scene, make(scene, s), s
 
-def _noise2noise(scene: ScannedScene, s: Settings, options: Mapping):
-    s = replace(_with_share(s, options), lr=options["lr"])
-    scene = replace(scene, taught={})  # which is kept by the kind of its pairs alone
-    return scene, noise2noise(scene, s, REDRAW, scene.scan.mode == "poisson"), s
-
-
-def _taught(scene: Scene, s: Settings, options: Mapping):
-    total, outer = s.outer * s.steps, options["outer"]
-    s = _with_share(replace(s, outer=outer, steps=max(1, total // outer)), options)
-    return scene, spectral2spectral(scene, s, SIMILARITY), s
-
-
-def _bins(scene: Scene, s: Settings, options: Mapping):
-    s = replace(s, lr=options["lr"])
-    prior = spectral2spectral(scene, s, 0.0, retrain=False, pairs="bins", most=options["most"])
-    return scene, prior, s
+    return maker
 
 
 def _printed(scene: Scene, s: Settings, options: Mapping):
     """50 epochs at 1e-4, lambda_s growing to 1, scaled by extremes, Neighbor2Neighbor's network, SIRT-50 images."""
-    parts = {"x0": scene.y, "full": scene.scan.full_spectrum()}
-    images = {name: first_images(scene.A, y, PRINTED_START) for name, y in parts.items()}
-    scene = replace(scene, **images, sirt_start=PRINTED_START, taught={})
+    scene = _started(scene, PRINTED_START)
     changed = {"lam_s": 1.0, "scaling": "extremes", "outer": PRINTED_OUTER, "lr": 1e-4, "epochs": EPOCHS, **options}
     outer, epochs, lr = (changed.pop(k) for k in ("outer", "epochs", "lr"))
     steps = max(1, epochs * len(scene.x0) // (s.batch * outer))
@@ -99,10 +96,10 @@ MAKERS: dict[str, Callable] = {
     "TV": _classical(lambda scene, v: tv(v)),
     "low-rank": _classical(lambda scene, v: low_rank(v)),
     SPAN: _classical(in_span),
-    "Noise2Sim": _noise2sim,
-    "Noise2Noise": _noise2noise,
-    TAUGHT: _taught,
-    BINS: _bins,
+    "Noise2Sim": _network(lambda scene, s: noise2sim(scene, s, LIMIT)),
+    "Noise2Noise": _network(lambda scene, s: noise2noise(scene, s, REDRAW, scene.scan.mode == "poisson")),
+    TAUGHT: _network(lambda scene, s: spectral2spectral(scene, s, SIMILARITY), outer=1),
+    BINS: _network(lambda scene, s: spectral2spectral(scene, s, 0.0, retrain=False, pairs="bins", most=1)),
     PRINTED: _printed,
 }
 

@@ -81,6 +81,7 @@ class Study:
     methods       compared by name;  trials: settings tried for each
     doses, sizes  of the phase diagram;  phase_methods, phase_trials, phase_seeds, phase_steps: there
     ablations     {name: options of the method as printed}
+    modes         how bins are counted, by kind; "poisson" where none is given;  window: of FBP
     """
 
     seeds: Mapping[str, Sequence[int]]
@@ -100,7 +101,8 @@ class Study:
     phase_seeds: Sequence[int] = ()
     phase_steps: int = 100
     ablations: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    mode: str = "poisson"
+    modes: Mapping[str, str] = field(default_factory=dict)
+    window: str = "ram-lak"
     device: str = "cpu"
     checkpoints: str | Path | None = None
 
@@ -113,6 +115,10 @@ class Study:
         drift = self.drift if kind == "mouse" else 0.0
         return Site(kind, seed, n or self.n, counts or self.counts, slices, drift)
 
+    def mode(self, kind: str) -> str:
+        """How the bins of a kind of specimen are counted, see `bin_counts`."""
+        return self.modes.get(kind, "poisson")
+
     def scene(self, site: Site) -> ScannedScene:
         """Its scan, the matrix calibrated on the validation specimen of the same scanner; the last two are kept."""
         if site not in self.scenes:
@@ -120,7 +126,7 @@ class Study:
             if site.seed != VALIDATION:
                 matrix = self.matrix(replace(site, seed=VALIDATION, slices=self.tuning_slices))
             views = round(self.views * site.n / self.n)
-            a = Acquisition(site.n, views, site.slices, site.counts, 0, self.mode, self.device)
+            a = Acquisition(site.n, views, site.slices, site.counts, 0, self.mode(site.kind), self.device)
             made = simulated(site.kind, site.seed, a, site.drift, matrix)
             while len(self.scenes) > 1:
                 self.scenes.pop(next(iter(self.scenes)))
@@ -137,7 +143,7 @@ class Study:
     def about(self, site: Site) -> dict[str, object]:
         """All that a scan depends on."""
         views = round(self.views * site.n / self.n)
-        return {**asdict(site), "views": views, "mode": self.mode}
+        return {**asdict(site), "views": views, "mode": self.mode(site.kind)}
 
     def result(self, job: Job) -> dict:
         """Scores, curve and sections of a reconstruction, as `measured` gives them: kept, or computed now."""
@@ -209,10 +215,16 @@ class Study:
 
         def make() -> dict:
             s = self.scene(site)
-            images = {"FBP": fbp(s.A, s.y), "first": s.x0, "noiseless": s.noiseless(), "truth": s.truth}
+            images = {
+                "FBP": fbp(s.A, s.y, window=self.window),
+                "first": s.x0,
+                "noiseless": s.noiseless(),
+                "truth": s.truth,
+            }
             return {name: seen(s, x) for name, x in images.items()}
 
-        return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)
+        about = self.about(site) | {"window": self.window}
+        return self.kept.get(f"baselines-{kind}-seed{seed}", about, make)
 
     @property
     def ablated(self) -> list[int]:
