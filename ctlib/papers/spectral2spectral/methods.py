@@ -25,13 +25,8 @@ PRINTED = "Spectral2Spectral as printed"
 TAUGHT = "Spectral2Spectral"
 BINS = "bins teach bins"
 SPAN = "TV in the span"
-NETWORK_TRIALS = (
-    (0, 0.25),
-    (50, 1.0),
-    (0, 1.0),
-    (50, 0.25),
-)  # SIRT iterations of the first images (0: solved), and ...
-"""... how much of the training steps: a network that trains on few slices may learn them by heart."""
+NETWORK_TRIALS = ((0, 0.25), (50, 1.0), (0, 1.0), (50, 0.25))
+"""SIRT iterations of the first images (0: solved), share of the training steps: few slices may be learned by heart."""
 TRIALS: dict[str, tuple[dict[str, object], ...]] = {
     "TV": tuple({"strength": v} for v in (0.7, 1.0, 1.4, 2.0)),
     "Noise2Sim": tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
