@@ -31,7 +31,7 @@ TINY = {
     "03-spectral2spectral": {
         "n": 32, "views": 16, "counts": 2e4, "rods_seeds": [1], "rods_slices": 2, "mouse_slices": 2, "tuning_slices": 2,
         "outer": 2, "classical_outer": 2, "steps": 24, "width": 2, "depth": 1, "printed_width": 2, "printed_depth": 2,
-        "phase_sizes": [16], "phase_doses": [1e4, 1e5], "phase_steps": 3,
+        "epochs": 8, "phase_sizes": [16], "phase_doses": [1e4, 1e5], "phase_steps": 3,
     },
     "03a-splitting-and-losses": {"n": 24, "views": 16, "seeds": [1, 2], "outer": 12},
     "03b-own-scan": {"n": 32, "outer": 1, "classical_outer": 1, "steps": 3, "width": 2, "depth": 1},

@@ -47,6 +47,7 @@ class Settings:
     huang: bool = False  # Neighbor2Neighbor's network, its width and depth aside
     printed_width: int = 48  # channels and halvings of the network as printed, which needs images of a multiple of ...
     printed_depth: int = 5  # ... 2^(printed_depth + 1) pixels
+    epochs: int = 50  # of its training, as printed
     classical_outer: int = 8  # outer steps of priors that are not trained
     decay: float = 0.9  # the learning rate is multiplied by it five times
     precision: str = "float32"  # of the networks, see `ctlib.train.precision`

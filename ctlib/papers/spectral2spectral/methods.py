@@ -43,7 +43,7 @@ SHORT = {TAUGHT: "S2S", PRINTED: "S2S as printed", BINS: "bins", SPAN: "TV in sp
 LIMIT = 0.8  # of Noise2Sim, up to which slices are similar
 REDRAW = 100  # training steps between two deals of the photons
 SIMILARITY = 0.03  # weight of L_ss in the tuned version
-EPOCHS, PRINTED_OUTER, PRINTED_START = 50, 5, 50  # of the paper; it gives no number of outer steps
+PRINTED_OUTER, PRINTED_START = 5, 50  # the paper gives no number of outer steps; SIRT iterations as it says
 
 
 def trials_of(methods: tuple[str, ...] | list[str], num: int) -> dict[str, list[dict[str, object]]]:
@@ -77,9 +77,9 @@ def _network(make: Callable[[Scene, Settings], Prior], outer: int | None = None)
 
 
 def _printed(scene: Scene, s: Settings, options: Mapping):
-    """50 epochs at 1e-4, lambda_s growing to 1, scaled by extremes, Neighbor2Neighbor's network, SIRT-50 images."""
+    """As many epochs at 1e-4, lambda_s growing to 1, scaled by extremes, Neighbor2Neighbor's network, SIRT-50 images."""
     scene = _started(scene, PRINTED_START)
-    changed = {"lam_s": 1.0, "scaling": "extremes", "outer": PRINTED_OUTER, "lr": 1e-4, "epochs": EPOCHS, **options}
+    changed = {"lam_s": 1.0, "scaling": "extremes", "outer": PRINTED_OUTER, "lr": 1e-4, "epochs": s.epochs, **options}
     outer, epochs, lr = (changed.pop(k) for k in ("outer", "epochs", "lr"))
     steps = max(1, epochs * len(scene.x0) // (s.batch * outer))
     net = {"width": s.printed_width, "depth": s.printed_depth, "huang": True}

@@ -16,7 +16,16 @@ pytest.importorskip("xraylib")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = Settings(
-    outer=2, rho=0.1, steps=2, lr=0.003, width=4, printed_width=4, printed_depth=2, classical_outer=2, watch_every=2
+    outer=2,
+    rho=0.1,
+    steps=2,
+    lr=0.003,
+    width=4,
+    printed_width=4,
+    printed_depth=2,
+    epochs=5,
+    classical_outer=2,
+    watch_every=2,
 )
 
 
