@@ -77,7 +77,7 @@ def _network(make: Callable[[Scene, Settings], Prior], outer: int | None = None)
 
 
 def _printed(scene: Scene, s: Settings, options: Mapping):
-    """As many epochs at 1e-4, lambda_s growing to 1, scaled by extremes, Neighbor2Neighbor's network, SIRT-50 images."""
+    """A rate of 1e-4, lambda_s growing to 1, scaled by extremes, Neighbor2Neighbor's network, SIRT-50 images."""
     scene = _started(scene, PRINTED_START)
     changed = {"lam_s": 1.0, "scaling": "extremes", "outer": PRINTED_OUTER, "lr": 1e-4, "epochs": s.epochs, **options}
     outer, epochs, lr = (changed.pop(k) for k in ("outer", "epochs", "lr"))

@@ -23,8 +23,8 @@ ON_THE_PAGE = {"s2s-one-dose", "s2s-shared-sirt-50", "s2s-shared-solved", "s2s-p
 @pytest.fixture(scope="module")
 def study():
     settings = Settings(
-        outer=1, rho=0.1, steps=8, lr=0.003, width=2, depth=1, printed_width=2, printed_depth=1, epochs=5, classical_outer=1,
-        watch_every=1,
+        outer=1, rho=0.1, steps=8, lr=0.003, width=2, depth=1, printed_width=2, printed_depth=1, epochs=5,
+        classical_outer=1, watch_every=1,
     )  # fmt: skip
     return Study(
         seeds={"rods": [1, 2], "mouse": [1, 2]}, n=32, views=16, counts=2e4, slices={"rods": 2, "mouse": 2},
