@@ -28,12 +28,13 @@ WAYS = {  # how the paper's FBP may have been made: (window, bins counted or sub
 }
 
 
-def dose_fits(p: Mapping) -> dict[str, DoseFit]:
-    """Photons that the paper's FBP row implies, for every way in which that FBP may have been made."""
+def dose_fits(p: Mapping, mode: str = "", window: str = "") -> dict[str, DoseFit]:
+    """Photons that the paper's FBP row implies, for every way in which that FBP may have been made, or one of them."""
     found = {}
-    for name, (window, mode) in WAYS.items():
-        errors = fbp_errors(p["n"], p["views"], DOSE_SLICES, COUNTS, VALIDATION, window, mode)
-        found[name] = fit_dose(COUNTS, errors, PAPER["FBP"])
+    for name, (filtered, counted) in WAYS.items():
+        if mode in ("", counted) and window in ("", filtered):
+            errors = fbp_errors(p["n"], p["views"], DOSE_SLICES, COUNTS, VALIDATION, filtered, counted)
+            found[name] = fit_dose(COUNTS, errors, PAPER["FBP"])
     return found
 
 
@@ -53,13 +54,7 @@ def nearest(fits: Mapping[str, DoseFit]) -> str:
 
 
 def study_of(p: Mapping) -> Study:
-    """The experiment of the chapter with these parameters, by name as its first cell declares them.
-
-    Rods are counted, and FBP filtered, in the way that explains the paper's FBP row best; mice have counted bins.
-    """
-    fits = dose_fits(p)
-    way = nearest(fits)
-    window, mode = WAYS[way]
+    """The experiment of the chapter with these parameters, by name as its first cell declares them."""
     settings = Settings(
         outer=p["outer"],
         rho=p["rho"],
@@ -80,7 +75,7 @@ def study_of(p: Mapping) -> Study:
         seeds={"rods": p["rods_seeds"], "mouse": p["mouse_seeds"]},
         n=p["n"],
         views=p["views"],
-        counts=p["counts"] or fits[way].joint,
+        counts=p["counts"] or dose_fits(p, p["rods_mode"], "ram-lak").popitem()[1].joint,
         slices={"rods": p["rods_slices"], "mouse": p["mouse_slices"]},
         tuning_slices=p["tuning_slices"],
         drift=p["drift"],
@@ -94,8 +89,7 @@ def study_of(p: Mapping) -> Study:
         phase_seeds=p["phase_seeds"],
         phase_steps=max(1, p["phase_steps"] // p["outer"]),
         ablations=ABLATIONS,
-        modes={"rods": mode},
-        window=window,
+        modes={"rods": p["rods_mode"]},
         device=p["device"],
         checkpoints=p["checkpoints"] or None,
     )

@@ -81,7 +81,7 @@ class Study:
     methods       compared by name;  trials: settings tried for each
     doses, sizes  of the phase diagram;  phase_methods, phase_trials, phase_seeds, phase_steps: there
     ablations     {name: options of the method as printed}
-    modes         how bins are counted, by kind; "poisson" where none is given;  window: of FBP
+    modes         how bins are counted, by kind; "poisson" where none is given
     """
 
     seeds: Mapping[str, Sequence[int]]
@@ -102,7 +102,6 @@ class Study:
     phase_steps: int = 100
     ablations: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
-    window: str = "ram-lak"
     device: str = "cpu"
     checkpoints: str | Path | None = None
 
@@ -216,15 +215,14 @@ class Study:
         def make() -> dict:
             s = self.scene(site)
             images = {
-                "FBP": fbp(s.A, s.y, window=self.window),
+                "FBP": fbp(s.A, s.y),
                 "first": s.x0,
                 "noiseless": s.noiseless(),
                 "truth": s.truth,
             }
             return {name: seen(s, x) for name, x in images.items()}
 
-        about = self.about(site) | {"window": self.window}
-        return self.kept.get(f"baselines-{kind}-seed{seed}", about, make)
+        return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)
 
     @property
     def ablated(self) -> list[int]:
