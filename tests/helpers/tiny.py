@@ -34,7 +34,7 @@ TINY = {
         "epochs": 8, "phase_sizes": [16], "phase_doses": [1e4, 1e5], "phase_steps": 3,
     },
     "03a-splitting-and-losses": {"n": 24, "views": 16, "seeds": [1, 2], "outer": 12},
-    "03b-own-scan": {"n": 32, "outer": 1, "classical_outer": 1, "steps": 3, "width": 2, "depth": 1},
+    "03b-own-scan": {"n": 48, "outer": 1, "classical_outer": 1, "steps": 3, "width": 2, "depth": 1},
     "04-hqinet": {
         "seeds": [0], "n": 32, "slices": 4, "num_patients": 16, "steps": 2, "batch": 2, "stem": 4, "mids": [2, 2],
         "blocks": [1, 1], "aspp": 4, "low": 2, "decoder": 4, "tune_rates": [0.01, 0.003],

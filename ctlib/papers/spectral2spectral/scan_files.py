@@ -199,8 +199,8 @@ def _vials(path: Path, fields: dict, scan: FanBeam | ParallelBeam) -> tuple[Vial
         if not isinstance(v["densities"], dict) or not v["densities"]:
             raise DataError(path, f"{name}.densities", "needs {material: density in g/cm3}")
         densities = {str(m): float(_number(path, f"{name}.densities.{m}", d)) for m, d in v["densities"].items()}
-        if r < 2 * scan.volume.voxel_mm[0] or max(abs(x), abs(y)) + r > scan.volume.extent_mm[0] / 2:
-            raise DataError(path, name, "is thinner than four pixels, or not inside the image")
+        if r < 3.5 * scan.volume.voxel_mm[0] or max(abs(x), abs(y)) + r > scan.volume.extent_mm[0] / 2:
+            raise DataError(path, name, "is thinner than seven pixels, or not inside the image")
         found.append(Vial(x, y, r, densities))
     if found:
         names = list(dict.fromkeys(m for v in found for m in v.densities))

@@ -116,8 +116,8 @@ def test_from_files_to_maps(own, tmp_path):
 
 def test_the_example_is_a_scan_like_any_other(tmp_path):
     pytest.importorskip("xraylib")
-    own = load_spectral_scan(write_example(tmp_path, 32, 24))
-    assert own.scan.counts.shape == (2, 5, 24, 32)
+    own = load_spectral_scan(write_example(tmp_path, 48, 24))
+    assert own.scan.counts.shape == (2, 5, 24, 48)
     assert own.materials == ("aluminium", "water", "iodine")
     masks = own.vial_masks()
     assert len(masks) == 5
