@@ -121,9 +121,15 @@ def by_extremes(x: Tensor) -> Tensor:
 
 
 def by_mean(x: Tensor) -> Tensor:
-    """Images (..., Y, X) over their mean, as the paper's text says; the mean carries no gradient."""
+    """Images (..., Y, X) over the size of their mean, as the paper's text says; the mean carries no gradient.
+
+    At least a hundredth of the largest value is divided by: a network's first images may have a mean of 0.
+    """
     x = contract.tensor("x", x, ("Y", "X"))
-    return x / x.detach().mean((-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    if 0 in x.shape[-2:]:
+        raise ArgumentError("x", f"shape {tuple(x.shape)}", "images with pixels")
+    level, largest = x.detach().mean((-2, -1), keepdim=True).abs(), x.detach().abs().amax((-2, -1), keepdim=True)
+    return x / torch.maximum(level, 0.01 * largest).clamp_min(torch.finfo(x.dtype).tiny)
 
 
 SCALINGS = {"quantiles": normalized, "extremes": by_extremes, "mean": by_mean}

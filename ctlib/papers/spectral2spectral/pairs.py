@@ -11,7 +11,7 @@ from ctlib.errors import ArgumentError
 
 def hidden_bins(shape: tuple[int, ...], generator: torch.Generator, most: int = 2) -> Tensor:
     """Mask (B, E, 1, 1) float: 1 where a bin is hidden, one to `most` of them in every image."""
-    num, bins = shape[0], shape[1]
+    num, bins = contract.shape("shape", shape, 4)[:2]
     most = contract.count("most", most, 1)
     if most >= bins:
         raise ArgumentError("most", most, f"fewer than the {bins} bins")
@@ -20,13 +20,23 @@ def hidden_bins(shape: tuple[int, ...], generator: torch.Generator, most: int = 
     return (rank < hide).float()[..., None, None]
 
 
+def _spectra(x: Tensor) -> Tensor:
+    x = contract.tensor("x", x, ("B", "E", "Y", "X"))
+    if x.ndim != 4 or not x.numel() or x.shape[1] < 2:
+        raise ArgumentError("x", f"shape {tuple(x.shape)}", "images (B, E, Y, X) of two bins or more")
+    return x
+
+
 def filled_in(net, x: Tensor, hidden: Tensor) -> Tensor:
     """All bins (B, E, Y, X) as a network makes them from those of x (B, E, Y, X) that are not hidden (B, E, 1, 1).
 
     The mean of the bins that are seen, each scaled to unit mean, plus what the network (B, 2E, Y, X) -> (B, E, Y, X)
     makes of them and of the mask.
     """
-    hidden = hidden.to(x)
+    x = _spectra(x)
+    hidden = contract.tensor("hidden", hidden).to(x)
+    if hidden.shape != (*x.shape[:2], 1, 1) or bool((hidden.sum(1) >= x.shape[1]).any()):
+        raise ArgumentError("hidden", f"shape {tuple(hidden.shape)}", "(B, E, 1, 1), a bin of every image not hidden")
     seen = x * (1 - hidden)
     mean = seen.sum(1, keepdim=True) / (1 - hidden).sum(1, keepdim=True)
     return mean + net(torch.cat([seen, hidden.expand_as(x)], 1))
@@ -38,7 +48,7 @@ def bins_loss(net, x: Tensor, generator: torch.Generator, most: int = 2) -> Tens
     Counts of two bins are independent, so a hidden bin's noise cannot be predicted, its image can: three materials
     make spectra of three dimensions, whose coordinates the other bins still determine.
     """
-    x = contract.tensor("x", x, ("B", "E", "Y", "X"))
+    x = _spectra(x)
     hidden = hidden_bins(x.shape, generator, most).to(x)
     error = (filled_in(net, x, hidden) - x) * hidden
     return error.square().sum() / (hidden.sum() * x.shape[2] * x.shape[3])
@@ -46,6 +56,7 @@ def bins_loss(net, x: Tensor, generator: torch.Generator, most: int = 2) -> Tens
 
 def fill_bins(net, x: Tensor) -> Tensor:
     """Every bin of x (B, E, Y, X) as a network makes it from all others."""
+    x = _spectra(x)
     bins = x.shape[1]
     hidden = torch.eye(bins, dtype=x.dtype, device=x.device)[:, None, :, None, None].expand(-1, len(x), -1, -1, -1)
     made = filled_in(net, x.repeat(bins, 1, 1, 1), hidden.flatten(0, 1)).unflatten(0, (bins, len(x)))

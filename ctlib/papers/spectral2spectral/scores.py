@@ -12,6 +12,16 @@ from ctlib.papers.spectral2spectral.regions import edge_gradient, slopes
 SCORES = ("error", "ssim", "noise", "edges")
 
 
+def _mask(name: str, mask: Tensor, like: Tensor) -> Tensor:
+    """A bool mask (Z, 1, Y, X) on the device of images (Z, E, Y, X)."""
+    mask = contract.mask(name, mask, ("Y", "X"))
+    sizes = (like.shape[0], 1, *like.shape[2:]) if like.ndim == 4 else None
+    if mask.device != like.device or mask.shape != sizes:
+        given = f"{tuple(mask.shape)} on {mask.device}"
+        raise ArgumentError(name, given, f"(Z, 1, Y, X) for images {tuple(like.shape)} on {like.device}")
+    return mask
+
+
 def body_mask(densities: Tensor, least: float = 0.2) -> Tensor:
     """Bool mask (Z, 1, Y, X) of the body: where the materials (Z, M, Y, X) weigh at least so much [g/cm3]."""
     densities = contract.tensor("densities", densities, ("M", "Y", "X"))
@@ -30,7 +40,8 @@ def flat_mask(truth: Tensor, body: Tensor, by: int = 2, share: float = 0.08) -> 
 
     share  of a bin's steepest slope from which a slope is an edge; that of texture is less
     """
-    truth, body = contract.tensor("truth", truth, ("E", "Y", "X")), contract.mask("body", body, ("Y", "X"))
+    truth = contract.tensor("truth", truth, ("Z", "E", "Y", "X"))
+    body = _mask("body", body, truth)
     steep, share = slopes(truth).norm(dim=0), contract.number("share", share, above=0)
     edges = (steep > share * steep.amax((-2, -1), keepdim=True)).any(-3, keepdim=True)
     return shrunk(body & ~edges, by)
@@ -46,12 +57,13 @@ def image_scores(x: Tensor, truth: Tensor, body: Tensor, window: Tensor, flat: T
 
     flat  of `flat_mask`, by default
     """
-    x, truth = contract.together(("E", "Y", "X"), x=x, truth=truth)
-    body = contract.mask("body", body, ("Y", "X"))
-    if x.shape != truth.shape or x.ndim != 4 or body.shape != (len(x), 1, *x.shape[2:]) or not bool(body.any()):
-        given = [tuple(t.shape) for t in (x, truth, body)]
-        raise ArgumentError("x, truth, body", given, "(Z, E, Y, X) twice and (Z, 1, Y, X), not empty")
-    flat = flat_mask(truth, body) if flat is None else flat
+    x, truth = contract.together(("Z", "E", "Y", "X"), x=x, truth=truth)
+    window = contract.alike("window", contract.tensor("window", window), "x", x)
+    body = _mask("body", body, x)
+    if x.shape != truth.shape or window.shape != (x.shape[1], 1, 1) or not bool(body.any()):
+        given = [tuple(t.shape) for t in (x, truth, window)]
+        raise ArgumentError("x, truth, window", given, "(Z, E, Y, X) twice, (E, 1, 1), and a body that is not empty")
+    flat = flat_mask(truth, body) if flat is None else _mask("flat", flat, x)
     off, total = (x - truth) * body, lambda t: t.sum((0, 2, 3))
     shown, ref = ((t / window).clamp(0, 1) for t in (x, truth))
     found = {
