@@ -195,7 +195,11 @@ def absolute(results: Mapping[str, Mapping[str, Result]]) -> dict[str, Tensor | 
 
 
 def by_dose(
-    body: Body, settings: Mapping[str, Mapping[str, object]], views: Sequence[int], totals: Mapping[str, float]
+    body: Body,
+    settings: Mapping[str, Mapping[str, object]],
+    views: Sequence[int],
+    totals: Mapping[str, float],
+    electronic_std: float = 10.0,
 ) -> dict[tuple[int, str], Tensor]:
     """{(views, name of total): (M, Y, X) images of the methods}, where all views share a total of photons a cell."""
     found = {}
@@ -203,7 +207,7 @@ def by_dose(
         A = Projector(clinical_fan(body.volume, num_views))
         exact = body.exact(A.geometry)
         for name, total in totals.items():
-            scan = Scan(num_views, total / num_views)
+            scan = Scan(num_views, total / num_views, electronic_std)
             y = scan.readings(exact, 0)
             found[num_views, name] = torch.stack([reconstruct(m, settings[m], A, y, scan) for m in METHODS])
     return found
