@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from ctlib import metrics
 from ctlib.papers.spectral2spectral.compare import (
     BINS_SHOWN,
+    ablation_image,
     ablations,
     materials_of,
     scores_of,
@@ -106,7 +108,7 @@ def ablation_claims(study: Study) -> Iterator[Claim]:
     by = ablations(study)
     full, shown = by["as printed"], list(BINS_SHOWN)
     image = study.chosen(PRINTED, "mouse")[1]
-    made = lambda name: "z" if name == "without IR" else image  # noqa: E731  without iterations the network is last
+    made = partial(ablation_image, study)
     error = {name: np.array([r["scores"][made(name)]["error"] for r in runs]) for name, runs in by.items()}
     first = np.array([study.start_scores(seed)["error"] for seed in study.ablated])
     course = lambda *names: {  # noqa: E731
