@@ -92,7 +92,10 @@ def log_covariance(counts: Tensor, mode: str = "poisson") -> Tensor:
 
     In "subtract" neighbors share a scan: Cov(N_a, N_{a+1}) = -M_{a+1}.
     """
-    n = contract.tensor("counts", counts, ("E", "V", "U")).movedim(-3, 0).flatten(1).double()
+    counts = contract.tensor("counts", counts, ("E", "V", "U"))
+    if contract.somewhere(~counts.isfinite()):
+        raise ArgumentError("counts", "NaN or infinite readings", "finite ones: bad pixels filled or left out")
+    n = counts.movedim(-3, 0).flatten(1).double()
     good = (n >= 1).all(0)
     if not bool(good.any()):
         raise ArgumentError("counts", "no reading with photons in every bin", "counts >= 1 somewhere")

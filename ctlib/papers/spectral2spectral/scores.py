@@ -30,8 +30,11 @@ def body_mask(densities: Tensor, least: float = 0.2) -> Tensor:
 
 def shrunk(mask: Tensor, by: int) -> Tensor:
     """A mask (..., Y, X) less its rim of so many pixels."""
-    by, outside = contract.count("by", by), (~contract.mask("mask", mask, ("Y", "X"))).float()
-    grown = F.max_pool2d(F.pad(outside.flatten(0, -3)[:, None], (by,) * 4, value=1.0), 2 * by + 1, 1)
+    by, mask = contract.count("by", by), contract.mask("mask", mask, ("Y", "X"))
+    if not mask.numel():
+        return mask.clone()
+    outside = (~mask).float().reshape(-1, 1, *mask.shape[-2:])
+    grown = F.max_pool2d(F.pad(outside, (by,) * 4, value=1.0), 2 * by + 1, 1)
     return grown.reshape(mask.shape) == 0
 
 
@@ -41,6 +44,8 @@ def flat_mask(truth: Tensor, body: Tensor, by: int = 2, share: float = 0.08) -> 
     share  of a bin's steepest slope from which a slope is an edge; that of texture is less
     """
     truth = contract.tensor("truth", truth, ("Z", "E", "Y", "X"))
+    if contract.somewhere(~truth.isfinite()):
+        raise ArgumentError("truth", "images with NaN or infinite values", "finite ones: every slope is compared")
     body = _mask("body", body, truth)
     steep, share = slopes(truth).norm(dim=0), contract.number("share", share, above=0)
     edges = (steep > share * steep.amax((-2, -1), keepdim=True)).any(-3, keepdim=True)

@@ -81,7 +81,7 @@ def data_solution(
     y, x, z  (..., V, U), (..., Y, X), (..., Y, X);  lam > 0 [mm]
     """
     y, x, z, lam = _checked(A, y, x, z, lam)
-    lam, tol = contract.number("lam", lam, above=0), contract.number("tol", tol, above=0)
+    lam, tol = contract.number("lam", lam, above=0), contract.number("tol", tol, above=0, at_most=1)
     max_iters, (R, C) = contract.count("max_iters", max_iters, 1), sirt_scaling(A, y)
     M = 1 / (torch.where(C > 0, 1 / C, C) + lam)
     dot = lambda a, b: (a * b).sum((-2, -1), keepdim=True)  # noqa: E731

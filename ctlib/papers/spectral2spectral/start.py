@@ -20,7 +20,8 @@ def first_images(A, y: Tensor, sirt_iters: int = 0, rho: float = RHO, tol: float
 
     SIRT stopped early is blurred, and its noise with it: neighbors share what the missing iterations would part.
     """
-    y = data_of(A, y)
+    y, rho = data_of(A, y), contract.number("rho", rho, above=0)
+    tol = contract.number("tol", tol, above=0, at_most=1)
     if contract.count("sirt_iters", sirt_iters):
         return sirt(A, y, sirt_iters)
     zero = y.new_zeros(*y.shape[: y.ndim - len(A.range_shape)], *A.domain_shape)

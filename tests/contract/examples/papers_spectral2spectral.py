@@ -82,7 +82,9 @@ EXAMPLES = {
     f"{P}.losses.by_mean": lambda: dict(x=rand(2, 4, 6)),
     f"{P}.losses.distant_terms": lambda: dict(net=doubled, x=rand(2, 3, 4, 8), generator=stream()),
     f"{P}.pairs.hidden_bins": lambda: dict(shape=(2, 3, 4, 6), generator=stream(), most=2),
-    f"{P}.pairs.filled_in": lambda: dict(net=halved, x=rand(2, 3, 4, 6), hidden=some(2, 3, 1, 1).double()),
+    f"{P}.pairs.filled_in": lambda: dict(
+        net=halved, x=rand(2, 3, 4, 6), hidden=torch.eye(3)[1:, :, None, None].double()
+    ),
     f"{P}.pairs.bins_loss": lambda: dict(net=halved, x=rand(2, 3, 4, 6), generator=stream(), most=2),
     f"{P}.pairs.fill_bins": lambda: dict(net=halved, x=rand(2, 3, 4, 6)),
     f"{P}.scores.body_mask": lambda: dict(densities=densities(), least=0.2),

@@ -16,11 +16,11 @@ X = torch.rand(3, 4, 8, 8, generator=rng(), dtype=torch.float64)
 
 
 def test_one_to_most_bins_are_hidden_each_as_often():
-    hidden = hidden_bins((6000, 4), rng(), 2)[..., 0, 0]
+    hidden = hidden_bins((6000, 4, 1, 1), rng(), 2)[..., 0, 0]
     assert set(hidden.sum(1).tolist()) == {1.0, 2.0}
     assert hidden.mean(0).tolist() == pytest.approx([1.5 / 4] * 4, abs=0.02)
     with pytest.raises(ArgumentError, match="most"):
-        hidden_bins((2, 3), rng(), 3)
+        hidden_bins((2, 3, 1, 1), rng(), 3)
 
 
 def nothing(v):
