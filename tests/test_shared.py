@@ -14,6 +14,8 @@ LABS = {
     "01a-iterative-reconstruction": "01",
     "01b-projector-tested": "01",
     "02a-why-it-works": "02",
+    "03a-splitting-and-losses": "03",
+    "03b-own-scan": "03",
     "05a-likelihood-and-fold": "05",
     "05b-scatter": "05",
     "05c-beyond-the-paper": "05",

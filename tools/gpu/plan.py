@@ -33,7 +33,7 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
     "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
     "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16
-    "03-spectral2spectral": (7500, 300, 0),  # pixels x 16, channels^2 x 9, steps x 13, batch x 4; float32
+    "03-spectral2spectral": (64, 100, 9000),  # pixels x 16, steps x 4; estimated from measured steps; bfloat16
     "06-generative-tomography": (34000, 1000, 0),  # pixels x 16, channels^2 x 16, steps x 67, batch x 2; bfloat16
 }
 

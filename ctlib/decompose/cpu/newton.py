@@ -112,10 +112,16 @@ def newton(task, fine, rough, b, most_rough, most_fine):
         step_of(task, b, k < task.num_far)
         if not move(task, b, ROUGH):
             break
+    finish(task, fine, b, most_rough, most_rough + most_fine)
+
+
+@plain
+def finish(task, fine, b, taken, most):
+    """a <- path lengths after steps taken + 1, ... most on all energies, or until all pixels have converged."""
     b.still[:] = 1
-    for k in range(most_fine):
+    for k in range(taken, most):
         block.moments(fine, b, True)
-        step_of(task, b, most_rough + k < task.num_far)
+        step_of(task, b, k < task.num_far)
         if not move(task, b, task.tolerance):
             break
 
