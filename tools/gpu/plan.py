@@ -29,7 +29,11 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "01-forward-model": (4, 4, 300),  # on the processor: views x 1.4, cone x 4.6
     "01a-iterative-reconstruction": (25, 4, 1000),  # on the processor: 512 x 512 pixels, views x 2.8, slower to settle
     "01b-projector-tested": (5, 4, 120),  # on the processor: grids up to 2048
-    "05-differentiable-pcct": (30, 4, 0),  # on the processor: steps x 10, draws x 5, photons
+    "05-differentiable-pcct": (8, 4, 600),  # on the processor: steps x 7.5, rates x 1.5
+    "05a-likelihood-and-fold": (1, 4, 60),  # on the processor
+    "05b-scatter": (4000, 300, 10000),  # pixels x 64, images x 28, epochs x 2, photons x 60; bfloat16
+    "05c-beyond-the-paper": (20, 4, 1200),  # on the processor: pixels x 4, views x 2, scans x 3
+    "05d-derived": (15, 4, 1200),  # on the processor: steps x 7.5, draws x 5
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
     "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
     "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16
