@@ -106,7 +106,8 @@ class PileUpTest:
         ignoring = decompose_mle(self.setting.model(), counts, self.setting.box)
         expected = lambda a: self.piled(a, found[0], edges)  # noqa: E731
         solved = decompose(expected, counts.reshape(len(flat), -1), ignoring.reshape(-1, 2))
-        make = lambda p: 10 * fbp(project, p.reshape(paths.shape).movedim(-1, 0))  # noqa: E731
+        flat_to = lambda p: p.reshape(paths.shape).movedim(-1, 0)  # noqa: E731
+        make = lambda p: 10 * fbp(project, flat_to(p), truncation="ignore")  # noqa: E731
         return {"true": make(paths), "ignored": make(ignoring), "calibrated": make(solved)}
 
 

@@ -58,6 +58,7 @@ class PileUp:
         """Expected counts (..., E) at path lengths (..., M) [g/cm2].
 
         load  photons of the open beam a dead time, a number or (...)
+        Between the edges of the classes counts are linear in a threshold, so its derivative jumps at them.
         """
         contract.tensor("paths", paths, (self.model.num_materials,))
         edges = self.model.thresholds_kev if thresholds_kev is None else thresholds_kev
