@@ -71,21 +71,22 @@ def basis_of_material(material: Material) -> np.ndarray:
 
 
 def resampled(image: Tensor, spacing_mm: float, field: Volume, outside: float) -> Tensor:
-    """An image (..., Y, X) of square pixels on the grid of a field about the same center, averaged over its pixels."""
+    """An image (..., Y, X) of square pixels on the grid of a field about the same center: exact averages over its pixels."""
     contract.tensor("image", image, ("Y", "X"))
     spacing_mm = contract.number("spacing_mm", spacing_mm, above=0)
-    flat = image.reshape(-1, 1, *image.shape[-2:]).double()
-    fine = [max(1, round(4 * n * spacing_mm / p)) for n, p in zip(image.shape[-2:], field.voxel_mm, strict=True)]
-    flat = torch.nn.functional.interpolate(flat, fine, mode="area")  # about four samples a pixel of the field
-    for axis, n in ((-2, field.shape[0]), (-1, field.shape[1])):
-        extra = 4 * n - flat.shape[axis]
-        if extra < 0:
-            flat = flat.narrow(axis, -extra // 2, 4 * n)
-        else:
-            before = extra // 2
-            pad = [before, extra - before] if axis == -1 else [0, 0, before, extra - before]
-            flat = torch.nn.functional.pad(flat, pad, value=outside)
-    return torch.nn.functional.avg_pool2d(flat, 4).reshape(*image.shape[:-2], *field.shape).to(image)
+    sizes = zip(image.shape[-2:], field.shape, field.voxel_mm, strict=True)
+    rows, cols = (_overlap(n, spacing_mm, m, pixel).to(image.device) for n, m, pixel in sizes)
+    covered = rows.sum(1)[:, None] * cols.sum(1)
+    return (rows @ image.double() @ cols.mT + outside * (1 - covered)).to(image)
+
+
+def _overlap(num_in: int, size_in: float, num_out: int, size_out: float) -> Tensor:
+    """Part (num_out, num_in) of every output pixel that each input pixel covers, both rows about one center."""
+    edges = lambda n, p: (torch.arange(n + 1).double() - n / 2) * p  # noqa: E731
+    edges_in, edges_out = edges(num_in, size_in), edges(num_out, size_out)
+    low = torch.maximum(edges_out[:-1, None], edges_in[:-1])
+    high = torch.minimum(edges_out[1:, None], edges_in[1:])
+    return (high - low).clamp_min(0) / size_out
 
 
 def synthetic_bodies(field: Volume, seeds) -> list[Body]:
