@@ -71,7 +71,7 @@ def basis_of_material(material: Material) -> np.ndarray:
 
 
 def resampled(image: Tensor, spacing_mm: float, field: Volume, outside: float) -> Tensor:
-    """An image (..., Y, X) of square pixels on the grid of a field about the same center: exact averages over its pixels."""
+    """An image (Y, X) of square pixels, averaged exactly over the pixels of a field about the same center."""
     contract.tensor("image", image, ("Y", "X"))
     spacing_mm = contract.number("spacing_mm", spacing_mm, above=0)
     sizes = zip(image.shape[-2:], field.shape, field.voxel_mm, strict=True)

@@ -5,6 +5,7 @@ import torch
 
 pytest.importorskip("xraylib")
 
+from ctlib.decompose import decompose_mle
 from ctlib.errors import ConvergenceError
 from ctlib.papers.pcct.beyond import parallel
 from ctlib.papers.pcct.blind import neighbor_paths, suspects, threshold_information
@@ -116,8 +117,11 @@ def test_the_deviance_is_least_at_the_truth_and_has_a_twin_beyond_the_fold():
     found = likelihood_map(MODEL, MODEL(point), water * SETTING.cm[0], calcium * SETTING.cm[1])
     assert found.argmin() == 4
     assert float(found[1, 1]) == pytest.approx(0, abs=1e-6)
-    twin = likelihood_map(two, two(point), f64([25.04]), f64([-0.31]))
-    assert float(twin) < 1e-2 * float(likelihood_map(two, two(point), f64([25.04]), f64([1.55])))
+    twin = decompose_mle(two, two(point)[None], SETTING.box, start=f64([[5.0, 0.1]]))[0]
+    assert float((twin - point).abs().max()) > 1
+    assert float(likelihood_map(two, two(point), twin[:1], twin[1:])) == pytest.approx(0, abs=1e-6)
+    between = (twin + point) / 2
+    assert float(likelihood_map(two, two(point), between[:1], between[1:])) > 1
 
 
 @pytest.mark.parametrize(("of", "span"), [("counts", 1e-4), ("thresholds", 0.01)])
