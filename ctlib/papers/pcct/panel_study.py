@@ -196,7 +196,8 @@ class PanelStudy:
             if "kernel" not in self.cache:
                 primary, scatter = self.stack("train")
                 flat = [x[:, :, ::4].flatten(2, 3) for x in (primary + scatter, scatter)]  # rows as further views
-                self.cache["kernel"] = fit_scatter_kernel(*flat)
+                widths = self.scan.cols / 16, self.scan.cols / 3
+                self.cache["kernel"] = fit_scatter_kernel(*flat, start_widths=widths)
             rows = total.flatten(1, 2)
             return self.cache["kernel"].scatter(rows[None])[0].reshape(total.shape)
         with torch.no_grad():
