@@ -200,8 +200,9 @@ class PanelStudy:
                 self.cache["kernel"] = fit_scatter_kernel(*flat, start_widths=widths)
             rows = total.flatten(1, 2)
             return self.cache["kernel"].scatter(rows[None])[0].reshape(total.shape)
+        net = self.training(method, seed)[0]
         with torch.no_grad():
-            return scatter_ratio(self.training(method, seed)[0], total[None])[0] * total
+            return scatter_ratio(net, total[None])[0] * total
 
     def scores(self, method: str, seed: int = 0) -> dict[str, object]:
         """Errors of all test bodies, `errors` stacked under their names; kept."""
