@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from ctlib import contract
@@ -78,15 +80,15 @@ def edge_penalty(z: Tensor, knee: float) -> Tensor:
 
 def one_step(
     model: SpectralModel, project, counts: Tensor, start: Tensor, beta: float, knee: float = 0.02,
-    tol: float = 1e-5, max_iters: int = 300, watch: Callable[[int, float], None] | None = None,
+    tol: float = 1e-6, max_iters: int = 2000, watch: Callable[[int, float], None] | None = None,
 ) -> Tensor:  # fmt: skip
     """Densities (M, Y, X) [g/cm3] that minimize the likelihood of counts (V, U, E) with a penalty on edges.
 
         sum over readings of L(P x; gamma) + beta sum over neighbors of Huber(C (x_a - x_b))
 
     C^T C is the mean Fisher information of the path lengths, of trace M: the penalty works on combinations of the
-    materials that the counts know equally well, and the steps of L-BFGS are taken in them. It ends when the last five
-    iterations gained less than tol of the objective's drop.
+    materials that the counts know equally well, and the steps of SciPy's L-BFGS-B are taken in them: torch's line search
+    stands still long before the minimum. It ends when the last five iterations gained less than tol of the drop.
 
     start  (M, Y, X), such as a two-step image;  knee  [g/cm3]
     ConvergenceError where max_iters do not suffice.
@@ -98,33 +100,38 @@ def one_step(
     mean = fisher_information(model, paths[::7]).mean(0)
     c = torch.linalg.cholesky(model.num_materials * mean / mean.trace()).mT
     back = torch.linalg.inv(c).to(start)
-    z = torch.einsum("km,myx->kyx", c.to(start), start).clone().requires_grad_()
-    size = float(mean.trace()) * scale**2 * counts.shape[0] * counts.shape[1] / start[0].numel()
-    optimizer = torch.optim.LBFGS(
-        [z], max_iter=1, history_size=20, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
-    )
+    first = torch.einsum("km,myx->kyx", c.to(start), start)
+    volume = project.geometry.volume.voxel_mm
+    size = float(mean.trace()) * (scale * max(volume)) ** 2 * counts.shape[0]  # about the Hessian's diagonal
 
-    def objective() -> Tensor:
-        x = torch.einsum("mk,kyx->myx", back, z)
-        expected = model(scale * project(x).movedim(0, -1))
-        return (negative_log_likelihood(expected, counts).sum() + beta * edge_penalty(z, knee)) / size
+    def image(z: Tensor) -> Tensor:
+        return torch.einsum("mk,kyx->myx", back, z)
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = objective()
-        value.backward()
-        return value
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        z = torch.from_numpy(flat).to(first).reshape(first.shape).requires_grad_()
+        expected = model(scale * project(image(z)).movedim(0, -1))
+        value = (negative_log_likelihood(expected, counts).sum() + beta * edge_penalty(z, knee)) / size
+        (slope,) = torch.autograd.grad(value, z)
+        return float(value.detach()), slope.detach().cpu().double().reshape(-1).numpy()
 
-    values = [float(objective().detach())]
-    for k in range(contract.count("max_iters", max_iters, 1)):
-        optimizer.step(closure)
-        values.append(float(objective().detach()))
+    flat = first.detach().cpu().double().reshape(-1).numpy()
+    values, settled = [objective(flat)[0]], []
+
+    def look(intermediate_result) -> None:
+        values.append(float(intermediate_result.fun))
         if watch is not None:
-            watch(k, values[-1])
+            watch(len(values) - 2, values[-1])
         drop = values[0] - min(values)
         if len(values) > WINDOW and values[-1 - WINDOW] - values[-1] <= tol * max(drop, 1e-300):
-            return torch.einsum("mk,kyx->myx", back, z.detach())
-    raise ConvergenceError(f"one_step: not settled after {max_iters} iterations")
+            settled.append(len(values))
+            raise StopIteration
+
+    options = {"maxiter": contract.count("max_iters", max_iters, 1), "maxcor": 20, "ftol": 0.0, "gtol": 0.0}
+    options["maxfun"] = 10 * options["maxiter"]
+    found = minimize(objective, flat, jac=True, method="L-BFGS-B", callback=look, options=options)
+    if not settled and not found.success:
+        raise ConvergenceError(f"one_step: not settled after {found.nit} iterations: {found.message}")
+    return image(torch.from_numpy(found.x).to(first).reshape(first.shape))
 
 
 def noise_and_bias(images: Tensor, truth: Tensor, inside: Tensor) -> Mapping[str, Tensor]:

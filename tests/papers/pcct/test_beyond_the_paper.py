@@ -87,7 +87,7 @@ def test_one_step_finds_noiseless_images_and_says_when_it_does_not_settle():
     densities = ellipse_phantom().densities(scan.geometry.volume)
     counts = MODEL(0.1 * scan(densities).movedim(0, -1))
     start = two_step(scan, 0.1 * scan(densities).movedim(0, -1), 1.0)
-    found = one_step(MODEL, scan, counts, start, 1e-3, tol=1e-6)
+    found = one_step(MODEL, scan, counts, start, 1e-3, tol=1e-8)
     before, after = (float((x - densities).square().mean().sqrt()) for x in (start, found))
     assert after < 0.2 * before
     with pytest.raises(ConvergenceError):
