@@ -87,7 +87,7 @@ def one_step(
         sum over readings of L(P x; gamma) + beta sum over neighbors of Huber(C (x_a - x_b))
 
     C^T C is the mean Fisher information of the path lengths, of trace M: the penalty works on combinations of the
-    materials that the counts know equally well, and the steps of SciPy's L-BFGS-B are taken in them: torch's line search
+    materials that the counts know equally well, and the steps of SciPy's L-BFGS-B taken in them: torch's line search
     stands still long before the minimum. It ends when the last five iterations gained less than tol of the drop.
 
     start  (M, Y, X), such as a two-step image;  knee  [g/cm3]
