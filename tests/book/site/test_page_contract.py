@@ -187,7 +187,7 @@ def test_nothing_is_cut_or_too_small_on_a_phone(html, page):
 @pytest.mark.parametrize("slug", OPENED)
 def test_a_page_with_an_opening_has_it_first(slug):
     cells = code_cells(PROJECT.source(slug))
-    assert first_screen.CALL.search(cells[0].source)
+    assert first_screen.opens({"cell_type": "code", "source": cells[0].source})
     assert {"nbval-ignore-output", "shows-recorded-runs"} <= set(cells[0].tags), "it shows the verdicts of today"
     folded = [c for c in cells if "parameters" in c.tags]
     assert all("hide-input" in c.tags for c in folded)
