@@ -12,6 +12,7 @@ BOOK = LIBRARY.parent / "book"
 CHAPTERS = sorted(BOOK.glob("0[1-9]-*.md"))
 LABS = {
     "01a-iterative-reconstruction": "01",
+    "04a-hqinet-tested": "04",
     "lab-dip-fit": "02",
     "lab-real-mouse": "03",
 }  # a lab counts with its chapter

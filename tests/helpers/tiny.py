@@ -30,8 +30,15 @@ TINY = {
         "redraw": 2,
     },
     "04-hqinet": {
-        "seeds": [0], "n": 32, "slices": 4, "num_patients": 16, "steps": 2, "batch": 2, "stem": 4, "mids": [2, 2],
-        "blocks": [1, 1], "aspp": 4, "low": 2, "decoder": 4, "tune_rates": [0.01, 0.003],
+        "seeds": [0], "n": 32, "pixel_mm": 10.0, "views": 24, "num_synthetic": 8, "slices": 3, "shrink": 64,
+        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 16, "full_patch": 16, "batch": 2, "steps": 4,
+        "tune_rates": [0.01, 0.003], "tune_steps": 4, "looks": 3,
+    },
+    "04a-hqinet-tested": {
+        "seeds": [0], "n": 32, "pixel_mm": 10.0, "views": 24, "num_synthetic": 8, "slices": 3, "shrink": 64,
+        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 16, "full_patch": 16, "batch": 2, "steps": 4,
+        "tune_rates": [0.01, 0.003], "tune_steps": 4, "looks": 3,
+        "lesion_mm": 15.0, "lesion_sites": 2, "repeats": 8,
     },
     "05-differentiable-pcct": {
         "seeds": [0, 1], "n_det": 32, "views": 12, "bad_pixels": [9, 12], "lbfgs_steps": 3, "image_steps": 3,

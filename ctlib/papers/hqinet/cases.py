@@ -17,7 +17,7 @@ from ctlib.data.images import window
 from ctlib.data.pairs import DosePair
 from ctlib.errors import ArgumentError
 from ctlib.geometry import Volume
-from ctlib.papers.hqinet.noise_power import noise_of
+from ctlib.papers.hqinet.noise_power import flat_tiles, noise_of, tile_pixels
 from ctlib.papers.hqinet.scan import Scanner, soft_tissue_of
 from ctlib.papers.hqinet.volume import torso_volume
 from ctlib.train.sampling import stream
@@ -26,6 +26,7 @@ from ctlib.units import hu_from_mu
 WINDOW_HU = (-160.0, 240.0)
 CHEST = ("chest", "shoulder", "C")  # what is scanned at the lower of the two low doses
 AROUND_MM = 15.0
+NOISE_HU = 12.0  # at full dose where no slice says more: between 10 and 20 on pixels of 1 mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,14 @@ def on_grid(hu: Tensor, spacing_mm: float, n: int, pixel_mm: float) -> Tensor:
     return interpolate(cut[:, None], (n, n), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
+def noise_or(hu: Tensor, pixel_mm: float, default: float) -> float:
+    """Noise [HU] of slices (Z, Y, X), or the default where they have no flat tissue."""
+    size = tile_pixels(pixel_mm)
+    if min(hu.shape[1:]) < size or not len(flat_tiles(hu, size)):
+        return default
+    return noise_of(hu, size)
+
+
 def runs_of(slices: Sequence[RealSlice], least: int = 3) -> list[list[RealSlice]]:
     """Stretches of at least `least` adjacent slices of one person and series, each in order."""
     of: dict[tuple, list[RealSlice]] = {}
@@ -118,7 +127,7 @@ def real_case(run: Sequence[RealSlice], scanner: Scanner, doses: Sequence[float]
     """
     first, grid = run[0], (run[0].spacing_mm, scanner.n, scanner.pixel_mm)
     full = on_grid(torch.stack([s.image for s in run]), *grid)
-    inside, noise = inside_body(full, scanner.pixel_mm), noise_of(full)
+    inside, noise = inside_body(full, scanner.pixel_mm), noise_or(full, scanner.pixel_mm, NOISE_HU)
     k, dose = len(full) // 2, dose_for(first.region, doses)
     soft = soft_tissue_of(full[k], inside[k])
     photons = scanner.photons_for(scanner.line_integrals(full[k : k + 1])[0], soft, noise)

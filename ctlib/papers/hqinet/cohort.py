@@ -12,17 +12,24 @@ import torch
 from ctlib.data.anatomy import real_slices
 from ctlib.data.pairs import DosePair
 from ctlib.errors import ArgumentError
-from ctlib.papers.hqinet.cases import Case, dose_for, inside_body, real_case, runs_of, synthetic_case
-from ctlib.papers.hqinet.ldct import Cohort, find_cohort, read_runs
+from ctlib.papers.hqinet.cases import (
+    NOISE_HU,
+    Case,
+    dose_for,
+    inside_body,
+    noise_or,
+    real_case,
+    runs_of,
+    synthetic_case,
+)
+from ctlib.papers.hqinet.ldct import Cohort, find_cohort, read_cohort
 from ctlib.papers.hqinet.ldct_split import describe_cohort, divide
-from ctlib.papers.hqinet.noise_power import flat_tiles
 from ctlib.papers.hqinet.scan import Scanner
 
 PARTS = ("train", "val", "test")
 SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}  # of the synthetic bodies
 FIRST_SEED = {"train": 0, "val": 100_000, "test": 200_000}  # of the synthetic bodies: no two are the same
 WIDE_HU = (-1000.0, 1000.0)
-NOISE_HU = 12.0  # at full dose where no measured slice says more: between 10 and 20 on pixels of 1 mm
 
 
 def scanner_of(p: Mapping) -> Scanner:
@@ -52,7 +59,7 @@ def counted(cases: Sequence[Case]) -> str:
     samples = sum(max(0, len(c.full) - 2) for c in cases)
     low = ", ".join(f"{n} at {d}" for d, n in sorted(doses.items()))
     return f"{len(people)} patients, {len(made)} synthetic bodies, {samples} slices" + (
-        f" ({low} of the dose)" * bool(low)
+        f" ({low} of the dose, in stretches)" * bool(low)
     )
 
 
@@ -87,17 +94,15 @@ def exam_cases(folder: str | Path | Cohort, n: int, num_slices: int) -> tuple[di
     num_slices  at most so many of one patient, from the middle of the longest stretches
     """
     cohort = folder if isinstance(folder, Cohort) else find_cohort(folder)
-    parts, found = divide(cohort)[0], {}
-    for part, names in parts.items():
-        exams = [e for e in cohort.pairs if e.patient in names]
-        found[part] = [case for e in exams for case in _exam(e, n, num_slices)]
+    first = {e.patient: e for e in reversed(cohort.pairs)}
+    options = {"window_hu": WIDE_HU, "num_slices": num_slices, "least": 3}
+    found = {}
+    for part, names in divide(cohort)[0].items():
+        size = min(n, *(side for p in names for side in first[p].full.grid[0]))
+        pairs = read_cohort(cohort, names, size=size, **options)
+        about = ((first[p.patient].region, float(first[p.patient].full.grid[1][0])) for p in pairs)
+        found[part] = [exam_case(pair, *known, n) for pair, known in zip(pairs, about, strict=True)]
     return found, describe_cohort(cohort)
-
-
-def _exam(exam, n: int, num_slices: int) -> list[Case]:
-    size = min(n, *exam.full.grid[0])
-    runs = read_runs(exam, window_hu=WIDE_HU, size=size, num_slices=num_slices, least=3)
-    return [exam_case(pair, exam.region, float(exam.full.grid[1][0]), n) for pair in runs]
 
 
 def exam_case(pair: DosePair, region: str, pixel_mm: float, n: int) -> Case:
@@ -108,8 +113,7 @@ def exam_case(pair: DosePair, region: str, pixel_mm: float, n: int) -> Case:
     around = (before, border - before, before, border - before)
     span = WIDE_HU[1] - WIDE_HU[0]
     low, full = (span * wide(x, around) + WIDE_HU[0] for x in (pair.low, pair.full))
-    tiles = flat_tiles(full, 16) if n >= 32 else full[:0]
-    noise = float(tiles.square().mean((1, 2)).median().sqrt()) if len(tiles) else math.nan
+    noise = noise_or(full, pixel_mm, math.nan)
     dose = dose_for(region, (0.25, 0.1)) if len(region) == 1 else math.nan  # as the public collection says
     inside = inside_body(full, pixel_mm)
     return Case(pair.patient, region, dose, low, full, None, inside, pixel_mm, math.nan, noise, "exam of the folder")

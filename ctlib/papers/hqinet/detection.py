@@ -75,6 +75,11 @@ def scans_of(case: Case, scanner: Scanner, dose: float, seed: int) -> Tensor:
     return scanner.image(full if dose == 1.0 else low)
 
 
+def can_read(cases: Sequence[Case]) -> bool:
+    """Whether there are enough scans for templates and intervals: several people, or bodies that are scanned again."""
+    return bool(cases) and (cases[0].truth is not None or (len({c.patient for c in cases}) > 1 and len(cases) > 5))
+
+
 def observe(
     cases: Sequence[Case], scanner: Scanner, task: Task, methods: Mapping[str, Method], doses: Sequence[float]
 ) -> Seen:

@@ -20,20 +20,20 @@ from ctlib.units import MU_WATER
 def lesion_sites(hu: Tensor, inside: Tensor, num: int, apart: int) -> list[tuple[int, int]]:
     """At most `num` pixels (row, column) of a slice (Y, X) in HU with flat soft tissue around, the flattest first.
 
-    apart  pixels that must lie between two of them, and half of them around each inside the body
+    apart  pixels that must lie between two of them and the border; in a square of half that side all is soft tissue
     """
     hu, num, apart = (
         contract.tensor("hu", hu, ("Y", "X")),
         contract.count("num", num),
         contract.count("apart", apart, 3),
     )
-    width = apart | 1
+    width = (apart // 2) | 1
     smooth = avg_pool2d(hu[None, None], 5, 1, 2)
     soft = ((smooth > FLAT_HU[0]) & (smooth < FLAT_HU[1]) & inside[None, None]).to(hu)
     mean, square = (avg_pool2d(t, width, 1, width // 2) for t in (smooth, smooth**2))
     rough = (square - mean**2).clamp_min(0)
     whole = -max_pool2d(-soft, width, 1, width // 2)
-    for edge in (slice(None, width), slice(-width, None)):
+    for edge in (slice(None, apart), slice(-apart, None)):
         whole[..., edge, :], whole[..., :, edge] = 0, 0
     rough = torch.where(whole > 0, rough, torch.inf)[0, 0]
     found = []

@@ -49,6 +49,11 @@ def noise_of(hu: Tensor, size: int = 16) -> float:
     return float(tiles.square().mean((1, 2)).median().sqrt())
 
 
+def tile_pixels(pixel_mm: float) -> int:
+    """Side [pixels] of tiles of 16 mm, at least 6."""
+    return max(6, round(16 / contract.number("pixel_mm", pixel_mm, above=0)))
+
+
 def noise_power(tiles: Tensor, pixel_mm: float) -> tuple[Tensor, Tensor]:
     """Radial noise-power spectrum of tiles (N, S, S) [HU]: (frequencies [1/mm], power [HU^2 mm^2]), S // 2 each.
 

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from ctlib.papers.hqinet.cases import Case
-from ctlib.papers.hqinet.noise_power import flat_tiles, mean_frequency, noise_of, noise_power
-
-SMALL = 16  # pixels of a tile
+from ctlib.papers.hqinet.noise_power import flat_tiles, mean_frequency, noise_of, noise_power, tile_pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +53,12 @@ def noise_study(cases: Sequence[Case]) -> list[NoiseOf]:
     found = []
     for (patient, dose), own in of.items():
         full, low, inside = (torch.cat([getattr(c, name) for c in own]) for name in ("full", "low", "inside"))
-        tiles = flat_tiles(full, SMALL)
-        added = flat_tiles(torch.where(inside, 50 + low - full, -1000.0), SMALL)
-        if min(len(tiles), len(added), len(flat_tiles(low, SMALL))) < 8:
+        size = tile_pixels(own[0].pixel_mm)
+        tiles = flat_tiles(full, size)
+        added = flat_tiles(torch.where(inside, 50 + low - full, -1000.0), size)
+        if min(len(tiles), len(added), len(flat_tiles(low, size))) < 1:
             continue
-        noise = (noise_of(full), noise_of(low), noise_of(full) / math.sqrt(dose))
+        noise = (noise_of(full, size), noise_of(low, size), noise_of(full, size) / math.sqrt(dose))
         shapes = (shape_of(t, own[0].pixel_mm) for t in (tiles, added))
         found.append(NoiseOf(patient, own[0].truth is None, dose, *noise, *shapes))
     return found

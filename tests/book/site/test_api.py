@@ -20,7 +20,7 @@ CHAPTER_OF = {
     "forward": "01a-iterative-reconstruction",
     "dip": "02-deep-image-prior",
     "spectral2spectral": "03-spectral2spectral",
-    "hqinet": "04-hqinet",
+    "hqinet": "04a-hqinet-tested",
     "pcct": "05-differentiable-pcct",
     "tomography": "06-generative-tomography",
 }
