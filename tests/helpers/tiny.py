@@ -30,14 +30,14 @@ TINY = {
         "redraw": 2,
     },
     "04-hqinet": {
-        "seeds": [0], "n": 32, "pixel_mm": 10.0, "views": 24, "num_synthetic": 8, "slices": 3, "shrink": 64,
-        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 16, "full_patch": 16, "batch": 2, "steps": 4,
-        "tune_rates": [0.01, 0.003], "tune_steps": 4, "looks": 3,
+        "seeds": [0], "n": 64, "pixel_mm": 6.0, "views": 48, "num_synthetic": 8, "slices": 3, "shrink": 64,
+        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 32, "full_patch": 32, "batch": 2, "steps": 6,
+        "tune_rates": [0.01, 0.003], "tune_steps": 6, "looks": 6,
     },
     "04a-hqinet-tested": {
-        "seeds": [0], "n": 32, "pixel_mm": 10.0, "views": 24, "num_synthetic": 8, "slices": 3, "shrink": 64,
-        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 16, "full_patch": 16, "batch": 2, "steps": 4,
-        "tune_rates": [0.01, 0.003], "tune_steps": 4, "looks": 3,
+        "seeds": [0], "n": 64, "pixel_mm": 6.0, "views": 48, "num_synthetic": 8, "slices": 3, "shrink": 64,
+        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 32, "full_patch": 32, "batch": 2, "steps": 6,
+        "tune_rates": [0.01, 0.003], "tune_steps": 6, "looks": 6,
         "lesion_mm": 15.0, "lesion_sites": 2, "repeats": 8,
     },
     "05-differentiable-pcct": {

@@ -15,8 +15,8 @@ from ctlib.papers.hqinet.wiener import apply_response, wiener_response
 
 P = {
     "checkpoints": "", "seeds": [0, 1], "full_seeds": [5], "ablation_seeds": 1, "judged": 1, "shrink": 64,
-    "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 16, "batch": 2, "steps": 4, "full_blocks": [1, 1, 1, 1],
-    "full_patch": 16, "full_batch": 2, "full_steps": 4, "full_lr": 0.002, "alpha": 0.85, "lr_hqinet": 0.01,
+    "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 32, "batch": 2, "steps": 4, "full_blocks": [1, 1, 1, 1],
+    "full_patch": 32, "full_batch": 2, "full_steps": 4, "full_lr": 0.002, "alpha": 0.85, "lr_hqinet": 0.01,
     "lr_unet": 0.003, "lr_redcnn": 0.001, "lr_paper": 0.01, "tune_rates": [], "tune_steps": 4, "looks": 3,
     "precision": "float32", "device": "cpu",
 }  # fmt: skip
@@ -47,9 +47,6 @@ def test_rivals_have_as_many_weights():
     size = sizes(16, (1, 1, 1, 1), (1,))
     counts = {k: num_parameters(builder(k, 3, size)(0)) for k in ("hqinet", "unet", "redcnn")}
     assert max(counts.values()) < 1.3 * min(counts.values())
-    assert num_parameters(builder("hqinet", 3, sizes(1, (3, 4, 6, 3), (6, 12, 18)))(0)) == pytest.approx(
-        36.7e6, rel=3e-3
-    )
 
 
 def test_trainings_are_made_once_and_read_back(cases, tmp_path):

@@ -36,7 +36,7 @@ def test_channels_see_no_mean_and_are_rings():
 
 
 def test_the_hotelling_observer_is_the_matched_filter_in_white_noise():
-    channels = dog_channels(SIZE, 6)
+    channels = dog_channels(SIZE, 6, first=0.03)
     present, absent = draw(3000, 0) + bump(), draw(3000, 1)
     template = hotelling_template(present, absent, channels)
     values = [(x * template).sum((1, 2)) for x in (draw(3000, 2) + bump(), draw(3000, 3))]
