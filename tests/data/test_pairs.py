@@ -1,11 +1,11 @@
-"""Patients at two doses, their stacks of slices, and splits by patient."""
+"""Patients at two doses, and splits by patient."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.data.pairs import DosePair, require_disjoint, split_patients, stacks
+from ctlib.data.pairs import DosePair, require_disjoint, split_patients
 from ctlib.errors import ArgumentError
 
 
@@ -13,34 +13,6 @@ from ctlib.errors import ArgumentError
 def patient():
     low, full, truth = torch.rand(3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
     return DosePair("S0003", low, full, truth)
-
-
-def test_stacks_hold_neighbors_around_their_target(patient):
-    three, one = stacks([patient, patient]), stacks([patient, patient], num_slices=1)
-    assert three.inputs.shape == (6, 3, 32, 32)
-    assert one.inputs.shape == (6, 1, 32, 32)
-    assert three.full.shape == three.truth.shape == (6, 1, 32, 32)
-    for k in range(3):
-        assert torch.equal(three.inputs[k], patient.low[k : k + 3])
-        assert torch.equal(three.full[k, 0], patient.full[k + 1])
-        assert torch.equal(three.truth[k, 0], patient.truth[k + 1])
-    for name in ("full", "truth", "low", "patients"):  # the same targets for one slice and three
-        a, b = getattr(three, name), getattr(one, name)
-        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-    assert torch.equal(three.low, three.inputs[:, 1:2])
-
-
-def test_no_sample_reaches_across_a_gap(patient):
-    """Runs of a series are pairs of their own; one too short for a sample gives none."""
-    runs = [DosePair("a", patient.low[k], patient.full[k]) for k in (slice(0, 3), slice(3, 4), slice(2, 5))]
-    found = stacks(runs)
-    assert len(found) == 2
-    assert torch.equal(found.inputs, torch.stack([patient.low[0:3], patient.low[2:5]]))
-
-
-def test_truth_is_none_where_one_patient_has_none(patient):
-    unknown = DosePair("C001", patient.low, patient.full)
-    assert stacks([patient, unknown]).truth is None
 
 
 IDS = [f"{kind}{k:03d}" for kind in "CLN" for k in range(10)]
@@ -71,13 +43,9 @@ def test_other_seeds_split_otherwise():
 
 def test_bad_input_is_named(patient):
     for argument, call in (
-        ("num_slices, margin", lambda: stacks([patient], 2)),
-        ("num_slices, margin", lambda: stacks([patient], 5)),
-        ("pairs", lambda: stacks([DosePair("a", patient.low[:2], patient.full[:2])])),
         ("low", lambda: DosePair("a", patient.low[:2], patient.full)),
         ("low", lambda: DosePair("a", patient.low.double(), patient.full)),
         ("full", lambda: DosePair("a", patient.low, patient.full[0])),
-        ("num_slices", lambda: stacks([patient], 1.5)),
         ("shares", lambda: split_patients(["a"], {}, 0)),
         ("shares", lambda: split_patients(["a"], {"train": float("nan")}, 0)),
         ("ids", lambda: split_patients(["a", "a"], {"train": 1.0}, 0)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -112,8 +111,3 @@ def compare_detectability(
         ends = torch.quantile(shares, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         found[name] += [found[name][0] / float(detectability(*values[reference])), *ends]
     return {name: tuple(v) for name, v in found.items()}
-
-
-def area_under_curve(index: float) -> float:
-    """Share of pairs in which the image with the lesion is picked, for a detectability index: Phi(d' / sqrt 2)."""
-    return 0.5 * (1 + math.erf(contract.number("index", index) / 2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -106,8 +104,3 @@ def soft_tissue_of(hu: Tensor, inside: Tensor) -> Tensor:
     """Where a slice (Y, X) in HU is soft tissue, (Y, X) bool; all of the body where there is none."""
     soft = inside & (hu.abs() < SOFT_HU)
     return soft if int(soft.sum()) > 1 else inside
-
-
-def views_needed(n: int) -> int:
-    """Views over a full turn that an image of n pixels a side needs not to show streaks, about pi n / 2."""
-    return math.ceil(math.pi * contract.count("n", n, 1) / 2)

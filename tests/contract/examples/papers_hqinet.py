@@ -105,7 +105,6 @@ EXAMPLES = {
     "ctlib.papers.hqinet.noise_power.mean_frequency": lambda: dict(frequencies=rand(8), power=rand(8, seed=1)),
     "ctlib.papers.hqinet.observer.detectability": lambda: dict(present=rand(2, 9), absent=rand(2, 9, seed=1)),
     "ctlib.papers.hqinet.observer.dog_channels": lambda: dict(size=8, num=3, first=0.01, ratio=1.5, width=1.6),
-    "ctlib.papers.hqinet.observer.area_under_curve": lambda: dict(index=1.5),
     "ctlib.papers.hqinet.lesions.sphere_in_slices": lambda: dict(radius_mm=4.0, slice_mm=5.0),
     "ctlib.papers.hqinet.scan.Scanner": lambda: dict(
         call=lambda n, pixel_mm, num_views: Scanner(n, pixel_mm, num_views).A.geometry.pitch_mm,
@@ -114,7 +113,6 @@ EXAMPLES = {
         num_views=12,
     ),
     "ctlib.papers.hqinet.scan.Scanner.open_beam": lambda: dict(call=scanner().open_beam, photons=1e4),
-    "ctlib.papers.hqinet.scan.views_needed": lambda: dict(n=64),
     "ctlib.papers.hqinet.volume.torso_solids": lambda: dict(seed=1, size_mm=300.0, height_mm=30.0),
     "ctlib.papers.hqinet.volume.torso_volume": lambda: dict(
         volume=Volume((2, 6, 6), (5.0, 60.0, 60.0)), seed=1, texture=0.01, supersample=1, dtype=torch.float64

@@ -20,9 +20,8 @@ from ldct_writer import (
     write_scout,
 )
 
-from ctlib.data.pairs import stacks
 from ctlib.errors import ArgumentError, DataError
-from ctlib.papers.hqinet.cohort import exam_cases
+from ctlib.papers.hqinet.cohort import exam_case, exam_cases
 from ctlib.papers.hqinet.dicom_projections import read_projections
 from ctlib.papers.hqinet.ldct import Exam, Patches, find_cohort, find_exams, read_cohort, read_dose_pair, read_runs
 from ctlib.papers.hqinet.ldct_header import read_header
@@ -258,11 +257,13 @@ def test_no_sample_reaches_across_a_gap(tmp_path):
         write_image_series(tmp_path / name, volume, "L004", series, SeriesDescription=name)
     (tmp_path / "Low Dose" / "1-007.dcm").unlink()
     (tmp_path / "Full Dose" / "1-002.dcm").unlink()
-    samples = stacks(read_cohort(tmp_path, least=3))
+    cases = [exam_case(pair, "L", 1.0, 8) for pair in read_cohort(tmp_path, least=3)]
+    samples = CasePatches(cases, 8, turned=False, window_hu=(0.0, 120.0))
     assert len(samples) == 3 + 2
-    levels = (samples.inputs[:, :, 0, 0] * 2000 - 1000) / 10
+    inputs, targets = samples(range(5), range(5))
+    levels = 12 * inputs[:, :, 0, 0]
     assert torch.allclose(levels.diff(dim=1), torch.ones(5, 2), atol=1e-3)
-    assert torch.allclose(levels[:, 1], (samples.full[:, 0, 0, 0] * 2000 - 1000) / 10, atol=1e-3)
+    assert torch.allclose(levels[:, 1], 12 * targets[:, 0, 0, 0], atol=1e-3)
 
 
 @silent

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.hqinet.scan import Scanner, soft_tissue_of, views_needed
+from ctlib.papers.hqinet.scan import Scanner, soft_tissue_of
 from ctlib.units import MU_WATER
 
 PHOTONS = 2e6  # so many that electronic noise hardly counts
@@ -94,6 +94,5 @@ def test_bad_input_is_named(scanner, disc):
         with pytest.raises(ArgumentError) as caught:
             call()
         assert caught.value.argument == argument
-    assert views_needed(384) == 604
     nothing = torch.full((4, 4), 900.0)
     assert soft_tissue_of(nothing, torch.ones(4, 4, dtype=torch.bool)).all()
