@@ -35,7 +35,9 @@ def main() -> None:
     about = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     about.add_argument("folder", help="where the checkpoints are kept")
     about.add_argument("--preset", default="laptop", choices=PRESETS)
-    about.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so many")
+    about.add_argument(
+        "--minutes", type=float, default=float("inf"), help="begin no training after so many (one process)"
+    )
     about.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="as in `run`")
     args = about.parse_args()
     with process_group() as device:

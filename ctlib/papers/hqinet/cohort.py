@@ -30,6 +30,7 @@ PARTS = ("train", "val", "test")
 SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}  # of the synthetic bodies
 FIRST_SEED = {"train": 0, "val": 100_000, "test": 200_000}  # of the synthetic bodies: no two are the same
 WIDE_HU = (-1000.0, 1000.0)
+MAX_NOISE_HU = 30.0  # of measured slices: bone and lung kernels are above it, nobody would call them full dose
 
 
 def scanner_of(p: Mapping) -> Scanner:
@@ -65,14 +66,17 @@ def counted(cases: Sequence[Case]) -> str:
 
 def measured_cases(folder: str | None, scanner: Scanner, doses: Sequence[float]) -> tuple[dict[str, list[Case]], str]:
     """Stretches of adjacent measured slices, with a low dose put into them: {part: cases}, and how many there are."""
-    found = {}
+    found, left_out = {}, 0
     for part in PARTS:
         runs = runs_of(real_slices(folder, split=part))
         if not runs:
             raise ArgumentError("data", folder or "the sample", f"three adjacent slices of somebody in part {part}")
-        found[part] = [real_case(run, scanner, doses) for run in runs]
+        cases = [real_case(run, scanner, doses) for run in runs]
+        found[part] = [c for c in cases if c.noise_hu <= MAX_NOISE_HU] or cases
+        left_out += len(cases) - len(found[part])
     total = sum(len(c.full) for cases in found.values() for c in cases)
-    return found, f"measured slices: {total} in {sum(map(len, found.values()))} stretches of adjacent ones"
+    told = f"measured slices: {total} in {sum(map(len, found.values()))} stretches of adjacent ones"
+    return found, told + f"; {left_out} left out, noisier than {MAX_NOISE_HU:g} HU" * bool(left_out)
 
 
 def synthetic_cases(p: Mapping, noise_hu: float) -> dict[str, list[Case]]:

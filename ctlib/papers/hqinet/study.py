@@ -65,7 +65,7 @@ class Study:
 
     def patches(self, part: str, size: int, num_slices: int = 3, turned: bool = True) -> CasePatches:
         """Samples of a part, cut to patches."""
-        return CasePatches(self.cases[part], size, num_slices, turned, device=self.p["device"])
+        return CasePatches(self.cases[part], size, num_slices, turned)
 
     def held_out(self) -> tuple[Tensor, Tensor]:
         """Validation patches, the same for every method."""
@@ -94,7 +94,7 @@ class Study:
         if t.file not in self.done:
             folder, options = self.p["checkpoints"], dict(t.options)
             build = builder(t.kind, t.num_slices, self.size, **options)
-            fetch = self.patches("train", t.patch, t.num_slices)
+            fetch = CasePatches(self.cases["train"], t.patch, t.num_slices, device=self.p["device"])
             path = Path(folder, t.file) if folder else None
             how = {"precision": self.p["precision"], "device": self.p["device"], "looks": self.p["looks"]}
             self.done[t.file] = train_once(t, build, fetch, self.held_out(), path=path, **how)

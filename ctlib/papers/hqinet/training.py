@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,9 +66,9 @@ class Trained:
 
 
 def sizes(shrink: int, blocks: Sequence[int], rates: Sequence[int]) -> dict[str, object]:
-    """Options of an `HQINet` of the paper's widths divided by a whole number, at least 8 channels each."""
+    """Options of an `HQINet` of the paper's widths divided by a whole number: 8 channels, or multiples of 16."""
     shrink = contract.count("shrink", shrink, 1)
-    thin = lambda w: max(8, w // shrink)  # noqa: E731
+    thin = lambda w: 16 * math.ceil(w / shrink / 16) if w > 8 * shrink else 8  # noqa: E731
     found = {name: tuple(map(thin, w)) if isinstance(w, tuple) else thin(w) for name, w in WIDTHS.items()}
     return {**found, "blocks": tuple(blocks), "rates": tuple(rates)}
 

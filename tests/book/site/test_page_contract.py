@@ -32,6 +32,7 @@ LONGER = {
     "01-forward-model": 815,
     "01a-iterative-reconstruction": 810,
     "02-deep-image-prior": 1100,
+    "04-hqinet": 710,
 }  # they may only shrink
 OPENING = "paper: Nobody\nminutes: 5\nfigure: board\ncaption: Look.\nfinding:\n- say: A finding.\n"
 PAGE = """# Alpha
