@@ -8,8 +8,7 @@ import pytest
 from test_layers import LEVELS
 
 from ctlib.book.chapter import code_cells
-from ctlib.book.cli import parser
-from ctlib.book.command_line import without_parameters
+from ctlib.book.command_line import parser, without_parameters
 from ctlib.book.project import Project
 from ctlib.book.site.check import toc_pages
 

@@ -12,6 +12,8 @@ BOOK = LIBRARY.parent / "book"
 CHAPTERS = sorted(BOOK.glob("0[1-9]-*.md"))
 LABS = {
     "01a-iterative-reconstruction": "01",
+    "01b-projector-tested": "01",
+    "02a-why-it-works": "02",
     "04a-hqinet-tested": "04",
     "lab-dip-fit": "02",
     "lab-real-mouse": "03",

@@ -1,6 +1,6 @@
 """The reader layer: everything that knows notebooks. Nothing numerical imports it."""
 
-from ctlib.book.ledger.benchmark import recorded_benchmark
+from ctlib.book.ledger.benchmark import recorded_benchmark, recorded_precision
 from ctlib.book.ledger.claims import ClaimFailed, Ledger
 from ctlib.book.ledger.openings import opening
 from ctlib.book.ledger.outcomes import expect
@@ -23,6 +23,7 @@ __all__ = [
     "opening",
     "recorded",
     "recorded_benchmark",
+    "recorded_precision",
     "show",
     "table",
 ]

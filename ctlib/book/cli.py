@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
@@ -11,82 +10,8 @@ from pathlib import Path
 
 from ctlib import files
 from ctlib.book import command_line
-from ctlib.book.project import PRESETS, ROOT, STORE, BookError, Project, UsageError, check_preset
+from ctlib.book.project import BookError, Project, UsageError, check_preset
 from ctlib.errors import CtlibError
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with one line for a mistake."""
-
-    def error(self, message: str):
-        self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
-
-
-def at_least_one(text: str) -> int:
-    """A count on the command line."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def parser() -> argparse.ArgumentParser:
-    top = Parser(prog="python -m ctlib.book", description="Run, render, test and record the book.")
-    top.add_argument("--root", default=str(ROOT), help=argparse.SUPPRESS)
-    sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, text: str):
-        p = sub.add_parser(name, help=text, description=text)
-        p.add_argument("--root", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        p.add_argument(
-            "--store", type=Path, metavar="FOLDER", help=f"of executed runs (default: ${STORE}, _build/store)"
-        )
-        return p
-
-    def preset(p, default="ci"):
-        p.add_argument("--preset", default=default, metavar="|".join(PRESETS), help=f"default: {default}")
-
-    def given(p):  # read by `command_line` before argparse sees the command line
-        p.add_argument("-p", metavar="NAME=VALUE", dest="given", help="a parameter of the chapter; may be repeated")
-
-    p = command("build", "run every chapter and render the book")
-    preset(p)
-    p.add_argument("--jobs", type=at_least_one, help="chapters run at once (default: one per core)")
-    p = command("run", "run one chapter, with other parameters if given; prints its notebook and verdicts")
-    p.add_argument("chapter")
-    preset(p)
-    given(p)
-    p.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
-    p = command("sweep", "run a chapter over a grid of parameters on dask; continues where it was stopped")
-    p.add_argument("chapter")
-    p.add_argument(
-        "--grid",
-        action="append",
-        required=True,
-        metavar="NAME=a,b,c",
-        help="values of a parameter; repeat for a product",
-    )
-    preset(p)
-    given(p)
-    p.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler (default: processes on this machine)")
-    p.add_argument("--workers", type=at_least_one, default=2, help="default: 2")
-    p.add_argument("--out", type=Path, help="summary file (default: _build/sweeps/CHAPTER.json, or in the store)")
-    p = command("record", "run a chapter at a preset and store its numbers and figures under book/results")
-    p.add_argument("chapter")
-    preset(p, "laptop")
-    given(p)
-    p.add_argument("--in-process", action="store_true", help="without Jupyter: run the code cells in this process")
-    p = command("reference", "renew the notebooks that the tests compare fresh runs with")
-    p.add_argument("chapters", nargs="*")
-    p = command("fmt", "write the chapters in canonical form, their code cells formatted")
-    p.add_argument("chapters", nargs="*")
-    p.add_argument("--check", action="store_true")
-    p = command("lint", "check the code cells of the chapters: ruff's rules, and every name bound in one cell")
-    p.add_argument("chapters", nargs="*")
-    p = command("test", "unit tests, and every chapter against its reference: its stored run, or else a fresh one")
-    p.add_argument("--execute", action="store_true", help="execute every chapter, also where the store has its run")
-    p.add_argument("pytest", nargs=argparse.REMAINDER, help="further arguments for pytest")
-    command("lab", "open the chapters as notebooks in JupyterLab")
-    return top
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if {"-h", "--help"} & set(words):
         print(command_line.parameters_of(words), end="")
-    args = parser().parse_args(words)
+    args = command_line.parser().parse_args(words)
     args.given = given
     project = Project(Path(args.root).resolve(), store=args.store)
     _end_orderly()

@@ -10,7 +10,8 @@ from ctlib.book.chapter import code_cells
 from ctlib.book.declarations import Parameter
 from ctlib.book.paths import FILE_LIKE
 from ctlib.book.project import PRESETS, Project, UsageError, check_preset
-from ctlib.errors import MissingDependency
+from ctlib.book.yamlfile import read_yaml
+from ctlib.errors import DataError, MissingDependency
 
 
 def declarations_of(project: Project, slug: str) -> dict[str, Parameter]:
@@ -107,13 +108,11 @@ def presets(project: Project, slug: str) -> dict[str, dict]:
     path, found = project.book / "presets" / f"{slug}.yml", {}
     if path.is_file():
         try:
-            import yaml
+            found = read_yaml(path) or {}
         except ImportError:
             raise MissingDependency("PyYAML", "presets and claims") from None
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+        except DataError as error:
+            raise UsageError(str(error)) from None
         if not isinstance(found, dict) or not all(isinstance(v or {}, dict) for v in found.values()):
             raise UsageError(f"{path}: needs `preset: {{name: value}}`")
         if wrong := [k for k in found if k not in PRESETS[1:]]:

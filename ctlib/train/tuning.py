@@ -9,6 +9,7 @@ from html import escape
 
 from ctlib.contract import choice
 from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.train.validation import one_number
 
 BETTER = ("lower", "higher")
 COLUMNS = ("method", "trial", "settings", "validation")
@@ -16,7 +17,7 @@ COLUMNS = ("method", "trial", "settings", "validation")
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of one method, and what it scored on the validation data; NaN where the method diverged."""
+    """One setting of one method, and what it scored on the validation data; NaN where nothing finite came of it."""
 
     method: str
     settings: Mapping[str, object]
@@ -52,9 +53,9 @@ class Tuning:
         """
         best, found = self.best(method).settings, []
         for name, value in best.items():
-            tried = {t.settings.get(name) for t in self.of(method)}
-            ordered = sorted(v for v in tried if isinstance(v, (int, float)) and not isinstance(v, bool))
-            if len(ordered) == len(tried) > 2 and value in (ordered[0], ordered[-1]):
+            tried = [t.settings.get(name) for t in self.of(method)]
+            numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in tried)
+            if numbers and len(set(tried)) > 2 and value in (min(tried), max(tried)):
                 found.append(name)
         return found
 
@@ -92,7 +93,8 @@ def tune(
     """Score every trial of every method by the same function, as many trials for each.
 
     trials  {method: [settings, ...]}: settings by name, all of a method different; [{}] for one that has none
-    score   score(method, settings) on the validation data; a ConvergenceError counts as a trial that was lost
+    score   score(method, settings) on the validation data; a ConvergenceError, or what is not finite, counts as a
+            trial that was lost
     tell    called with a line after every trial, such as `print`
 
     ArgumentError where one method would get more trials than another.
@@ -101,10 +103,7 @@ def tune(
     given, found = _checked(trials), []
     for method, tried in given.items():
         for settings in tried:
-            try:
-                value = float(score(method, settings))
-            except ConvergenceError:
-                value = math.nan
+            value = _scored(score, method, settings)
             found.append(Trial(method, settings, value))
             if tell is not None:
                 tell(f"{method}, {_written(settings)}: {_said(value)}")
@@ -114,6 +113,16 @@ def tune(
     return result
 
 
+def _scored(score: Callable[[str, Mapping[str, object]], float], method: str, settings: dict[str, object]) -> float:
+    """What a trial scored; NaN for one that was lost."""
+    try:
+        value = score(method, settings)
+    except ConvergenceError:
+        return math.nan
+    value = one_number(f"score of {method}, {_written(settings)}", value)
+    return value if math.isfinite(value) else math.nan
+
+
 def _checked(trials: object) -> dict[str, list[dict[str, object]]]:
     """The trials, if every method that has something to tune has as many, all different."""
     needed = "{method: [settings by name, ...]}"
@@ -121,7 +130,7 @@ def _checked(trials: object) -> dict[str, list[dict[str, object]]]:
         raise ArgumentError("trials", repr(trials) if trials == {} else type(trials).__name__, needed)
     for method, tried in trials.items():
         listed = isinstance(tried, Sequence) and not isinstance(tried, str) and len(tried) > 0
-        if not listed or not all(isinstance(t, Mapping) for t in tried):
+        if not isinstance(method, str) or not listed or not all(isinstance(t, Mapping) for t in tried):
             raise ArgumentError("trials", f"{method}: {tried!r}", needed)
         if any(t in tried[:k] for k, t in enumerate(tried)):
             raise ArgumentError("trials", f"{method}: the same settings twice", "different ones")

@@ -39,10 +39,10 @@ class Validation:
             return
         self.net.eval()
         with torch.no_grad():
-            value = torch.as_tensor(float(self.validate(self.net)), dtype=torch.float64)
+            value = torch.as_tensor(one_number("validate(net)", self.validate(self.net)), dtype=torch.float64)
         value = float(average(value.to(next(self.net.parameters()).device)))
-        if math.isnan(value):
-            raise ConvergenceError(f"step {step}: the validation is not a number")
+        if not math.isfinite(value):
+            raise ConvergenceError(f"step {step}: the validation is {value}")
         history.setdefault("validation", []).append(value)
         history.setdefault("validation_step", []).append(step)
         if value < self.least:
@@ -64,6 +64,14 @@ class Validation:
 
     def load_state_dict(self, state: dict) -> None:
         self.least, self.weights = state["least"], state["weights"]
+
+
+def one_number(name: str, value: object) -> float:
+    """What a function gave as its score, which may be NaN or infinite; ArgumentError where it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # nothing, text, several numbers
+        raise ArgumentError(name, type(value).__name__, "one number") from None
 
 
 def _copied(net: nn.Module) -> dict[str, Tensor]:

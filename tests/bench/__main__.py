@@ -6,13 +6,14 @@ yet measured", or the device), `digest` (an edited number shows) and `records`, 
 
 case              "A", "A.T", "A + A.T", "FBP", "SIRT-50", "decomposition", "decomposition + backward", "accuracy",
                   "memory", "scaling A", "scaling A.T", "A after a pause", "A.T after a pause": right after another,
-                  and after 100 ms without work
+                  and after 100 ms without work; "decomposition memory", "decomposition + backward memory"
 geometry, engine  names; the first engine of a group, ctlib's automatic choice, is what ratios refer to
 batch, threads    images in the call; threads it may use
 median_ms, low_ms, high_ms, rounds, ratio   of the whole batch
 relative_error    |A x - y| / |y|: x the phantom averaged over pixels, y its exact integrals averaged over the bins
 adjoint_error_*   |<A x, y> - <x, A' y>| over <A x, y> (positive data) or over |A x| |y| (random signs)
-peak_mib          resident memory above the input images while an engine is built and applies A and A.T, fresh process
+peak_mib          resident memory above the input images while an engine is built and applies A and A.T, or above
+                  the counts while they are decomposed; fresh process
 quantity, size, views   of a scaling row: what varies, and all that it depends on
 images_per_s      of rows measured on a GPU
 """
@@ -46,6 +47,7 @@ def main(out: Path, quick: bool) -> None:
         write(out, bounds, notes, records)
     for group in decomposition.groups(100 if quick else 10_000, notes):
         records += compete(group, budget_s)
+    records += decomposition.memory_records((1000,) if quick else (10_000, 1_000_000))
     records += scaling.records(budget_s / 4, quick)
     if torch.cuda.is_available():
         records += [row for setup in scans for row in gpu.records(setup, notes)]

@@ -1,7 +1,12 @@
-"""Material decomposition: 10,000 pixels, 4 bins, 2 materials, 100 energies; left out where it cannot be imported."""
+"""Material decomposition: 10,000 pixels, 4 bins, 2 materials, 100 energies; left out where it cannot be imported.
 
+`python decomposition.py PIXELS [--backward]` prints the peak of resident memory above the counts [MiB].
+"""
+
+import sys
 from functools import partial
 
+import memory
 import torch
 from timing import Contestant
 
@@ -29,6 +34,17 @@ def groups(pixels: int, notes: list[str]) -> list[list[Contestant]]:
     ]
 
 
+def memory_records(sizes: tuple[int, ...]) -> list[dict]:
+    """Rows of the peak, forward alone and with the backward pass, for as many pixels; none where nothing counts it."""
+    rows = []
+    for pixels in sizes:
+        for case, flags in (("decomposition memory", ()), ("decomposition + backward memory", ("--backward",))):
+            peak = memory.printed(__file__, str(pixels), *flags)
+            labels = {"case": case, "geometry": "", "engine": "ctlib", "batch": pixels}
+            rows += [] if peak is None else [labels | {"peak_mib": round(peak, 1)}]
+    return rows
+
+
 def plain_newton(f: torch.Tensor, spectra: torch.Tensor, counts: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
     """Six Newton steps as one writes them in torch: one matrix product with [1, -f, f f] and a closed 2 x 2 solve."""
     basis = torch.cat([torch.ones_like(f[:, :1]), -f, f[:, :1] * f, f[:, 1:] ** 2], 1)  # 1, -f1, -f2, f1f1, f1f2, f2f2
@@ -48,7 +64,7 @@ def with_gradient(model, counts: torch.Tensor) -> None:
     """Decompose, and differentiate the sum by the counts."""
     from ctlib.decompose import decompose_mle
 
-    counts = counts.clone().requires_grad_()
+    counts = counts.detach().requires_grad_()
     decompose_mle(model, counts, box=BOX).sum().backward()
 
 
@@ -64,3 +80,17 @@ def problem(pixels: int):
     g = torch.Generator().manual_seed(0)
     paths = torch.rand(pixels, 2, generator=g) * torch.tensor([25.0, 1.5])
     return model, torch.poisson(model(paths).double(), generator=g).float()
+
+
+def main(pixels: str, *flags: str) -> None:
+    """Print the peak [MiB] after a call for a few pixels, which what is compiled and kept belongs to."""
+    from ctlib.decompose import decompose_mle
+
+    call = with_gradient if flags else partial(decompose_mle, box=BOX)
+    model, counts = problem(int(pixels))
+    call(model, counts[:600].clone())
+    print(memory.growth_mib(partial(call, model, counts)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -9,6 +9,8 @@ import ctypes
 import gc
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import setups
@@ -49,11 +51,24 @@ def records(setup: setups.Setup, timed: list[dict], small: bool) -> list[dict]:
 
 def measure(name: str, setup_name: str, batch: int, small: bool) -> float | None:
     """Peak in MiB from a fresh process; None where the system keeps no such count or the engine fails."""
+    return printed(__file__, setup_name, name, str(batch), *(["--small"] if small else []))
+
+
+def printed(script: str, *args: str) -> float | None:
+    """The number that a script prints in a process of its own; None where it fails or nothing counts memory."""
     if not Path("/proc/self/clear_refs").exists():
         return None
-    command = [sys.executable, __file__, setup_name, name, str(batch), *(["--small"] if small else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, script, *args], capture_output=True, text=True, check=False)
     return float(done.stdout) if done.returncode == 0 else None
+
+
+def growth_mib(call: Callable[[], object]) -> float:
+    """Peak of resident memory during a call above that before it [MiB]."""
+    release_freed()
+    before = resident_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest value starts anew
+    call()
+    return resident_mib("VmHWM") - before
 
 
 def main(setup_name: str, name: str, batch: str, *flags: str) -> None:
@@ -62,12 +77,7 @@ def main(setup_name: str, name: str, batch: str, *flags: str) -> None:
     run(warm, name, warm.image(int(batch)))
     chosen = setups.small() if "--small" in flags else setups.standard()
     setup = next(s for s in chosen if s.name == setup_name)
-    x = setup.image(int(batch))
-    release_freed()
-    before = resident_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest value starts anew
-    run(setup, name, x)
-    print(resident_mib("VmHWM") - before)
+    print(growth_mib(partial(run, setup, name, setup.image(int(batch)))))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 Every network is trained from the same weights on the same samples in both, once a seed: noisy torso slices, or for
 chapter 3 their neighboring pixels, and judged in float32 on slices it never saw. Rows of the JSON:
 
-case, network, parameters, image, batch, steps, device, threads
+case, network, parameters, image, batch, steps, device, threads, date
 precision      "float32" or "bf16", weights channels last in the latter
 step_ms        the least time of a step: of its thread on a CPU, which other work does not lengthen, else of the clock
 ratio          of float32's time to it
 psnr_db        of every seed;  difference_db: mean of what bf16 gains over float32 from the same seed
 spread_db      standard deviation of float32 over the seeds
 within_spread  whether the difference is smaller than that
+
+Rows of other networks that FILE holds stay, if they are of this machine and these versions: so each network can have
+its own `--only`, `--steps` and `--size`. `--take OTHER` puts the rows of another such file there; nothing is measured.
 """
 
 import argparse
@@ -26,6 +29,9 @@ import report
 import torch
 from torch import Tensor, nn
 
+from ctlib.contract import count
+from ctlib.errors import ArgumentError, CtlibError, DataError
+from ctlib.files import replacing
 from ctlib.geometry import Volume
 from ctlib.losses import l1_ssim_loss
 from ctlib.metrics import psnr
@@ -162,29 +168,59 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def stored(path: Path) -> list[dict]:
+    """Rows of a file that this script wrote on this machine with these versions."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        written = run["digest"] == report.digest({k: v for k, v in run.items() if k != "digest"})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(path, "JSON", f"is not of this benchmark ({error}); give another file") from None
+    own = {"digest": True, "machine": report.machine(), "versions": report.versions(), "gpu": report.gpu()}
+    for field, value in {**run, "digest": written}.items():
+        if field in own and value != own[field]:
+            raise DataError(path, field, "is of another machine or version, or was edited; give another file")
+    return run["records"]
+
+
+def write(path: Path, records: list[dict]) -> None:
+    """Put these rows in the place of those of the same networks, whole or not at all."""
+    networks = {}
+    for r in (stored(path) if path.exists() else []) + records:
+        networks.setdefault(r["network"], {})[r["precision"]] = r
+    result = {"machine": report.machine(), "versions": report.versions(), "date": report.today()}
+    result |= {"gpu": report.gpu(), "notes": [], "records": [r for pair in networks.values() for r in pair.values()]}
+    with replacing(path) as part:
+        part.write_text(json.dumps(result | {"digest": report.digest(result)}, indent=1) + "\n")
+
+
 def main(options: argparse.Namespace) -> None:
     """Every network, the JSON written after each."""
+    if options.out.exists():
+        stored(options.out)  # one that cannot be added to is said before hours of work, not after
+    if options.take:
+        write(options.out, stored(options.take))
+        print(table(stored(options.out)))
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(options.threads)
-    size, seeds = (32, 2) if options.quick else (options.size, options.seeds)
-    steps, channels, records = 6 if options.quick else options.steps, 4 if options.quick else 128, []
-    labels = {"image": f"{size} x {size}", "steps": steps, "device": device, "threads": options.threads}
+    seeds = count("--seeds", options.seeds, 2)  # one has no spread
+    size, seeds = (32, 2) if options.quick else (options.size, seeds)
+    steps, channels = 6 if options.quick else options.steps, 4 if options.quick else 128
+    labels = {"image": f"{size} x {size}", "steps": steps, "device": device}
+    labels |= {"threads": options.threads, "date": report.today()}
     runs = [
         (c.name, num_parameters(c.make(0)), partial(trained, c, size, steps, device), c.batch)
         for c in cases(options.quick)
     ]
     dip = skip_prior((size, size), 0, 32, channels=channels, scales=5 if channels > 8 else 2)[0]
     runs.insert(0, ("deep image prior", num_parameters(dip), partial(prior, channels, size, steps, device), 1))
+    runs = [run for run in runs if options.only in run[0]]
+    if not runs:
+        raise ArgumentError("--only", repr(options.only), "part of a network's name")
+    torch.set_num_threads(options.threads)
     for name, parameters, run, batch in runs:
-        if options.only and options.only not in name:
-            continue
         print(name, file=sys.stderr, flush=True)
-        records += rows(name, parameters, run, seeds, {"batch": batch, **labels})
-        result = {"machine": report.machine(), "versions": report.versions(), "date": report.today()}
-        result |= {"gpu": report.gpu(), "notes": [], "records": records}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result | {"digest": report.digest(result)}, indent=1) + "\n")
-    print(table(records))
+        write(options.out, rows(name, parameters, run, seeds, {"batch": batch, **labels}))
+    print(table(stored(options.out)))
 
 
 if __name__ == "__main__":
@@ -196,4 +232,8 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network (default: 3)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="networks whose name holds this")
-    main(parser.parse_args())
+    parser.add_argument("--take", type=Path, metavar="FILE", help="take the rows of this file; nothing is measured")
+    try:
+        main(parser.parse_args())
+    except CtlibError as error:
+        sys.exit(f"error: {error}")

@@ -61,7 +61,7 @@ def elsewhere(tmp_path, monkeypatch):
 @those("python", "-m", "ctlib.book")
 def test_a_command_of_the_book_is_understood(words, elsewhere):
     project, (rest, given) = Project(), command_line.without_parameters([w for w in words[3:] if w != "--help"])
-    args = cli.parser().parse_args(rest)
+    args = command_line.parser().parse_args(rest)
     for chapter in [getattr(args, "chapter", None), *getattr(args, "chapters", [])]:
         slug = project.slug(chapter) if chapter else None
     if given or getattr(args, "grid", None):

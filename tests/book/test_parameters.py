@@ -134,6 +134,8 @@ def test_a_parameters_cell_holds_literals_only(mini, cell, says):
         ("ci: {n: 3}\n", "'ci' is no preset"),
         ("laptop: [n, 3]\n", "needs `preset"),
         ("laptop: {n: 3\n", "while parsing"),
+        ("laptop: {n: 3}\nlaptop: {n: 4}\n", "laptop: given twice"),
+        ("laptop: {n: 3, n: 4}\n", "n: given twice"),
     ],
 )
 def test_a_wrong_preset_file_is_refused(mini, text, says):

@@ -16,6 +16,7 @@ from ctlib.physics.moments import moment_tables, moments
 pytest.importorskip("numba")
 block, newton = pytest.importorskip("ctlib.decompose.cpu.block"), pytest.importorskip("ctlib.decompose.cpu.newton")
 engine = pytest.importorskip("ctlib.decompose.cpu.engine")
+memory = pytest.importorskip("ctlib.decompose.cpu.rows")
 systems = pytest.importorskip("ctlib.decompose.cpu.systems")
 
 from numba import njit  # noqa: E402
@@ -45,8 +46,8 @@ class Case:
         self.num = num
         self.task, self.fine, self.rough = loops(self.problem, self.start)
         self.b = block.new_block(self.problem.counts.shape[-1], self.task.materials)
-        block.read(self.task.y, EVERY, self.b.y)
-        block.read(self.paths.float().numpy(), EVERY, self.b.a)
+        memory.read(self.task.y, EVERY, self.b.y)
+        memory.read(self.paths.float().numpy(), EVERY, self.b.a)
         self.tables = moment_tables(self.reference.attenuation, self.reference.spectra)
 
     def prepared(self):
@@ -114,7 +115,7 @@ def test_the_start_is_the_polynomial_and_uses_every_coefficient(case, exponent):
         start = replace(case.start, coefficients=coefficients)
         problem = replace(case.problem, counts=counts, **wide)
         task, _, _ = loops(problem, start)
-        block.read(task.y, EVERY, case.b.y)
+        memory.read(task.y, EVERY, case.b.y)
         block.start(task, case.b)
         torch.testing.assert_close(rows(case.b.a, len(sizes)), start(problem).double(), rtol=2e-6, atol=0)
 
@@ -195,7 +196,7 @@ def test_one_step_is_the_references(case, far):
     """From where steps are longer than the limit in some pixels, and shorter in others."""
     num = case.num
     case.paths[::2] = torch.tensor([30.0, 0.0, 0.0][:num], dtype=torch.float64)
-    block.read(case.paths.float().numpy(), EVERY, case.b.a)
+    memory.read(case.paths.float().numpy(), EVERY, case.b.a)
     task = case.task._replace(num_far=8 if far else 0)
     newton.newton(task, case.fine, case.rough, case.b, 0, 1)
     expected = newton_step(case.reference, case.tables, case.paths, far=far)
@@ -263,7 +264,7 @@ def test_the_adjoint_is_the_references(case):
     num = case.num
     parts, _, _ = case.prepared()
     v = torch.randn(block.BLOCK, num, generator=torch.Generator().manual_seed(1))
-    block.read(v.numpy(), EVERY, case.b.step)
+    memory.read(v.numpy(), EVERY, case.b.step)
     newton.adjoint(case.task, case.fine, case.b)
     w = adjoint_solution(case.reference, parts, case.paths, v.double())
     near(rows(case.b.step, num), w, 1e-4 if num == 2 else 2e-2)

@@ -18,6 +18,13 @@ kernelspec:
 
 """
 
+PARAMETERS = """n = 16            # pixels | 1 to 4096
+rate = 0.5        # 1/s | any
+name = "plain"    # of the input | word or file to read
+flag = False      # whether to
+sizes = [1, 2]    # pixels | 0 to 4096, may be empty
+"""
+
 ALPHA = (
     FRONT
     + """# Alpha
@@ -27,12 +34,9 @@ $a = b$
 ```{code-cell} ipython3
 :tags: [parameters]
 
-n = 16            # pixels | 1 to 4096
-rate = 0.5        # 1/s | any
-name = "plain"    # of the input | word or file to read
-flag = False      # whether to
-sizes = [1, 2]    # pixels | 0 to 4096, may be empty
-```
+"""
+    + PARAMETERS
+    + """```
 
 ```{code-cell} ipython3
 import numpy as np

@@ -12,17 +12,21 @@ from ctlib.book.page import widgets
 
 TINY = {
     "01-forward-model": {
-        "size": 32, "num_views": 24, "seeds": [0, 1], "grid_sizes": [16, 32, 256], "cone_size": 16,
+        "size": 32, "num_views": 24, "seeds": [0, 1], "cone_size": 16,
     },
     "01a-iterative-reconstruction": {
-        "size": 32, "num_views": 24, "seeds": [0, 1], "few_views": 12, "dense_size": 8, "tv_iters": 4,
-        "explore_size": 32,
+        "size": 32, "num_views": 24, "seeds": [0, 1], "few_views": 12, "explore_size": 32,
     },
+    "01b-projector-tested": {"grid_sizes": [16, 32, 256], "dense_size": 8},
     "02-deep-image-prior": {
         "seeds": [0], "n": 16, "large": 16, "channels": 2, "inputs": 2, "skip": 1, "inpaint_skip": 1, "scales": 2,
-        "iters": 52, "noisy_iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52, "ct_iters": 52,
-        "sweep_iters": 52, "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "restore_reg": [0.03, 0.1],
-        "synthetic_sweeps": [], "sr_factor": 2, "ct_views": 8,
+        "iters": 52, "noisy_iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52, "sweep_iters": 52,
+        "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "restore_reg": [0.03, 0.1], "original_skip": 2,
+        "sr_factor": 2,
+    },
+    "02a-why-it-works": {
+        "seeds": [0], "n": 16, "channels": 2, "inputs": 2, "skip": 1, "scales": 2, "sr_factor": 2, "ct_views": 8,
+        "ct_iters": 52,
     },
     "03-spectral2spectral": {
         "seeds": [1], "n": 24, "views": 18, "n_slices": 3, "outer": 2, "sirt_start": 4, "sirt_inner": 2, "steps": 3,

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from ctlib.errors import ArgumentError, ConvergenceError
 from ctlib.train import tune
@@ -60,6 +61,7 @@ def test_it_shows_its_trials_as_text_and_as_a_table():
         ({**TRIALS, "TV": []}, "TV"),
         ({**TRIALS, "TV": [0.1, 0.2, 0.3]}, "TV"),
         ({}, "{}"),
+        ({1: [{}]}, "{method: [settings"),
         ([{"lam": 1.0}], "list"),
     ],
 )
@@ -82,6 +84,26 @@ def test_a_trial_that_diverges_is_spent_and_one_method_that_always_does_is_told(
     limit = 0.0
     with pytest.raises(ConvergenceError, match="TV diverged in each of its 3 trials"):
         tune(TRIALS, score)
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_never_the_best(lost):
+    for better in ("lower", "higher"):
+        result = tune(TRIALS, lambda m, s: lost if s.get("lam") == 0.1 else scored(m, s), better)
+        assert result.best("TV").value == {"lower": 2.0, "higher": 3.0}[better]
+        assert str(result).count("diverged") == 1
+
+
+@pytest.mark.parametrize("value", [None, "bad", [1.0, 2.0], torch.zeros(2)])
+def test_a_score_that_is_no_number_is_named(value):
+    with pytest.raises(ArgumentError, match=r"score of TV, lam = 0\.01: .*one number"):
+        tune(TRIALS, lambda method, settings: value)
+
+
+def test_one_trial_each_and_settings_of_any_kind():
+    result = tune({"TV": [{"lam": 0.1}], "U-Net": [{"widths": [8, 16]}]}, lambda method, settings: 1.0)
+    assert result.best("U-Net").settings == {"widths": [8, 16]}
+    assert result.at_edge("TV") == result.at_edge("U-Net") == []
 
 
 def test_other_names_are_refused():

@@ -120,6 +120,31 @@ def test_wrong_options_are_named(wrong, name):
         trained(**wrong)
 
 
-def test_a_value_that_is_no_number_ends_the_training():
-    with pytest.raises(ConvergenceError, match="step 3: the validation"):
-        trained(validate=lambda net: float("nan"))
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_value_that_is_not_finite_ends_the_training(value):
+    with pytest.raises(ConvergenceError, match=f"step 3: the validation is {value}"):
+        trained(validate=lambda net: float(value))
+
+
+@pytest.mark.parametrize("value", [None, torch.zeros(2), {"loss": 1.0}])
+def test_a_validation_that_gives_no_number_is_named(value):
+    with pytest.raises(ArgumentError, match=r"validate\(net\): .*one number"):
+        trained(validate=lambda net: value)
+
+
+def test_a_validation_that_raises_costs_no_checkpoint(tmp_path):
+    """It is seen at once, and the training goes on from its last checkpoint when the validation works again."""
+    whole, calls = trained(), []
+
+    def validate(net):
+        calls.append(len(calls))
+        if len(calls) == 4:
+            raise OSError("the disk of the validation data is gone")
+        return VALIDATE(net)
+
+    with pytest.raises(OSError, match="is gone"):
+        trained(tmp_path / "c", validate=validate)
+    assert load_checkpoint(tmp_path / "c")["step"] == 8
+    net, run, _ = trained(tmp_path / "c", validate=validate)
+    assert run.history == whole[1].history
+    assert same(dict(net.state_dict()), dict(whole[0].state_dict()))

@@ -14,7 +14,11 @@ from steps import Step
 ROOT = Path(__file__).resolve().parents[2]
 TESTS, BENCH, PAPER = STAGES = ("tests", "benchmark", "paper")
 TEST_MODULES = ("pytest", "hypothesis")
-CHAPTER_MODULES = {"02-deep-image-prior": ("skimage", "pydicom"), "04a-hqinet-tested": ("skimage",)}
+CHAPTER_MODULES = {
+    "02-deep-image-prior": ("skimage", "pydicom"),
+    "02a-why-it-works": ("pydicom",),
+    "04a-hqinet-tested": ("skimage",),
+}
 COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this machine
 
 # Expected minutes. Tests and benchmark: from the numbers of cases, about half a second each on a device and ten seconds
@@ -22,12 +26,14 @@ COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this m
 # to compute, over how much faster the device is taken to be. What steps took corrects all of them, as soon as some did.
 FILE_MINUTES, CASE_MINUTES = 1.0, 1.5
 WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of `laptop` where none is recorded)
-    "01-forward-model": (4, 4, 300),  # on the processor: grids up to 2048
-    "01a-iterative-reconstruction": (25, 4, 1000),  # on the processor: 512 x 512 pixels, views x 2, iterations x 2.5
+    "01-forward-model": (4, 4, 300),  # on the processor: views x 1.4, cone x 4.6
+    "01a-iterative-reconstruction": (25, 4, 1000),  # on the processor: 512 x 512 pixels, views x 2.8, slower to settle
+    "01b-projector-tested": (5, 4, 120),  # on the processor: grids up to 2048
     "05-differentiable-pcct": (30, 4, 0),  # on the processor: steps x 10, draws x 5, photons
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
-    "04-hqinet": (2000, 300, 0),  # at the paper's width: pixels a step x 176, steps x 4, seeds x 3; bfloat16
-    "04a-hqinet-tested": (2000, 300, 0),  # widths x 4, pixels a step x 192, steps x 4; bfloat16
+    "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
+    "04-hqinet": (2000, 300, 7000),  # at the paper's width: pixels a step x 176, steps x 4, seeds x 3; bfloat16
+    "04a-hqinet-tested": (2000, 300, 7000),  # widths x 4, pixels a step x 192, steps x 4; bfloat16
     "03-spectral2spectral": (7500, 300, 0),  # pixels x 16, channels^2 x 9, steps x 13, batch x 4; float32
     "06-generative-tomography": (34000, 1000, 0),  # pixels x 16, channels^2 x 16, steps x 67, batch x 2; bfloat16
 }

@@ -101,6 +101,18 @@ def entry(typingctx, array, index):
 
 
 @intrinsic
+def put(typingctx, array, index, value):
+    """array[index] = value for an index that is not negative."""
+
+    def codegen(context, builder, signature, args):
+        number = context.cast(builder, args[2], value, array.dtype)
+        builder.store(number, _place(context, builder, array, args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.none(array, index, value), codegen
+
+
+@intrinsic
 def load(typingctx, like, array, index, stride):
     """The 16 neighbors from array[index + k stride] on, for each image k of a block typed as `like`."""
     return _images(like, array, (index, stride), _load)

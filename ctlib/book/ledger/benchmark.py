@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from ctlib.book.ledger.claimfile import BOOK
-from ctlib.book.ledger.stored_runs import digest
+from ctlib.book.ledger.stored_runs import guarded
+from ctlib.book.page.results_table import ResultsTable, table
 from ctlib.book.page.tables import Table, digits
-from ctlib.errors import ArgumentError, DataError
+from ctlib.errors import ArgumentError
 
+FIELDS = ("machine", "versions", "date", "gpu", "records")
 NOT_MEASURED = "not yet measured"
+PRECISIONS = ("network", "weights", "training", "float32 [ms]", "bf16 [ms]", "times as fast")
+PRECISIONS += ("float32 [dB]", "bf16 − float32 [dB]", "")
 
 
 class Benchmark:
@@ -89,13 +92,25 @@ class Benchmark:
 def recorded_benchmark(name: str, book: Path | str = BOOK) -> Benchmark:
     """The run stored as book/results/bench/<name>.json; DataError when it is missing, damaged or edited by hand."""
     path = Path(book, "results", "bench", f"{name}.json")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(path, "JSON", str(error)) from None
-    for field in ("machine", "versions", "date", "gpu", "records", "digest"):
-        if not isinstance(run, dict) or field not in run:
-            raise DataError(path, field, "missing")
-    if digest(run) != run["digest"]:
-        raise DataError(path, "digest", "does not match the contents: edited by hand; run `make bench` again")
-    return Benchmark(path, run)
+    return Benchmark(path, guarded(path, FIELDS, "run `make bench` again"))
+
+
+def recorded_precision(book: Path | str = BOOK) -> ResultsTable:
+    """bfloat16 against float32, network by network, from book/results/bench/precision.json; or that there is none yet.
+
+    Time of a step, PSNR as mean and standard deviation over the seeds, and the mean difference from the same seed.
+    """
+    if not Path(book, "results", "bench", "precision.json").is_file():
+        return table(["network"], [[NOT_MEASURED]])
+    bench = recorded_benchmark("precision", book)
+    full, half = (bench.rows(case="precision", precision=name) for name in ("float32", "bf16"))
+    rows = []
+    for one, two in zip(full, half, strict=True):
+        training = f"{one['steps']} steps, batch {one['batch']}, {one['image']}, {len(one['psnr_db'])} seeds"
+        times = [digits(one["step_ms"]), digits(two["step_ms"]), one["step_ms"] / two["step_ms"]]
+        result = [(float(np.mean(one["psnr_db"])), two["spread_db"]), two["difference_db"]]
+        told = "within the spread" if two["within_spread"] else "outside the spread"
+        rows.append([one["network"], f"{one['parameters']:,}", training, *times, *result, told])
+    devices = dict.fromkeys(f"{r['device']}, threads: {r['threads']}" for r in full)
+    where = f"{bench!r}; {'; '.join(devices)}"
+    return table(PRECISIONS, rows, caption=where, digits={PRECISIONS[5]: 2, PRECISIONS[6]: 2, PRECISIONS[7]: 2})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ctlib.book.ledger.criteria import (
@@ -98,5 +98,13 @@ class Claim:
 def one_each(values: Values) -> list[float]:
     """The numbers of a claim: one per seed, or the mean of every row."""
     if isinstance(values, Mapping):
-        return [statistics.fmean(row) for row in values.values()]
+        return [_mean(row) for row in values.values()]
     return [float(v) for v in values]
+
+
+def _mean(row: Sequence[float]) -> float:
+    """The mean of a row; nan where it is not finite."""
+    try:
+        return statistics.fmean(row)
+    except (ValueError, OverflowError):  # infinities of both signs, sums beyond the largest number
+        return math.nan

@@ -18,6 +18,7 @@ from ctlib.book.ledger.criteria import (
     Settles,
 )
 from ctlib.book.project import PRESETS, ROOT
+from ctlib.book.yamlfile import read_yaml
 from ctlib.errors import DataError
 
 BOOK = Path(os.environ.get("CTLIB_BOOK") or ROOT / "book")  # the runner says which book it runs
@@ -27,26 +28,8 @@ OPTIONAL_KEYS = ("direction", "expect", "only", "needs", "settles", "erratum")
 UNTESTABLE_KEYS = ("id", "statement", "where", "paper", "not_testable")
 
 
-def _yaml(path: Path) -> object:
-    """The file as YAML; a key given twice is an error, which PyYAML alone would accept."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
-            keys = [self.construct_object(k, deep=True) for k, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise DataError(path, str(key), f"given twice (line {node.start_mark.line + 1})")
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except yaml.YAMLError as error:
-        raise DataError(path, "YAML", " ".join(str(error).split())) from None
-
-
 def _band(path: Path, field: str, spec: object) -> Band:
-    numbers = isinstance(spec, dict) and all(isinstance(v, (int, float)) and v == v for v in spec.values())
+    numbers = isinstance(spec, dict) and all(_is_number(v) and v == v for v in spec.values())
     if not numbers or not spec or not set(spec) <= {"min", "max"}:
         raise DataError(path, field, f"got {spec!r}, needs {{min: number}}, {{max: number}} or both")
     band = Band(float(spec.get("min", -math.inf)), float(spec.get("max", math.inf)))
@@ -65,9 +48,13 @@ def _texts(path: Path, name: str, entry: dict, keys: Iterable[str]) -> dict[str,
     return out
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _number(path: Path, field: str, value: object, low: float, high: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low < value <= high:
-        raise DataError(path, field, f"got {value!r}, needs a number above {low:g}, at most {high:g}")
+    if not _is_number(value) or not low < value <= high or math.isinf(value):
+        raise DataError(path, field, f"got {value!r}, needs a finite number above {low:g}, at most {high:g}")
     return float(value)
 
 
@@ -88,7 +75,7 @@ def _settles(path: Path, field: str, spec: object) -> Settles:
     given = {"neutral": 0, "better": "higher", "window": 3} | _parts(path, field, spec, {"share"}, known)
     if given["better"] not in ("higher", "lower"):
         raise DataError(path, f"{field}.better", f"got {given['better']!r}, needs higher or lower")
-    if given["window"] not in range(1, 100, 2):
+    if type(given["window"]) is not int or given["window"] not in range(1, 100, 2):
         raise DataError(path, f"{field}.window", f"got {given['window']!r}, needs an odd number of points")
     share = _number(path, f"{field}.share", given["share"], 0.0, 1.0)
     neutral = _number(path, f"{field}.neutral", given["neutral"], -math.inf)
@@ -117,15 +104,18 @@ def _options(path: Path, name: str, entry: dict) -> dict[str, object]:
     """The keys that a testable claim may leave out, as fields of `Claim`."""
     out, verdicts = {}, (REPRODUCED, DIRECTION, FAILED, UNSETTLED)
     expect = entry.get("expect", [])
-    out["expect"] = tuple([expect] if isinstance(expect, str) else expect)
-    if not set(out["expect"]) <= set(verdicts):
-        raise DataError(path, f"{name}.expect", f"got {list(out['expect'])}, needs verdicts of {verdicts}")
+    asked = [expect] if isinstance(expect, str) else expect
+    if not isinstance(asked, list) or not all(verdict in verdicts for verdict in asked):
+        raise DataError(path, f"{name}.expect", f"got {expect!r}, needs verdicts of {verdicts}")
+    out["expect"] = tuple(asked)
     only = entry.get("only", list(PRESETS))
     if not isinstance(only, list) or not only or not all(preset in PRESETS for preset in only):
         raise DataError(path, f"{name}.only", f"got {only!r}, needs a list of presets of {list(PRESETS)}")
     out["only"], out["needs"] = tuple(only), entry.get("needs", PRESETS[0])
     if out["needs"] not in PRESETS:
         raise DataError(path, f"{name}.needs", f"got {out['needs']!r}, needs one of {list(PRESETS)}")
+    if max(map(PRESETS.index, only)) < PRESETS.index(out["needs"]):
+        raise DataError(path, f"{name}.needs", f"{out['needs']} is above every preset of `only`: no verdict could come")
     if "settles" in entry:
         out["settles"] = _settles(path, f"{name}.settles", entry["settles"])
     if "erratum" in entry:
@@ -156,9 +146,7 @@ def _claim(path: Path, entry: object, index: int) -> Claim:
 def read_claims(path: Path | str) -> tuple[str, tuple[Claim, ...]]:
     """(bib key of the paper, claims) of one claims file; DataError names the file and the field."""
     path = Path(path)
-    if not path.is_file():
-        raise DataError(path, "file", "does not exist")
-    data = _yaml(path)
+    data = read_yaml(path)
     if not isinstance(data, dict) or set(data) != {"chapter", "paper", "claims"}:
         raise DataError(path, "top level", "needs exactly the keys chapter, paper, claims")
     if data["chapter"] != path.stem:

@@ -11,7 +11,7 @@ from ctlib.book.ledger.claim import Claim, Values
 from ctlib.book.ledger.claimfile import BOOK, read_book, read_claims
 from ctlib.book.ledger.claims_table import ClaimsTable
 from ctlib.book.ledger.criteria import UNTESTABLE, VERDICTS, Band
-from ctlib.book.ledger.kept import curve_of, keep_steps, keep_values, numbers_of, say
+from ctlib.book.ledger.kept import curves_behind, keep_steps, keep_values, numbers_of, say
 from ctlib.book.ledger.outcomes import ClaimFailed, asked
 from ctlib.book.ledger.standing import NOT_MEASURED, standing
 from ctlib.book.ledger.stored_runs import read_runs
@@ -73,6 +73,8 @@ class Ledger:
         curves  {"method, seed": (steps, values)}: validation curves, for a claim with `settles`
         """
         claim = self._claim(claim_id)
+        if claim.not_testable:
+            raise ArgumentError("claim id", repr(claim_id), "a testable claim; this one says `not_testable`")
         record = record_of(claim, self._values(claim, values), self.preset, self._curves(claim, curves))
         if self.claims is None:
             record["verdict"] = None
@@ -110,16 +112,15 @@ class Ledger:
             return numbers_of(claim.id, values)
         if not values:
             raise ArgumentError(f"values of {claim.id}", "no row", "at least one row")
+        if len(set(map(str, values))) < len(values):
+            raise ArgumentError(f"values of {claim.id}", f"rows {list(values)}", "rows of different names")
         return {str(row): numbers_of(f"{claim.id}, {row}", given) for row, given in values.items()}
 
     def _curves(self, claim: Claim, curves: Mapping | None) -> dict | None:
         """The curves behind a check, each named "method, seed"."""
         if claim.settles and not curves:
             raise ArgumentError(f"curves of {claim.id}", repr(curves), "a curve per method and seed: it has `settles`")
-        if not curves:
-            return None
-        names = {key: key if isinstance(key, str) else ", ".join(map(str, key)) for key in curves}
-        return {names[key]: curve_of(f"{claim.id}, {names[key]}", *curve) for key, curve in curves.items()}
+        return curves_behind(claim.id, curves) if curves else None
 
     def keep(self, name: str, values: object, unit: str = "") -> None:
         """Record an absolute value, or one per seed or patient, beside the claims: a ratio alone cannot be compared."""
@@ -138,13 +139,12 @@ class Ledger:
         asked(self.preset, statement, holds)
 
     def _claim(self, claim_id: str) -> Claim:
+        """A claim of this chapter; on a bare machine what stands for one."""
         if self.claims is None:
             return Claim(claim_id, "", "", "")
         if claim_id not in self.claims:
             known = ", ".join(c.id for c in self.claims.values() if c.reproduced)
             raise ArgumentError("claim id", repr(claim_id), f"one of book/claims/{self.slug}.yml: {known}")
-        if self.claims[claim_id].reproduced is None:
-            raise ArgumentError("claim id", repr(claim_id), "a testable claim; this one says `not_testable`")
         return self.claims[claim_id]
 
     def verify(self) -> None:
@@ -170,7 +170,7 @@ class Ledger:
 
     def verdict(self, claim_id: str) -> str:
         """Verdict of one claim on this page; `not measured` before its check."""
-        if self.claims[claim_id].reproduced is None:
+        if self._claim(claim_id).not_testable:
             return UNTESTABLE
         return self.records[claim_id]["verdict"] if claim_id in self.records else NOT_MEASURED
 

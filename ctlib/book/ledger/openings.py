@@ -22,6 +22,7 @@ from ctlib.book.ledger.criteria import VERDICTS
 from ctlib.book.ledger.standing import NOT_MEASURED, Verdict, of_record
 from ctlib.book.ledger.stored_runs import read_runs
 from ctlib.book.page.opening import Opening, Picture
+from ctlib.book.yamlfile import read_yaml
 from ctlib.errors import DataError
 
 KEYS = {"paper": str, "minutes": int, "figure": str, "caption": str, "finding": list}
@@ -46,19 +47,12 @@ class OpeningText:
 
 def read_opening(path: Path | str, claims: Collection[str]) -> OpeningText:
     """An opening file, checked against the ids of the chapter's claims; DataError names the file and the field."""
-    import yaml
-
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(path, "file", "does not exist: a page that calls `opening` has one") from None
-    except yaml.YAMLError as error:
-        raise DataError(path, "YAML", " ".join(str(error).split())) from None
+    data = read_yaml(path)
     if not isinstance(data, dict) or set(data) != set(KEYS):
         raise DataError(path, "top level", f"needs exactly the keys {', '.join(KEYS)}")
     for key, kind in KEYS.items():
-        if not isinstance(data[key], kind) or not data[key] or (kind is int and not 0 < data[key] < 600):
+        if type(data[key]) is not kind or not data[key] or (kind is int and not 0 < data[key] < 600):
             raise DataError(path, key, f"got {data[key]!r}, needs {_asked(kind)}")
     texts = {key: " ".join(data[key].split()) for key, kind in KEYS.items() if kind is str}
     cases = tuple(_case(path, i, entry, claims) for i, entry in enumerate(data["finding"]))
@@ -82,7 +76,7 @@ def _case(path: Path, i: int, entry: object, claims: Collection[str]) -> tuple[d
     for claim, verdicts in wanted.items():
         if claim not in claims:
             raise DataError(path, f"{field}.when", f"{claim!r} is no claim of this chapter")
-        if not verdicts or not set(verdicts) <= {*VERDICTS, NOT_MEASURED}:
+        if not verdicts or not all(verdict in (*VERDICTS, NOT_MEASURED) for verdict in verdicts):
             known = ", ".join([*VERDICTS, NOT_MEASURED])
             raise DataError(path, f"{field}.when.{claim}", f"got {when[claim]!r}, needs verdicts of {known}")
     return wanted, " ".join(entry["say"].split())

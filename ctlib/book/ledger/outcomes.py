@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ctlib.book.ledger.claimfile import BOOK
 from ctlib.book.project import PRESETS, Project
 from ctlib.book.session import preset_of
-from ctlib.errors import CtlibError
+from ctlib.errors import ArgumentError, CtlibError
 
 FAILED = "does not hold here: "
 
@@ -27,11 +27,19 @@ def expect(slug: str, statement: str, holds: object) -> None:
 
 def asked(preset: str, statement: str, holds: object) -> None:
     """Raise at the preset of the page, print at others, if it does not hold."""
-    if bool(holds):
+    if decided(f"what holds of {statement!r}", holds):
         return
     if preset == PRESETS[0]:
         raise ClaimFailed(f"{statement}: does not hold")
     print(FAILED + statement)
+
+
+def decided(name: str, condition: object) -> bool:
+    """Whether a condition holds; ArgumentError for many at once."""
+    try:
+        return bool(condition)
+    except (TypeError, ValueError, RuntimeError):  # an array, a tensor, a table of several
+        raise ArgumentError(name, type(condition).__name__, "one condition (x.all(), x.any())") from None
 
 
 def failed(nb: Mapping) -> list[str]:

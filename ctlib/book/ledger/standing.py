@@ -10,6 +10,7 @@ from pathlib import Path
 from ctlib.book.ledger.claim import Claim
 from ctlib.book.ledger.claimfile import BOOK, read_claims
 from ctlib.book.ledger.criteria import UNTESTABLE
+from ctlib.book.ledger.packed import unpacked
 from ctlib.book.ledger.stored_runs import read_runs
 from ctlib.book.ledger.verdicts import judged_again
 from ctlib.book.project import PRESETS, Project
@@ -58,6 +59,6 @@ def referenced(slug: str, book: Path | str = BOOK) -> dict[str, dict]:
     """Claim records at `ci` that a chapter's reference holds in its metadata; {} where there is none."""
     path = Project(Path(book).parent).reference / f"{slug}.ipynb"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["metadata"].get("ctlib", {}).get("claims", {})
-    except (OSError, ValueError, KeyError, AttributeError):
+        return unpacked(json.loads(path.read_text(encoding="utf-8"))["metadata"].get("ctlib", {}).get("claims", {}))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {}

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ctlib.book.ledger.claimfile import BOOK, read_claims
@@ -37,6 +38,23 @@ def digest(record: dict) -> str:
     body = {k: v for k, v in record.items() if k != "digest"}
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def guarded(path: Path, fields: Iterable[str], again: str) -> dict:
+    """A stored JSON object with these fields; DataError when it is missing, damaged or edited by hand.
+
+    again  how to make it anew
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(path, "JSON", str(error)) from None
+    for field in (*fields, "digest"):
+        if not isinstance(stored, dict) or field not in stored:
+            raise DataError(path, field, "missing")
+    if digest(stored) != stored["digest"]:
+        raise DataError(path, "digest", f"does not match the contents: edited by hand; {again}")
+    return stored
 
 
 def read_run(path: Path | str, book: Path | str = BOOK) -> dict:

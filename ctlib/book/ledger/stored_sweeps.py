@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from ctlib.book.ledger.claimfile import BOOK
-from ctlib.book.ledger.stored_runs import digest
-from ctlib.errors import ArgumentError, DataError
+from ctlib.book.ledger.stored_runs import guarded
+from ctlib.errors import ArgumentError
+
+FIELDS = ("chapter", "grid", "rows", "failed", "commit", "date", "device", "machine")
 
 
 class RecordedSweep:
@@ -43,13 +44,4 @@ class RecordedSweep:
 def recorded_sweep(name: str, book: Path | str = BOOK) -> RecordedSweep:
     """The sweep stored as book/results/sweeps/<name>.json; DataError when it is missing, damaged or edited by hand."""
     path = Path(book, "results", "sweeps", f"{name}.json")
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(path, "JSON", str(error)) from None
-    for field in ("chapter", "grid", "rows", "failed", "commit", "date", "device", "machine", "digest"):
-        if not isinstance(summary, dict) or field not in summary:
-            raise DataError(path, field, "missing")
-    if digest(summary) != summary["digest"]:
-        raise DataError(path, "digest", "does not match the contents: edited by hand; run the sweep again")
-    return RecordedSweep(path, summary)
+    return RecordedSweep(path, guarded(path, FIELDS, "run the sweep again"))

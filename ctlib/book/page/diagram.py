@@ -94,6 +94,9 @@ def pipeline(stages: Sequence[tuple[str, object]]) -> Drawing:
     stages  (label, what) in order. What: a tensor or a shape, new data; a function, operator or network, which is run;
             None for a name of what is there, such as the result
     """
+    for stage in stages:
+        if not isinstance(stage, (tuple, list)) or len(stage) != 2 or not isinstance(stage[0], str):
+            raise ArgumentError("stages", repr(stage)[:60], "pairs of a label and what it is")
     boxes, texts, here = [], [], None
     for number, (label, what) in enumerate(stages):
         here, kind = _step(number, label, what, here)

@@ -125,8 +125,10 @@ def _places(cells: Sequence[Cell]) -> int | None:
     values = [abs(c.value) for c in cells if c.value is not None and math.isfinite(c.value)]
     if all(v == int(v) for v in values) and not any(c.spread for c in cells):
         return 0
-    places = max(0, 3 - math.floor(math.log10(max(values))))
-    least = min(v for v in values if v)
+    values = [v for v in values if v] or [abs(s) for c in cells for s in c.spread if s and math.isfinite(s)]
+    if not values:
+        return 0
+    places, least = max(0, 3 - math.floor(math.log10(max(values)))), min(values)
     return places if places < 7 and least >= 10.0**-places else None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ctlib.book import parameters
 from ctlib.book.chapter import code_cells
 from ctlib.book.ledger import claims
+from ctlib.book.ledger.packed import packed
 from ctlib.book.project import Project
 from ctlib.book.runner.run import execute
 from ctlib.files import write_whole
@@ -55,7 +56,7 @@ def write(project: Project, slug: str) -> Path:
 
     nb = nbformat.read(execute(project, slug, parameters.resolve(project, slug)), 4)
     path, slimmed = project.reference / f"{slug}.ipynb", slim(nb)
-    slimmed.metadata["ctlib"] = {"run": nb.metadata["ctlib"]["digest"], "claims": claims.from_notebook(nb)}
+    slimmed.metadata["ctlib"] = {"run": nb.metadata["ctlib"]["digest"], "claims": packed(claims.from_notebook(nb))}
     write_whole(path, nbformat.writes(slimmed).rstrip() + "\n")
     return path
 

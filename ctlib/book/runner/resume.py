@@ -28,7 +28,7 @@ KEEP_AFTER_S = 5.0  # work that is worth a file
 SHARE = 0.05  # of the time that writing may take
 NOTE, NOTE_S = "under-way.json", 30.0  # seconds of a cell under way, and between two notes of them
 UNFINISHED = ".unfinished"  # end of the name of a folder
-READERS = ("resume.py", "snapshot.py", "private.py", "inprocess.py")  # what writes a file and reads it back
+READERS = ("resume.py", "snapshot.py", "pickling.py", "private.py", "inprocess.py")  # what writes and reads a file
 CHECKPOINTS = "checkpoints"  # the parameter of chapters whose trainings go on from where they were stopped
 
 
@@ -125,9 +125,9 @@ class Kept:
 
     def failed(self, error: BookError) -> None:
         """BookError, and no cells kept, if one failed for what was written down is less than what it needs."""
-        from ctlib.book.runner import snapshot
+        from ctlib.book.runner import pickling
 
-        if snapshot.NO_GRAPH in str(error):
+        if pickling.NO_GRAPH in str(error):
             for path in self.folder.glob("*.cells"):
                 path.unlink(missing_ok=True)
             raise BookError(f"{error}; cells that were kept are removed: start the run again") from error

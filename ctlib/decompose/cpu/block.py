@@ -11,7 +11,7 @@ from numba import float32
 from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import load, store
 from ctlib.compiled import njit
-from ctlib.decompose.cpu.lanes import divide, exp2, log, where_less
+from ctlib.decompose.cpu.lanes import divide, exp2, log
 
 BLOCK = 2 * LANES
 LINE = 64  # bytes of a cache line
@@ -48,63 +48,10 @@ def new_block(bins, materials):
     return Block(materials, y, acc, *vectors, r[12:18], r[18:24], *ones)
 
 
-@plain
-def fill(index, first, some):
-    """index (BLOCK,) <- first, first + 1, ... of `some` pixels; beyond them the last one again."""
-    for l in range(BLOCK):
-        index[l] = first + min(l, some - 1)
-
-
-@plain
-def read(rows, index, block):
-    """block (., BLOCK) <- rows of the pixels in the index; a single row is that of all."""
-    each = min(rows.shape[0] - 1, 1)
-    for l in range(BLOCK):
-        for k in range(rows.shape[1]):
-            block[k, l] = rows[each * index[l], k]
-
-
-@plain
-def write(block, index, some, rows):
-    """The reverse, for the first of them."""
-    for l in range(some):
-        for k in range(rows.shape[1]):
-            rows[index[l], k] = block[k, l]
-
-
 @lanes
 def row(like, block, k, at):
     """Sixteen pixels of row k."""
     return load(like, block, k * BLOCK + at, LANES)
-
-
-@plain
-def read_counts(task, b, index):
-    """y, photons <- those of the pixels in an index; a negative reading is 0, one of -inf none."""
-    read(task.y, index, b.y)
-    read(task.photons, index, b.photons)
-    if task.readings:
-        one = zeros(b.acc, 1)
-        zero, least, none = splat(one, 0), splat(one, -FINITE), splat(one, np.float32(np.nan))
-        for at in range(0, BLOCK, LANES):
-            many = row(one, b.photons, 0, at)
-            for i in range(task.y.shape[1]):
-                y = row(one, b.y, i, at)
-                y = where_less(y, zero, where_less(y, least, none, zero), y)
-                store(divide(y, many), b.y, i * BLOCK + at, 0)
-
-
-@plain
-def to_readings(task, b, index):
-    """y, a gradient to counts per photon <- that to the readings: 0 to a negative one; acc is scratch."""
-    if task.readings:
-        one = zeros(b.acc, 1)
-        read(task.y, index, b.acc)
-        for at in range(0, BLOCK, LANES):
-            many = row(one, b.photons, 0, at)
-            for i in range(task.y.shape[1]):
-                grad = divide(row(one, b.y, i, at), many)
-                store(where_less(row(one, b.acc, i, at), splat(one, 0), splat(one, 0), grad), b.y, i * BLOCK + at, 0)
 
 
 @plain
@@ -128,9 +75,8 @@ def start(task, b):
 
 
 @lanes
-def _through(rule, strip, energy, num, a0, a1, a2):
-    """Transmissions exp(-f a) of one energy."""
-    f = rule.depth
+def _through(f, strip, energy, num, a0, a1, a2):
+    """Transmissions exp(-f a) of one energy of a strip."""
     depth = fma(splat(a0, f[strip, 0, energy]), a0, mul(splat(a0, f[strip, 1, energy]), a1))
     if num == 3:
         depth = fma(splat(a0, f[strip, 2, energy]), a2, depth)
@@ -144,18 +90,20 @@ def moments(rule, b, second):
     a0, a1, a2 = row(two, b.a, 0, 0), row(two, b.a, 1, 0), row(two, b.a, 2, 0)
     for c in range(acc.shape[0] if second else (1 + num) * bins):
         store(two, acc, c * BLOCK, LANES)
+    f, w, rows = rule.depth, rule.weight, rule.row
+    ends = rule.first[1:] if second else rule.middle
     for s in range(rule.middle.size):
-        z0, z1 = _through(rule, s, 0, num, a0, a1, a2), _through(rule, s, 1, num, a0, a1, a2)
-        z2, z3 = _through(rule, s, 2, num, a0, a1, a2), _through(rule, s, 3, num, a0, a1, a2)
-        z4, z5 = _through(rule, s, 4, num, a0, a1, a2), _through(rule, s, 5, num, a0, a1, a2)
-        z6, z7 = _through(rule, s, 6, num, a0, a1, a2), _through(rule, s, 7, num, a0, a1, a2)
-        for e in range(rule.first[s], rule.first[s + 1] if second else rule.middle[s]):
-            w, place = rule.weight[e], rule.row[e] * BLOCK
-            total = fma(splat(z0, w[0]), z0, load(two, acc, place, LANES))
-            total = fma(splat(z0, w[2]), z2, fma(splat(z0, w[1]), z1, total))
-            total = fma(splat(z0, w[4]), z4, fma(splat(z0, w[3]), z3, total))
-            total = fma(splat(z0, w[6]), z6, fma(splat(z0, w[5]), z5, total))
-            store(fma(splat(z0, w[7]), z7, total), acc, place, LANES)
+        z0, z1 = _through(f, s, 0, num, a0, a1, a2), _through(f, s, 1, num, a0, a1, a2)
+        z2, z3 = _through(f, s, 2, num, a0, a1, a2), _through(f, s, 3, num, a0, a1, a2)
+        z4, z5 = _through(f, s, 4, num, a0, a1, a2), _through(f, s, 5, num, a0, a1, a2)
+        z6, z7 = _through(f, s, 6, num, a0, a1, a2), _through(f, s, 7, num, a0, a1, a2)
+        for e in range(rule.first[s], ends[s]):
+            place = rows[e] * BLOCK
+            total = fma(splat(z0, w[e, 0]), z0, load(two, acc, place, LANES))
+            total = fma(splat(z0, w[e, 2]), z2, fma(splat(z0, w[e, 1]), z1, total))
+            total = fma(splat(z0, w[e, 4]), z4, fma(splat(z0, w[e, 3]), z3, total))
+            total = fma(splat(z0, w[e, 6]), z6, fma(splat(z0, w[e, 5]), z5, total))
+            store(fma(splat(z0, w[e, 7]), z7, total), acc, place, LANES)
 
 
 @plain

@@ -7,12 +7,11 @@ import math
 from collections import namedtuple
 
 import numpy as np
-from numba import prange
 
 from ctlib.compiled import njit
+from ctlib.cpu.threads import claimed
 
 NATS, GAIN, ROUNDING, SAME, LIMIT, DEFINITE = 1e-4, 1e-9, 1e-13, 1e-2, 4.0, 1e-3  # as in `restart`, `newton`, `small`
-PARTS = 64  # pieces that threads share
 
 # attenuation (N, M), tables (N, C E) of `moment_tables`;  low, high, scale (M,)
 Shared = namedtuple("Shared", "attenuation tables low high scale tolerance")
@@ -181,23 +180,24 @@ def descend(task, y, photons, a, max_iters, s, spare):
     return value, max_iters, False
 
 
-@njit(parallel=True, error_model="numpy", cache=True)
-def lowest(task, counts, photons, candidates, max_iters, paths, steps, done, multiple):
-    """`restart.lowest`: paths (P, M), steps, done, multiple (P,) <- from starts (K, P, M), which are changed."""
-    starts, num, materials = candidates.shape
-    parts = min(num, PARTS)
-    for part in prange(parts):
-        s = new_scratch(task.attenuation.shape[0], task.tables.shape[1], materials)
-        spare = new_scratch(task.attenuation.shape[0], task.tables.shape[1], materials)
-        settled = np.zeros(starts, np.bool_)
-        for p in range(part * num // parts, (part + 1) * num // parts):
-            best, least = 0, np.inf
-            for c in range(starts):
-                value, taken, settled[c] = descend(task, counts[p], photons[p], candidates[c, p], max_iters, s, spare)
-                if value < least:
-                    best, least, steps[p] = c, value, taken
-            paths[p], done[p], multiple[p] = candidates[best, p], settled[best], False
-            for c in range(starts):
-                for k in range(materials):
-                    apart = abs(candidates[c, p, k] - paths[p, k]) * task.scale[k] > SAME
-                    multiple[p] = multiple[p] or (settled[c] and apart)
+@njit(nogil=True, error_model="numpy", cache=True)
+def lowest(claims, task, counts, photons, candidates, max_iters, paths, steps, done, multiple):
+    """`restart.lowest`: paths (P, M), steps, done, multiple (P,) <- from starts (K, P, M), which are changed.
+
+    An item is a pixel: it takes some hundred microseconds.
+    """
+    starts, _, materials = candidates.shape
+    s = new_scratch(task.attenuation.shape[0], task.tables.shape[1], materials)
+    spare = new_scratch(task.attenuation.shape[0], task.tables.shape[1], materials)
+    settled = np.zeros(starts, np.bool_)
+    for p in claimed(claims):
+        best, least = 0, np.inf
+        for c in range(starts):
+            value, taken, settled[c] = descend(task, counts[p], photons[p], candidates[c, p], max_iters, s, spare)
+            if value < least:
+                best, least, steps[p] = c, value, taken
+        paths[p], done[p], multiple[p] = candidates[best, p], settled[best], False
+        for c in range(starts):
+            for k in range(materials):
+                apart = abs(candidates[c, p, k] - paths[p, k]) * task.scale[k] > SAME
+                multiple[p] = multiple[p] or (settled[c] and apart)

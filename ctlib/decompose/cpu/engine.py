@@ -10,7 +10,7 @@ from torch import Tensor
 from ctlib.cpu.threads import share
 from ctlib.decompose.cpu import descent
 from ctlib.decompose.cpu.block import Task
-from ctlib.decompose.cpu.newton import AT_ONCE, adjoint_pixels, newton_pixels
+from ctlib.decompose.cpu.pixels import AT_ONCE, adjoint_pixels, newton_pixels
 from ctlib.decompose.cpu.rule import Rule, strips
 from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem
 from ctlib.decompose.restart import FEW
@@ -85,7 +85,7 @@ def lowest(problem: Problem, candidates: Tensor, max_iters: int, tolerance: floa
     num = len(problem.counts)
     paths, steps = torch.empty(num, len(problem.low), dtype=torch.float64), torch.empty(num, dtype=torch.int32)
     done, multiple = torch.empty(num, dtype=torch.bool), torch.empty(num, dtype=torch.bool)
-    descent.lowest(task, *given, max_iters, *(t.numpy() for t in (paths, steps, done, multiple)))
+    share(descent.lowest, num, task, *given, max_iters, *(t.numpy() for t in (paths, steps, done, multiple)))
     return paths, steps, done, multiple
 
 

@@ -7,7 +7,15 @@ from numba.extending import intrinsic
 from ctlib.backends.cpu.simd import LANES, _binary, _lanewise, _llvm, _unary, constant, unpack, vector
 
 FAR = 125.0  # powers of two beyond it are taken as 2^125 and 2^-125, which are normal numbers
-POWERS = 1.0, 0.69314718, 0.24022646, 0.055503286, 0.0096184891, 0.0013399931, 0.00015345812  # of 2^r, |r| <= 1/2
+POWERS = (
+    1.0000001192092896,
+    0.6931469440460205,
+    0.24022120237350464,
+    0.05550713092088699,
+    0.009675540961325169,
+    0.0013276472454890609,
+)
+ROUNDER = 1.5 * 2**23  # added to a number of less than 2^22, it leaves the nearest whole number in the last bits
 HALF_ROOT = 0x3F3504F3  # the bits of sqrt(1/2)
 
 
@@ -19,11 +27,11 @@ def _exp2(builder, dtype, x):
     """2^n 2^r with the nearest whole number n: a polynomial, and n added to the exponent."""
     x = builder.select(builder.fcmp_ordered("<", x, constant(dtype, FAR)), x, constant(dtype, FAR))
     x = builder.select(builder.fcmp_ordered(">", x, constant(dtype, -FAR)), x, constant(dtype, -FAR))
-    n = _llvm("rint")(builder, dtype, x)
-    r, p = builder.fsub(x, n), constant(dtype, POWERS[-1])
+    shifted = builder.fadd(x, constant(dtype, ROUNDER))
+    r, p = builder.fsub(x, builder.fsub(shifted, constant(dtype, ROUNDER))), constant(dtype, POWERS[-1])
     for power in POWERS[-2::-1]:
         p = _llvm("fma")(builder, dtype, p, r, constant(dtype, power))
-    exponent = builder.shl(builder.fptosi(n, vector(types.int32)), _whole(23))
+    exponent = builder.shl(builder.bitcast(shifted, vector(types.int32)), _whole(23))
     return builder.bitcast(builder.add(builder.bitcast(p, vector(types.int32)), exponent), vector(dtype))
 
 

@@ -1,12 +1,10 @@
-"""Compiled: Newton's method and its transposed system, block by block, in float32."""
+"""Compiled: Newton's method and its transposed system for a block of pixels, in float32."""
 
 import numpy as np
 from numba import float32
 
 from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import store
-from ctlib.compiled import njit
-from ctlib.cpu.threads import claimed
 from ctlib.decompose.cpu import block
 from ctlib.decompose.cpu.block import BLOCK, FINITE, LEAST, keep, plain, row, six, three
 from ctlib.decompose.cpu.lanes import any_less, divide, size, where_less
@@ -16,7 +14,6 @@ NATS, GAIN, MISFIT = np.float32(1e-4), np.float32(1e-9), np.float32(0.01)  # as 
 ROUGH = np.float32(5e-3)  # optical depth of the last step on a few energies
 MOST_ROUGH = 4  # steps on them
 USUAL = 2  # of them that most pixels need, before one on all energies
-AT_ONCE = 16 * BLOCK  # pixels that a thread takes at a time, some 60 microseconds
 
 
 @plain
@@ -176,77 +173,3 @@ def adjoint(task, fine, b):
             if num == 3:
                 total = fma(row(one, b.acc, 3 * bins + i, at), w[2], total)
             store(divide(total, high(row(one, b.acc, i, at), splat(one, LEAST))), b.y, i * BLOCK + at, 0)
-
-
-@plain
-def read_block(task, b, index, paths):
-    """y, a <- counts of the pixels in an index, and their start, from the polynomial or else what paths hold."""
-    block.read_counts(task, b, index)
-    if task.coefficients.shape[0] > 0:
-        block.start(task, b)
-    else:
-        block.read(paths, index, b.a)
-
-
-@plain
-def keep_block(task, b, index, some, few, paths, steps, done):
-    settled(task, b, few)
-    block.write(b.a, index, some, paths)
-    for l in range(some):
-        done[index[l]], steps[index[l]] = b.sure[0, l] > 0, np.int32(b.taken[0, l])
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def newton_pixels(claims, task, fine, rough, max_iters, few, paths, steps, done):
-    """paths (P, M) <- solution, from the polynomial or else what they hold; steps (P,) <- steps, done <- `settled`.
-
-    few  counts below which a flat likelihood is a reason for doubt;  an item: `AT_ONCE` pixels
-
-    Sixteen pixels take as many steps as the slowest of them. So all take the usual ones, and the few that are not
-    there yet are solved together afterwards, from the beginning.
-    """
-    pixels, b = paths.shape[0], block.new_block(task.y.shape[1], task.materials)
-    index, waiting = np.empty(BLOCK, np.int64), np.empty(AT_ONCE, np.int64)
-    most = min(max_iters // 2, MOST_ROUGH) if rough.middle.size > 0 else 0
-    for item in claimed(claims):
-        left = 0
-        for first in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
-            some = min(BLOCK, pixels - first)
-            b.still[:] = 1
-            if most > USUAL:
-                block.fill(index, first, some)
-                read_block(task, b, index, paths)
-                quick_newton(task, fine, rough, b)
-                keep_block(task, b, index, some, few, paths, steps, done)
-            for l in range(some):
-                if b.still[0, l] > 0:
-                    waiting[left] = first + l
-                    left += 1
-        for first in range(0, left, BLOCK):
-            some = min(BLOCK, left - first)
-            for l in range(BLOCK):
-                index[l] = waiting[first + min(l, some - 1)]
-            read_block(task, b, index, paths)
-            newton(task, fine, rough, b, most, max_iters - most)
-            keep_block(task, b, index, some, few, paths, steps, done)
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def adjoint_pixels(claims, task, fine, paths, v, w, to_counts):
-    """w (P, M) <- `adjoint_solution` for v (P, M), or of all (1, M); to_counts (P, E) <- gradient to the counts.
-
-    w  (0, M) where it is not asked for
-    """
-    pixels, b, index = paths.shape[0], block.new_block(task.y.shape[1], task.materials), np.empty(BLOCK, np.int64)
-    for item in claimed(claims):
-        for first in range(item * AT_ONCE, min((item + 1) * AT_ONCE, pixels), BLOCK):
-            some = min(BLOCK, pixels - first)
-            block.fill(index, first, some)
-            block.read_counts(task, b, index)
-            block.read(paths, index, b.a)
-            block.read(v, index, b.step)
-            adjoint(task, fine, b)
-            if w.shape[0] > 0:
-                block.write(b.step, index, some, w)
-            block.to_readings(task, b, index)
-            block.write(b.y, index, some, to_counts)

@@ -1,20 +1,21 @@
-"""Deep image prior against its rivals: as many trials for all on another body, scores inside the skin, crossings."""
+"""Deep image prior against its rivals: as many trials for all on another body, scores inside the skin."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from ctlib.papers.dip.experiment import psnr_db
 from ctlib.papers.dip.fit import Fit
-from ctlib.papers.dip.plan import Study
+from ctlib.papers.dip.plan import SWEPT, Study
 from ctlib.papers.dip.rivals import RIVALS, plain_input
 from ctlib.papers.dip.scan import WINDOWS, scan_by_fbp, scan_by_tv
 from ctlib.train.tuning import Tuning, tune
 
 PRIOR = "prior"
+Measured = Iterator[tuple[str, Sequence[float], dict | None]]  # claim, values, curves behind them
 SCAN_WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of total variation in reconstruction
 SCAN_BLURS = (0.0, 1.0)  # over filtered back-projection [pixels]
 
@@ -87,26 +88,42 @@ def scores(study: Study, role: str, kind: str, images: Mapping[str, Sequence[Ten
     }
 
 
-def course(study: Study, role: str, kind: str) -> tuple[list[int], np.ndarray]:
-    """(steps, PSNR of the averaged output on the judged pixels [dB] (seeds, steps)), where images are kept."""
-    steps, seeds = study.marks(kind), study.seeds[role]
-    fits = zip(study.fits(role, kind), seeds, strict=True)
-    return steps, np.array([[score_of(study, role, kind, s, f.averages[t]) for t in steps] for f, s in fits])
-
-
 def rivals_of(found: Mapping[str, np.ndarray]) -> list[str]:
     """The methods among scores that are neither the input nor the prior."""
     return [m for m in found if m != "input" and not m.startswith(PRIOR)]
 
 
+def ahead_in(found: Mapping[str, Mapping[str, np.ndarray]], words: Mapping[str, str], margin_db: float = 0.2) -> str:
+    """The tasks, in words, in which the prior leads all rivals by more than a margin at its stopping point."""
+    return ", ".join(words[kind] for kind, by in found.items() if np.median(lead(by)) > margin_db)
+
+
+def task_panels(study: Study, images: Mapping, found: Mapping) -> tuple[list[Tensor], list[str]]:
+    """(images, titles) on the measured slice: of every task the input, the best rival, the prior and the truth."""
+    seed, panels, titles = study.seeds["real"][0], [], []
+    for kind, made in images.items():
+        by = {m: float(v[0]) for m, v in found[kind].items()}
+        rival = max(rivals_of(found[kind]), key=by.get)
+        panels += [plain_input(study.seen("real", kind, seed)), made[rival][0], made[PRIOR][0]]
+        panels.append(study.bodies["real"].gray)
+        titles += [f"{m} {by[m]:.1f}" for m in ("input", rival, PRIOR)] + ["truth"]
+    return panels, titles
+
+
+def original_rows(study: Study) -> list[list]:
+    """Rows of a table for what the original would have given: task, ours, the original [dB], its gain; first seed."""
+    rows = []
+    for kind in study.original:
+        fits, seed = (study.fits("real", kind)[0], study.fit(study.original_job(kind))), study.seeds["real"][0]
+        step = len(fits[1].energy) - 1
+        ours, theirs = (score_of(study, "real", kind, seed, f.averages[step]) for f in fits)
+        rows.append([f"{kind}, last step", ours, theirs, theirs - ours])
+    return rows
+
+
 def lead(found: Mapping[str, np.ndarray], over: Sequence[str] = ()) -> np.ndarray:
     """The prior's lead over the best of some methods (all rivals by default) [dB], one a seed."""
     return found[PRIOR] - np.max([found[m] for m in (over or rivals_of(found))], axis=0)
-
-
-def crossing(steps: Sequence[int], values: Sequence[float], level: float) -> int | None:
-    """First of the steps at which a curve reaches a PSNR [dB]; None where it never does."""
-    return next((t for t, db in zip(steps, values, strict=True) if db >= level), None)
 
 
 def score_rows(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[list]:
@@ -123,18 +140,7 @@ def spread(values: np.ndarray) -> float | tuple[float, float]:
     return (middle, float(np.ptp(values)) / 2) if len(values) > 1 else middle
 
 
-def crossing_rows(study: Study, role: str, kind: str, found: Mapping[str, np.ndarray]) -> list[list]:
-    """Rows of a table: task, method, its PSNR, first step of the prior's median curve that reaches it, last step."""
-    steps, values = course(study, role, kind)
-    middle = np.median(values, axis=0)
-    reached = {m: crossing(steps, middle, float(np.median(found[m]))) for m in rivals_of(found)}
-    return [
-        [kind, m, float(np.median(found[m])), "never" if t is None else str(t + 1), study.steps[kind]]
-        for m, t in reached.items()
-    ]
-
-
-def curves_of(fits: Mapping[str, Fit], points: int = 60, kind: str = "psnr_average") -> dict[str, tuple]:
+def curves_of(fits: Mapping[str, Fit], points: int = 30, kind: str = "psnr_average") -> dict[str, tuple]:
     """{name: (steps, PSNR)} of fits at evenly spaced steps, as `ledger.check` takes curves."""
     out = {}
     for name, fit in fits.items():
@@ -168,12 +174,23 @@ RIVAL_CLAIMS = {  # task: {claim: the methods it is about, all if none is named}
 }
 
 
-def rival_claims(study: Study, role: str, found: Mapping[str, Mapping[str, np.ndarray]]):
-    """(claim, leads over rivals [dB], one a seed, curves behind them) of a body."""
+def rival_claims(study: Study, role: str, found: Mapping[str, Mapping[str, np.ndarray]]) -> Measured:
+    """The prior's lead over rivals on a body [dB], one a seed."""
     ending = "" if role == "real" else f"-{role}"
     for kind, claims in RIVAL_CLAIMS.items():
         curves = curves_of(named_fits(study, role, kind))
         yield from ((claim + ending, lead(found[kind], over), curves) for claim, over in claims.items())
+
+
+def task_claims(study: Study, found: Mapping[str, Mapping], restored: Sequence[Tensor]) -> Measured:
+    """What is claimed of the tasks, from {role: {kind: scores}} and the images that restoration gave on "real"."""
+    for role, by_kind in found.items():
+        yield from rival_claims(study, role, by_kind)
+    gains = [found["real"][k][PRIOR] - found["real"][k]["input"] for k in SWEPT]
+    yield "dip-four-tasks", np.min(gains, axis=0), None
+    body = study.bodies["real"]
+    whole = [psnr_db(x, body.gray, body.region) for x in restored]
+    yield "dip-restore-level", whole, curves_of(named_fits(study, "real", "restore"))
 
 
 def named_fits(study: Study, role: str, kind: str) -> dict[str, Fit]:

@@ -50,11 +50,13 @@ class Study:
     bodies        by role: "real" and "synthetic" to judge on, "val" to tune on, "large" for the four tasks again
     seeds         by role, of weights, input, noise and masks; sweeps have the first alone
     setup         the original settings; `changes` by kind of task where the original differs
-    steps         by kind of task, "ct" among them; sweep_steps: at most so many in a sweep
+    steps         by kind of task, of those that are fitted; "ct": from projections
+    sweep_steps   at most so many in a sweep
     degrade       options of `make_task`; sigma_high: noise of "noisy"
     sweeps        {setting: values}; restore_reg: input noises of restoration, where the paper's figure shows one more
     swept         {role: settings that are swept there}
     advice        {kind: changes} that the paper recommends
+    original      {kind: changes} that bring back the original where ours differs, to measure what that does
     scan          (views, photons) of the extension to projections
     checkpoints   folder, or None; every: steps between two
     """
@@ -64,13 +66,14 @@ class Study:
     setup: Setup
     steps: Mapping[str, int]
     sweep_steps: int
-    sigma_high: float
-    degrade: Mapping[str, object]
-    sweeps: Mapping[str, Sequence[float]]
-    restore_reg: Sequence[float]
-    swept: Mapping[str, Sequence[str]]
-    advice: Mapping[str, Mapping[str, object]]
-    scan: tuple[int, float]
+    sigma_high: float = 0.3
+    degrade: Mapping[str, object] = field(default_factory=dict)
+    sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    restore_reg: Sequence[float] = ()
+    swept: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    advice: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    original: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    scan: tuple[int, float] = (30, 2e4)
     changes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     checkpoints: str | Path | None = None
     every: int = 200
@@ -133,7 +136,7 @@ class Study:
     def main_jobs(self, role: str) -> list[Job]:
         """The main fits on a body, for every seed of it."""
         kinds = {"real": (*KINDS, "ct"), "val": (*KINDS, "ct"), "synthetic": KINDS, "large": SWEPT}[role]
-        return [self.job(role, role, kind, seed) for seed in self.seeds[role] for kind in kinds]
+        return [self.job(role, role, kind, seed) for seed in self.seeds[role] for kind in kinds if kind in self.steps]
 
     def sweep_jobs(self, role: str, setting: str, kind: str) -> dict[float, Job]:
         """{value: fit} of a sweep; the value of the main fits is the first of those, which goes on longer."""
@@ -153,8 +156,12 @@ class Study:
         """The settings that the paper recommends for a task."""
         return self.job(f"{role}, advice", role, kind, **self.advice[kind])
 
+    def original_job(self, kind: str) -> Job:
+        """A task with the original settings that ours differ from."""
+        return self.job("deviations", "real", kind, **self.original[kind])
+
     def plan(self) -> list[Job]:
-        """All fits, the most important first: tasks, learning rates, projections, the other sweeps."""
+        """All fits, the most important first: tasks, learning rates, the other sweeps, what deviations do."""
         first, others = [], []
         for role in (r for r in ("real", "val", "synthetic") if r in self.bodies):
             for job in self.main_jobs(role):
@@ -169,6 +176,7 @@ class Study:
                     jobs += [self.advice_job(role, kind) for kind in self.advice]
             if "lr" in settings and "large" in self.bodies:
                 jobs += self.main_jobs("large")
+        jobs += [self.original_job(kind) for kind in self.original]
         once: dict[str, Job] = {}
         for job in jobs:
             once.setdefault(job.file, job)

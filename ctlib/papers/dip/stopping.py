@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ctlib import contract
 from ctlib.errors import ArgumentError
+from ctlib.papers.dip.fit import Fit
 
 
 def stop_at_discrepancy(energy: Sequence[float], sigma: float) -> int:
@@ -51,3 +52,13 @@ def stop_at_held_out(held_out: Sequence[float], patience: int = 100, window: int
         if t - best >= patience:
             break
     return best
+
+
+def stops_of(fits: Sequence[Fit], sigmas: Sequence[float], tuned: int) -> dict[str, list[int]]:
+    """{rule: stopping steps, one a fit}; sigmas: of the noise; tuned: what was best on another body."""
+    return {
+        "discrepancy": [stop_at_discrepancy(f.energy, s) for f, s in zip(fits, sigmas, strict=True)],
+        "variance": [stop_at_variance(f.variance) for f in fits],
+        "held-out": [stop_at_held_out(f.held_out) for f in fits],
+        "tuned": [tuned] * len(fits),
+    }

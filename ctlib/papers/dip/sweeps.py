@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ctlib.papers.dip.compare import advantage, curves_of, peaks
+from ctlib.papers.dip.compare import Measured, advantage, curves_of, peaks
 from ctlib.papers.dip.experiment import last_psnr
 from ctlib.papers.dip.fit import Fit
 from ctlib.papers.dip.plan import SETTINGS, Study
@@ -24,11 +24,12 @@ PAPERS = {  # (setting, task): what the paper calls best, and the claim that it 
     ("scales", "inpaint"): (4, "dip-inpaint-scales"),
     ("scales", "restore"): (5, "dip-restore-scales"),
 }
+COLUMNS = ["sweep", "paper's", "best by fit", "best by truth", "PSNR [dB]", "paper's behind [dB]"]
 Sweep = Mapping[float, Fit]
-Measured = Iterator[tuple[str, list[float], dict | None]]  # claim, one value a body, curves behind it
+Place = tuple[str, str, str]  # role, setting, task
 
 
-def all_sweeps(study: Study) -> dict[tuple[str, str, str], Sweep]:
+def all_sweeps(study: Study) -> dict[Place, Sweep]:
     """{(role, setting, task): {value: fit}} of everything that is swept."""
     places = [(role, s, kind) for role, asked in study.swept.items() for s in asked for kind in SETTINGS[s]]
     return {place: study.sweep(*place) for place in places}
@@ -50,8 +51,8 @@ def largest_drop(fit: Fit) -> float:
     return float(-np.diff(fit.psnr_fit[50:]).min())
 
 
-def sweep_row(place: tuple[str, str, str], fits: Sweep) -> list:
-    """Row of a table: sweep, best by the paper, by fit and by truth, its PSNR, by how much the paper's is behind."""
+def sweep_row(place: Place, fits: Sweep) -> list:
+    """Row of a table with COLUMNS; the PSNR is that of the best by truth."""
     by_truth, by_fit = peaks(fits), fit_ends(fits)
     paper, top = PAPERS[place[1:]][0], max(by_truth, key=by_truth.get)
     behind = by_truth[top] - by_truth[paper] if paper in by_truth else None
@@ -60,7 +61,29 @@ def sweep_row(place: tuple[str, str, str], fits: Sweep) -> list:
     return [f"{role}, {kind}, {setting}", *best, by_truth[top], behind]
 
 
-def settings_claims(sweeps: Mapping[tuple[str, str, str], Sweep]) -> Measured:
+def sweep_plots(sweeps: Mapping[Place, Sweep]) -> tuple[dict, dict, list]:
+    """({plot: {value: (steps, PSNR)}}, {plot: {value: best step}}, (plot, value) that the paper calls best)."""
+    lines, tops, papers = {}, {}, []
+    for (_, setting, kind), fits in sweeps.items():
+        title = f"{kind}, {setting}"
+        lines[title] = {f"{v:g}": (np.arange(1, len(f.energy) + 1), f.psnr_average) for v, f in fits.items()}
+        best = {f"{v:g}": f.best(averaged=True) for v, f in fits.items()}
+        tops[title] = {v: (step + 1, db) for v, (step, db) in best.items()}
+        papers.append((title, f"{PAPERS[setting, kind][0]:g}"))
+    return lines, tops, papers
+
+
+def winners(sweeps: Mapping[Place, Sweep]) -> dict[str, Fit]:
+    """{sweep and value, as a title: fit} of the best value of every sweep."""
+    out = {}
+    for (_, setting, kind), fits in sweeps.items():
+        by = peaks(fits)
+        top = max(by, key=by.get)
+        out[f"{kind}\n{setting} {top:g}"] = fits[top]
+    return out
+
+
+def settings_claims(sweeps: Mapping[Place, Sweep]) -> Measured:
     """Every setting that the paper calls best: its best PSNR minus the best of the other values."""
     for (setting, kind), (value, claim) in PAPERS.items():
         swept = {role: fits for (role, *place), fits in sweeps.items() if place == [setting, kind] and value in fits}
@@ -69,7 +92,16 @@ def settings_claims(sweeps: Mapping[tuple[str, str, str], Sweep]) -> Measured:
             yield claim, [advantage(fits, value) for fits in swept.values()], curves_of(traces)
 
 
-def other_claims(study: Study, sweeps: Mapping[tuple[str, str, str], Sweep]) -> Measured:
+def rate_rows(sweeps: Mapping[Place, Sweep]) -> list[list]:
+    """A row, as those of `compare.original_rows`: restoration at the original learning rate, if that was swept."""
+    fits = sweeps.get(("real", "lr", "restore"), {})
+    if not {0.01, 0.001} <= fits.keys():
+        return []
+    by = peaks(fits)
+    return [["restore, best step", by[0.01], by[0.001], by[0.001] - by[0.01]]]
+
+
+def other_claims(study: Study, sweeps: Mapping[Place, Sweep]) -> Measured:
     """What the paper says of sweeps beside the best values."""
 
     def over(setting: str, kind: str, measure: Callable[[Sweep], float]) -> list[float]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ctlib import contract, metrics
+from ctlib.data.tooth import MeasuredScan
 from ctlib.geometry import ConeBeam, FanBeam, ParallelBeam, Volume
 from ctlib.papers.forward.bodies import clinical_fan, disc
 from ctlib.phantoms import Ellipsoids, shepp_logan
 from ctlib.physics.counts import line_integral_variance, line_integrals_from_counts, transmission_counts
 from ctlib.projector import Projector
 from ctlib.recon import fbp
-from ctlib.recon.fbp import ramp_kernel
+from ctlib.recon.backproject import backproject
+from ctlib.recon.fbp import ramp_kernel, view_weights
 from ctlib.units import MU_WATER
 
 HEAD_MM = 256.0
@@ -31,6 +34,23 @@ def radius_mm(volume: Volume) -> Tensor:
     """Distance of every pixel from the axis, (Y, X) float64 [mm]."""
     y, x = (torch.as_tensor(volume.axis(i).copy()) for i in (-2, -1))
     return torch.hypot(y[:, None], x)
+
+
+def axis_with_least_below_zero(scan: MeasuredScan, columns: Sequence[float]) -> float:
+    """Which of these detector columns is the axis: its image has the least energy below zero, as matter has none."""
+    y, found = scan.line_integrals().double(), {}
+    for axis in columns:
+        x = fbp(Projector(scan.geometry(Volume((160, 160), 3.0), axis)), y, "hann")
+        found[axis] = float(x.clamp_max(0).square().sum())
+    return min(found, key=found.get)
+
+
+def attenuation_slope(seed: int, photons: float = 2e4, readings: int = 20_000) -> float:
+    """Fitted slope of the logarithm of the mean count over slabs of water up to 200 mm, over the attenuation [1]."""
+    thickness_mm = torch.arange(0, 201, 25, dtype=torch.float64)
+    slabs = (MU_WATER * thickness_mm)[:, None].expand(-1, readings)
+    means = transmission_counts(slabs, photons, torch.Generator().manual_seed(seed)).mean(1)
+    return float(np.polyfit(thickness_mm.numpy(), -means.log().numpy(), 1)[0]) / MU_WATER
 
 
 def projection_error(n: int, kind: str, rays_per_bin: int) -> float:
@@ -52,6 +72,13 @@ def head_psnr(size: int, num_views: int, kind: str = "parallel") -> float:
     truth = head.raster(volume, supersample=8, dtype=torch.float64)
     within = radius_mm(volume) < 0.95 * HEAD_MM / 2
     return float(metrics.psnr(x, truth, data_range=HEAD_RANGE, mask=within))
+
+
+def psnr_by_views(size: int, shares: Sequence[float]) -> dict[tuple[str, float], float]:
+    """{(beam, share): PSNR [dB]} at shares of pi/2 views a column over half a turn, of twice as many for a fan."""
+    enough = math.pi / 2 * contract.count("size", size, 2)
+    turns = {"parallel": 1, "fan": 2}
+    return {(k, s): head_psnr(size, round(t * s * enough), k) for k, t in turns.items() for s in shares}
 
 
 def unit_disc_deviation() -> float:
@@ -98,6 +125,15 @@ def careless_filter(y: Tensor, pitch_mm: float) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(y) * f, n=y.shape[-1])
 
 
+def ramp_offsets(volume: Volume, num_views: int = 180) -> tuple[float, float]:
+    """(sampled ramp, band-limited kernel): by how much the mean inside a unit disc of 120 mm is off [1]."""
+    beam = ParallelBeam(volume, num_views, volume.shape[1], volume.voxel_mm[1])
+    y, inside = disc(120.0).line_integrals(beam, rays_per_bin=4), radius_mm(volume) < 100.0
+    weights = view_weights(torch.tensor(beam.angles, dtype=torch.float64), math.pi)
+    careless = backproject(careless_filter(y, beam.pitch_mm), beam, weights)
+    return tuple(float(x[inside].mean() - 1) for x in (careless, fbp(Projector(beam), y)))
+
+
 def center_noise(seed: int, scans: int = 1500, photons: float = 1e5) -> float:
     """Measured over predicted variance of the pixel on the axis of a water cylinder, {eq}`fm-fbpvar`."""
     geometry = ParallelBeam(Volume((1, 1), 2.0), 60, 127, 2.0)
@@ -139,6 +175,14 @@ def stack_of_discs(size_mm: float) -> Ellipsoids:
     return Ellipsoids(
         [MU_WATER] * 7, [(0.0, 0.0, h) for h in z], [(0.35 * size_mm, 0.35 * size_mm, size_mm / 40)] * 7, [0.0] * 7
     )
+
+
+def peak_returned(x: Tensor, truth: Tensor, volume: Volume, size_mm: float) -> tuple[float, float]:
+    """(middle, outermost): peak along the axis of those of `stack_of_discs` in x over that in truth, (Z, Y, X) both."""
+    core, far = radius_mm(volume) < 0.2 * size_mm, torch.as_tensor(abs(volume.axis(0)))
+    profiles = [v[:, core].mean(1) for v in (x, truth)]
+    layers = (far < size_mm / 18, (far - size_mm / 3).abs() < size_mm / 18)
+    return tuple(float(profiles[0][m].max() / profiles[1][m].max()) for m in layers)
 
 
 def cone_over(size: int, size_mm: float, num_views: int, source_origin_mm: float) -> ConeBeam:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ctlib import contract, metrics
+from ctlib.errors import ConvergenceError
 from ctlib.papers.forward.bodies import Body, clinical_fan, noise_hu
 from ctlib.physics.counts import line_integral_variance, line_integrals_from_counts, transmission_counts
 from ctlib.projector import Projector
@@ -18,11 +19,10 @@ from ctlib.recon import fbp, sirt, tv_reconstruct
 from ctlib.train.tuning import Tuning, tune
 from ctlib.units import MU_WATER, hu_from_mu
 
-TRIALS = {  # five for each
-    "FBP": [{"window": w} for w in ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")],
-    "SIRT": [{"num_iters": n} for n in (20, 40, 80, 160, 320)],
-    "TV": [{"kappa": k} for k in (0.5, 1.0, 2.0, 4.0, 8.0)],
-}
+METHODS = ("FBP", "SIRT", "TV")
+RELAXATION = 1.9  # of SIRT
+SETTLED = 2e-3  # 2 HU in water
+FIRST_ITERS, MAX_ITERS = 40, 10_240
 LEAST_NOISE = 4e-3  # of a line integral, that scales the weight of TV where the data have none
 
 
@@ -33,17 +33,30 @@ class Scan:
     num_views       over a full turn
     photons         of a reading in the open beam; infinite: exact data
     electronic_std  in photons
-    tv_iters        iterations that every TV image gets
     """
 
     num_views: int
     photons: float
     electronic_std: float = 10.0
-    tv_iters: int = 100
+
+    @property
+    def exact(self) -> bool:
+        """Whether its data have no noise."""
+        return math.isinf(self.photons)
+
+    @property
+    def trials(self) -> dict[str, list[dict[str, object]]]:
+        """Five settings a method; SIRT goes farther where no noise tells it to stop."""
+        first = 160 if self.exact else 10
+        return {
+            "FBP": [{"window": w} for w in ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")],
+            "SIRT": [{"num_iters": first * 2**k} for k in range(5)],
+            "TV": [{"kappa": k} for k in (0.5, 1.0, 2.0, 4.0, 8.0)],
+        }
 
     def readings(self, exact: Tensor, seed: int) -> Tensor:
         """Line integrals as measured, from exact ones."""
-        if math.isinf(self.photons):
+        if self.exact:
             return exact
         stream = torch.Generator().manual_seed(seed)
         counts = transmission_counts(exact, self.photons, stream, self.electronic_std)
@@ -69,20 +82,38 @@ class Result:
 
 
 def reconstruct(method: str, settings: Mapping[str, object], A: Projector, y: Tensor, scan: Scan) -> Tensor:
-    """Image(s) without negative values: filtered back-projection is clipped, SIRT and TV are constrained."""
-    contract.choice("method", method, tuple(TRIALS))
+    """Image(s) without negative values: filtered back-projection is clipped, SIRT and TV are constrained.
+
+    SIRT ends at the number of iterations that was chosen on another body, TV where it has settled.
+    """
+    contract.choice("method", method, METHODS)
     if method == "FBP":
         return fbp(A, y, settings["window"], truncation="ignore").clamp_min(0)
     if method == "SIRT":
-        return sirt(A, y, settings["num_iters"], relaxation=1.9, nonneg=True)
-    weight = settings["kappa"] * noise_weight(A, y, scan)
-    return tv_reconstruct(A, y, weight, scan.tv_iters, nonneg=True, norm=A.norm(40))
+        return sirt(A, y.float(), settings["num_iters"], relaxation=RELAXATION, nonneg=True).double()
+    return settled_tv(A, y.float(), settings["kappa"] * noise_weight(A, y, scan)).double()
+
+
+def settled_tv(A: Projector, y: Tensor, weight: float) -> Tensor:
+    """Non-negative TV image, which the last half of its iterations moved by less than 0.002 of its norm.
+
+    Starts at filtered back-projection. ConvergenceError after 10 240 iterations.
+    """
+    norm, x, done = A.norm(40), fbp(A, y, "hann", truncation="ignore").clamp_min(0), 0
+    while done < MAX_ITERS:
+        steps = done or FIRST_ITERS  # as many as before
+        before, x = x, tv_reconstruct(A, y, weight, steps, x0=x, nonneg=True, norm=norm)
+        done += steps
+        moved = (x - before).flatten(-2).norm(dim=-1) / x.flatten(-2).norm(dim=-1)
+        if done > FIRST_ITERS and bool((moved < SETTLED).all()):
+            return x
+    raise ConvergenceError(f"TV of weight {weight:.3g} still moves by {float(moved.max()):.2g} after {done} iterations")
 
 
 def noise_weight(A: Projector, y: Tensor, scan: Scan) -> float:
     """The TV weight that equals the deviation of A.T noise in a pixel [mm]: kappa = 1."""
     variance = LEAST_NOISE**2
-    if not math.isinf(scan.photons):
+    if not scan.exact:
         behind = y[y > 0.5] if bool((y > 0.5).any()) else y.flatten()
         variance = float(line_integral_variance(behind, scan.photons, scan.electronic_std).median())
     return A.volume.voxel_mm[1] * math.sqrt(A.geometry.num_views * variance)
@@ -97,7 +128,16 @@ def tuned(body: Body, scan: Scan, seed: int = 1000) -> Tuning:
     """The five trials of each method on a body that is not the one under test, with a noise seed of its own."""
     A = Projector(clinical_fan(body.volume, scan.num_views))
     y = scan.readings(body.exact(A.geometry), seed)
-    return tune(TRIALS, lambda method, s: float(error_hu(reconstruct(method, s, A, y, scan), body)))
+    counts = [trial["num_iters"] for trial in scan.trials["SIRT"]]
+    passed = {}  # one run of SIRT passes all its trials
+    note = lambda k, x: passed.update({k: x.double()}) if k in counts else None  # noqa: E731
+    sirt(A, y.float(), counts[-1], relaxation=RELAXATION, nonneg=True, callback=note)
+
+    def score(method, settings):
+        x = passed[settings["num_iters"]] if method == "SIRT" else reconstruct(method, settings, A, y, scan)
+        return float(error_hu(x, body))
+
+    return tune(scan.trials, score)
 
 
 def compared(body: Body, scan: Scan, tuning: Tuning, seeds: Sequence[int]) -> dict[str, Result]:
@@ -105,7 +145,7 @@ def compared(body: Body, scan: Scan, tuning: Tuning, seeds: Sequence[int]) -> di
     A, found = Projector(clinical_fan(body.volume, scan.num_views)), {}
     exact = body.exact(A.geometry)
     y = torch.stack([exact, *(scan.readings(exact, seed) for seed in seeds)])
-    for method in TRIALS:
+    for method in METHODS:
         settings = tuning.best(method).settings
         x = reconstruct(method, settings, A, y, scan)
         noise = 1000 / MU_WATER * metrics.rmse(x[1:], x[:1], body.region)
@@ -142,6 +182,35 @@ def error_rows(results: Mapping[str, Mapping[str, Result]]) -> list[list]:
             chosen = ", ".join(f"{name} {value}" for name, value in r.settings.items())
             rows.append([f"{kind}, {method}", chosen, error, r.floor_hu, float(r.noise_hu.median())])
     return rows
+
+
+def absolute(results: Mapping[str, Mapping[str, Result]]) -> dict[str, Tensor | float]:
+    """{what: values [HU]} of every body and method, as a record keeps them."""
+    found = {}
+    for kind, of_methods in results.items():
+        for method, r in of_methods.items():
+            found |= {f"error: {kind}, {method}": r.error_hu, f"noise: {kind}, {method}": r.noise_hu}
+            found[f"error without noise: {kind}, {method}"] = r.floor_hu
+    return found
+
+
+def by_dose(
+    body: Body,
+    settings: Mapping[str, Mapping[str, object]],
+    views: Sequence[int],
+    totals: Mapping[str, float],
+    electronic_std: float = 10.0,
+) -> dict[tuple[int, str], Tensor]:
+    """{(views, name of total): (M, Y, X) images of the methods}, where all views share a total of photons a cell."""
+    found = {}
+    for num_views in views:
+        A = Projector(clinical_fan(body.volume, num_views))
+        exact = body.exact(A.geometry)
+        for name, total in totals.items():
+            scan = Scan(num_views, total / num_views, electronic_std)
+            y = scan.readings(exact, 0)
+            found[num_views, name] = torch.stack([reconstruct(m, settings[m], A, y, scan) for m in METHODS])
+    return found
 
 
 def decibels(results: Mapping[str, Result], method: str, other: str = "TV") -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,9 +12,11 @@ from torch.nn.functional import pad
 
 from ctlib import contract
 from ctlib.backends.tables.footprint import footprint
-from ctlib.geometry import FanBeam, ParallelBeam
+from ctlib.geometry import FanBeam, ParallelBeam, Volume
 from ctlib.linop import FunctionOperator, LinearOperator
+from ctlib.phantoms import shepp_logan
 from ctlib.projector import Projector
+from ctlib.recon import cgls, sirt
 from ctlib.recon.backproject import backproject
 from ctlib.recon.sirt import sirt_scaling
 
@@ -71,3 +74,52 @@ def errors_of(solver: Callable, op: LinearOperator, y: Tensor, truth: Tensor, st
         op, y, steps, callback=lambda k, x: path.append((x - truth).flatten(-2).norm(dim=-1) / truth.norm()), **options
     )
     return torch.stack(path)
+
+
+def residuals_of(solver: Callable, op: LinearOperator, y: Tensor, steps: int, **options) -> Tensor:
+    """(steps,) relative residuals |A x - y| / |y| of a solver's iterates."""
+    path = []
+    solver(op, y, steps, callback=lambda k, x: path.append((op(x) - y).norm() / y.norm()), **options)
+    return torch.stack(path)
+
+
+@dataclass(frozen=True, eq=False)
+class Divergence:
+    """Relative errors of one solver with the exact adjoint and with another back-projector, on noise-free data.
+
+    paths        {pair: (steps,)}
+    pair         the inexact one
+    eigenvalues  of its SIRT iteration;  predicted, measured  growth of the error per step, late
+    """
+
+    paths: Mapping[str, Tensor]
+    pair: FunctionOperator
+    eigenvalues: Tensor | None = None
+    predicted: float = math.nan
+    measured: float = math.nan
+
+
+def sirt_with_nearest_cell(size: int, steps: int = 1200, relaxation: float = 1.9) -> Divergence:
+    """SIRT on cells two pixels wide, with a back-projection that takes the nearest cell."""
+    grid = Volume((contract.count("size", size, 8),) * 2, 1.0)
+    A = Projector(ParallelBeam(grid, 60, math.ceil(0.75 * size), 2.0))
+    pair, truth = nearest_pair(A), _head(grid)
+    eigenvalues = sirt_eigenvalues(pair)
+    ops = {"exact adjoint": A, "nearest cell": pair}
+    paths = {k: errors_of(sirt, op, A(truth), truth, steps, relaxation=relaxation) for k, op in ops.items()}
+    late = paths["nearest cell"][-steps // 3 - 1 :]
+    measured = float(late[-1] / late[0]) ** (1 / (len(late) - 1))
+    return Divergence(paths, pair, eigenvalues, growth(eigenvalues, relaxation), measured)
+
+
+def cgls_with_interpolation(size: int, steps: int = 100) -> Divergence:
+    """CGLS on cells half a pixel wide, with FBP's own back-projection."""
+    grid = Volume((contract.count("size", size, 8),) * 2, 1.0)
+    A = Projector(ParallelBeam(grid, 30, 3 * size, 0.5))
+    pair, truth = interpolating_pair(A), _head(grid)
+    ops = {"exact adjoint": A, "linear interpolation": pair}
+    return Divergence({k: errors_of(cgls, op, A(truth), truth, steps) for k, op in ops.items()}, pair)
+
+
+def _head(grid: Volume) -> Tensor:
+    return shepp_logan(float(grid.shape[0]), mu_per_mm=1.0).raster(grid, dtype=torch.float64)

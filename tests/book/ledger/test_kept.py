@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import torch
 from test_claims import GOOD, written
 
 from ctlib.book.ledger import claims, kept, verdicts
@@ -107,10 +108,68 @@ def test_what_is_no_curve_is_refused(ledger, steps, values):
         ledger.keep_curve("loss", steps, values)
 
 
-@pytest.mark.parametrize("cases", [(), ((False, "No."),), ("First.", (True, "Yes.")), ((True, 3),)])
+SEVERAL = torch.tensor([True, False])
+
+
+@pytest.mark.parametrize("cases", [(), ((False, "No."),), ("First.", (True, "Yes.")), ((True, 3),), ((SEVERAL, "?"),)])
 def test_say_needs_sentences_and_one_that_holds(ledger, cases):
     with pytest.raises(ArgumentError, match="cases"):
         ledger.say(*cases)
+
+
+def test_what_is_kept_has_a_name_and_a_unit_in_words(ledger):
+    for name, unit, says in ((None, "HU", "^name"), (" ", "HU", "^name"), ("noise", None, "^unit")):
+        with pytest.raises(ArgumentError, match=says):
+            ledger.keep(name, 1.0, unit)
+        with pytest.raises(ArgumentError, match=says):
+            ledger.keep_curve(name, STEPS, STEPS, unit)
+
+
+def test_one_condition_at_a_time(ledger):
+    with pytest.raises(ArgumentError, match=r"what holds of 'all agree'.*one condition"):
+        ledger.expect("all agree", SEVERAL.numpy())
+
+
+@pytest.mark.parametrize("values", ["3", b"3", ["1", "2"], 10**400, [1, None], torch.ones(2, 2), {1, 2}])
+def test_text_and_what_else_is_no_number_is_refused_and_named(ledger, values):
+    for use in (lambda: ledger.check("gap", values), lambda: ledger.keep("gap", values)):
+        with pytest.raises(ArgumentError, match="values of gap"):
+            use()
+    assert ledger.records == {}
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        "curves",
+        [(STEPS, STEPS)],
+        {"a": STEPS},
+        {"a": (STEPS,)},
+        {"a": (STEPS, STEPS, STEPS)},
+        {"a": 5},
+        {"a": {"steps": STEPS, "values": STEPS}},
+        {"a": (range(900, 1020, 20), STEPS)},  # nothing before the last third: it could not but be flat
+        {"a": (range(-6, 0), STEPS)},
+        {("a", 1): (STEPS, STEPS), "a, 1": (STEPS, STEPS)},
+    ],
+)
+def test_curves_that_show_nothing_are_refused_and_named(ledger, curves):
+    with pytest.raises(ArgumentError, match="beats"):
+        ledger.check("beats", 2.0, curves)
+    assert ledger.records == {}
+
+
+@pytest.mark.parametrize("row", [[math.inf, -math.inf], [math.nan, 0.0], [1e308, 1e308], [math.inf]])
+def test_a_row_without_a_finite_mean_is_not_reproduced(ledger, row):
+    ledger.check("alike", {"bin 1": [0.1, -0.1, 0.0], "bin 2": row})
+    assert ledger.records["alike"]["verdict"] == "not reproduced"
+    again = json.loads(json.dumps(ledger.records))
+    assert verdicts.judge_again("00-demo", again, "ci", ledger.book) == ledger.records
+
+
+def test_rows_have_names_of_their_own(ledger):
+    with pytest.raises(ArgumentError, match="different names"):
+        ledger.check("alike", {1: [0.1, 0.2], "1": [0.1, 0.2]})
 
 
 def test_check_asks_for_curves_and_rows_where_the_claim_does(ledger):

@@ -100,6 +100,10 @@ WRONG = {
     "finding.0.: needs a text `say`": {"finding": [{"when": {}}]},
     "finding.0..when: needs .claim id: verdict": {"finding": [{"when": "x", "say": "a"}, {"say": "b"}]},
     "finding.0..when: 'beta' is no claim": {"finding": [{"when": {"beta": "reproduced"}, "say": "a"}, {"say": "b"}]},
+    "minutes: got True, needs a number": {"minutes": True},
+    "finding.0..when.alpha-sum: got ..'reproduced'..": {
+        "finding": [{"when": {"alpha-sum": [["reproduced"]]}, "say": "a"}, {"say": "b"}]
+    },
     "finding.0..when.alpha-sum: got 'good', needs verdicts of": {
         "finding": [{"when": {"alpha-sum": "good"}, "say": "a"}, {"say": "b"}]
     },
@@ -116,6 +120,11 @@ def test_a_file_that_is_missing_or_no_yaml_is_told(write, tmp_path):
     with pytest.raises(DataError, match="file: does not exist"):
         read_opening(tmp_path / "no.yml", [])
     path = write()
-    path.write_text("paper: [")
-    with pytest.raises(DataError, match="YAML"):
-        read_opening(path, [])
+    for text, says in (
+        (b"paper: [", "YAML"),
+        (b"minutes: 3\nminutes: 4\n", "minutes: given twice"),
+        (b"\xff", "UTF-8"),
+    ):
+        path.write_bytes(text)
+        with pytest.raises(DataError, match=says):
+            read_opening(path, [])

@@ -93,6 +93,8 @@ def test_a_pipeline_runs_its_steps():
         (lambda: diagram.network(nn.ReLU(), (1, 1, 8, 8)), "net: got ReLU, needs parts with weights"),
         (lambda: diagram.network(torch.relu, (1, 1, 8, 8)), "needs a torch module and the shape of its input"),
         (lambda: diagram.pipeline([]), "stages: got no stage"),
+        (lambda: diagram.pipeline(["counts", "logarithm"]), "stages: got 'counts', needs pairs"),
+        (lambda: diagram.pipeline([(torch.relu, "f")]), "stages: got .* needs pairs"),
         (lambda: diagram.pipeline([("f", torch.relu)]), r"stages.0.: .*needs data first: a tensor or a shape"),
         (lambda: diagram.pipeline([("x", (2,)), ("f", 3.5)]), "stages.1.: got f: float, needs a tensor"),
     ],

@@ -57,3 +57,9 @@ def test_texts_are_escaped():
 def test_mistakes_are_told(given, says):
     with pytest.raises(ArgumentError, match=says):
         table(["m", "a"], **given)
+
+
+@pytest.mark.parametrize("cells", [[0.0, 0.0], [(0.0, 0.01), (0.0, 0.02)], [(0.0, 0.0)], [(math.nan, 0.1)], [None]])
+def test_a_column_of_zeros_or_of_nothing_has_decimals_too(cells):
+    assert table(["method", "error"], [["a", c] for c in cells])._repr_html_().count("<tr>") == 1 + len(cells)
+    assert "0.01000" in str(table(["method", "error"], [["a", (0.0, 0.01)]]))

@@ -9,7 +9,7 @@ import torch
 from ctlib.book.chapter import CodeCell
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError
-from ctlib.book.runner import resume, snapshot
+from ctlib.book.runner import pickling, resume, snapshot
 
 CELLS = [CodeCell("a = 1", (), 1)]
 
@@ -106,7 +106,7 @@ def test_a_lost_graph_costs_the_cells_alone(kept):
     training.parent.mkdir()
     training.touch()
     with pytest.raises(BookError, match="start the run again"):
-        kept.failed(BookError(snapshot.NO_GRAPH))
+        kept.failed(BookError(pickling.NO_GRAPH))
     assert [p.name for p in kept.folder.rglob("*")] == ["trainings", "net.ckpt"]
 
 

@@ -105,7 +105,7 @@ def test_the_references_of_the_book_can_be_trusted():
 def test_references_of_the_book_are_small_and_hold_no_machine_paths():
     for path in sorted(Project().reference.glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
-        assert len(text) < 250_000, path.name
+        assert len(text) < 200_000, path.name
         assert str(ROOT) not in text, path.name
         assert all(not o.get("metadata") for c in json.loads(text)["cells"] for o in c.get("outputs", [])), path.name
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 
 import nbformat
 import pytest
@@ -210,9 +211,14 @@ def test_a_command_that_is_ended_leaves_nothing_or_the_next_one_clears_it(mini, 
     tmp.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp)}
     words = command(mini, "run", "beta", "-p", "wait", "60")
-    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    options = {"env": environment, "text": True, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    if name != "SIGKILL":  # what a shell starts in the background inherits that Ctrl-C is not heard
+        options["preexec_fn"] = partial(signal.signal, number, signal.SIG_DFL)
+    with subprocess.Popen(words, **options) as child:
         deadline = time.time() + 90
-        while not list(mini.store.rglob("*.part.ipynb")) and time.time() < deadline:
+        while not list(mini.store.rglob("*.part.ipynb")):
+            assert child.poll() is None, child.communicate()
+            assert time.time() < deadline
             time.sleep(0.05)
         time.sleep(0.5)
         child.send_signal(number)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.dip import plan
+from ctlib.papers.dip import compare, plan
 from ctlib.papers.dip.bodies import synthetic_body
 from ctlib.papers.dip.experiment import Setup
 from ctlib.papers.dip.plan import Study
@@ -20,7 +20,7 @@ def study(folder=None, **changes):
         "setup": Setup(2, 2, 1, 2), "steps": steps, "sweep_steps": 5, "sigma_high": 0.3, "degrade": {"factor": 2},
         "sweeps": {"lr": [0.001, 0.01], "reg_noise": [0.01, 0.03], "scales": [1, 2]}, "restore_reg": [0.03, 0.1],
         "swept": {"real": ["lr", "reg_noise", "scales"], "synthetic": ["lr"]},
-        "advice": {"denoise": {"lr": 0.001, "scales": 1}}, "scan": (6, 1e4),
+        "advice": {"denoise": {"lr": 0.001, "scales": 1}}, "original": {"inpaint": {"skip": 3}}, "scan": (6, 1e4),
         "changes": {"inpaint": {"up": "nearest"}, "restore": {"lr": 0.001}}, "checkpoints": folder,
     }  # fmt: skip
     return Study(**{**values, **changes})
@@ -33,14 +33,33 @@ def test_the_plan_names_every_fit_once_and_begins_with_the_tasks():
     blocks = list(dict.fromkeys(j.block for j in jobs))
     assert blocks == [
         "real", "val", "synthetic", "real, lr", "real, advice", "synthetic, lr", "synthetic, advice",
-        "real, reg_noise", "real, scales",
+        "real, reg_noise", "real, scales", "deviations",
     ]  # fmt: skip
     by = {(j.block, j.kind): j for j in jobs}
     assert by["real", "inpaint"].setup.up == "nearest"
     assert by["real", "restore"].setup.lr == 0.001
     assert by["real, lr", "restore"].setup.lr == 0.01
     assert by["real, reg_noise", "restore"].setup.reg_noise == 0.1
+    assert by["deviations", "inpaint"].setup.skip == 3
     assert {j.seed for j in jobs if j.body == "val"} == {1000}
+
+
+def test_a_study_plans_only_what_it_has_steps_for_and_what_it_sweeps():
+    """Parts that are left out take nothing else with them: a record of the others needs no other fit."""
+    kinds = {k: v for k, v in study().steps.items() if k != "ct"}
+    few = study(steps=kinds, swept={"real": ["lr"], "synthetic": []}, original={}).plan()
+    assert list(dict.fromkeys(j.block for j in few)) == ["real", "val", "synthetic", "real, lr", "real, advice"]
+    assert {j.kind for j in few} == set(kinds)
+    assert {j.file for j in few} < {j.file for j in study().plan()}
+
+
+def test_original_settings_are_scored_beside_ours_after_as_many_steps():
+    s = study()
+    ((name, ours, theirs, gain),) = compare.original_rows(s)
+    assert name.startswith("inpaint")
+    assert gain == theirs - ours != 0
+    assert len(s.fit(s.original_job("inpaint")).energy) == 5
+    assert theirs == compare.score_of(s, "real", "inpaint", 0, s.fit(s.original_job("inpaint")).average)
 
 
 def test_a_sweep_changes_one_setting_and_goes_on_from_the_main_fit():

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from ctlib.data.anatomy import real_slices
-from ctlib.errors import ArgumentError
+from ctlib.errors import ArgumentError, ConvergenceError
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.linop import dot_test
-from ctlib.papers.forward import bodies, checks, comparison, mismatch
+from ctlib.papers.forward import bodies, checks, comparison, mismatch, noise, remarks
 from ctlib.projector import Projector
+from ctlib.recon import tv_reconstruct
+from ctlib.train.tuning import tune
 from ctlib.units import hu_from_mu
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,17 +67,18 @@ def test_photons_give_the_noise_that_was_asked_for(made):
 
 
 def test_no_method_gives_negative_values_and_each_has_as_many_trials(made):
-    assert {len(trials) for trials in comparison.TRIALS.values()} == {5}
-    scan = comparison.Scan(40, 5000.0, 10.0, 10)
+    scan = comparison.Scan(40, 5000.0, 10.0)
+    for either in (scan, comparison.Scan(40, math.inf)):
+        assert {len(trials) for trials in either.trials.values()} == {5}
     A = Projector(bodies.clinical_fan(made.volume, 40))
     y = scan.readings(made.exact(A.geometry), 0)
-    for method, trials in comparison.TRIALS.items():
-        x = comparison.reconstruct(method, trials[0], A, y, scan)
+    for method, trials in scan.trials.items():
+        x = comparison.reconstruct(method, trials[-1], A, y, scan)
         assert float(x.min()) >= 0
 
 
 def test_what_is_compared_is_tuned_elsewhere_and_split_into_noise_and_the_rest(made):
-    scan, other = comparison.Scan(40, 5000.0, 10.0, 10), bodies.synthetic_body(1, 64)
+    scan, other = comparison.Scan(40, 5000.0, 10.0), bodies.synthetic_body(1, 64)
     tuning = comparison.tuned(other, scan)
     found = comparison.compared(made, scan, tuning, [0, 1])
     for method, r in found.items():
@@ -84,10 +87,69 @@ def test_what_is_compared_is_tuned_elsewhere_and_split_into_noise_and_the_rest(m
         assert bool((r.error_hu < r.floor_hu + r.noise_hu).all())  # triangle
         assert float(r.noise_hu.min()) > 0
         assert not torch.equal(r.images[0], r.images[1])
-    exact = comparison.compared(made, comparison.Scan(40, math.inf, 0.0, 10), tuning, [0])
-    assert all(float(r.noise_hu) == 0 for r in exact.values())
+    exact = comparison.compared(made, comparison.Scan(40, math.inf, 0.0), tuning, [])
+    assert all(r.images.shape == (0, 64, 64) and r.floor_hu > 0 for r in exact.values())
     assert comparison.decibels(exact, "TV") == 0
     assert len(comparison.error_rows({"a": found})) == 3
+
+
+def test_tv_ends_where_it_has_settled_or_says_that_it_has_not(made, monkeypatch):
+    A = Projector(bodies.clinical_fan(made.volume, 30))
+    y = made.exact(A.geometry).float()
+    weight = comparison.noise_weight(A, y, comparison.Scan(30, math.inf))
+    x = comparison.settled_tv(A, y, 8 * weight)
+    longer = tv_reconstruct(A, y, 8 * weight, 400, x0=x, nonneg=True)
+    assert float((longer - x).norm() / x.norm()) < 2 * comparison.SETTLED
+    monkeypatch.setattr(comparison, "MAX_ITERS", 80)
+    with pytest.raises(ConvergenceError, match="still moves"):
+        comparison.settled_tv(A, y, 0.01 * weight)
+
+
+def test_inexact_adjoints_diverge_no_faster_than_the_eigenvalues_say():
+    found = mismatch.sirt_with_nearest_cell(16, 600)
+    assert 1 < found.measured < found.predicted  # on its way there; the page waits until it is
+    assert found.paths["nearest cell"][-1] > found.paths["exact adjoint"][-1]
+    paths = mismatch.cgls_with_interpolation(16, 60).paths
+    assert paths["linear interpolation"][-1] > 10 * paths["exact adjoint"][-1]
+
+
+def test_noise_of_the_logarithm_follows_its_expansions():
+    levels = torch.tensor([0.0, 3.0], dtype=torch.float64)
+    for measured, formula in noise.log_variances(levels, [0, 1], 20_000).values():
+        assert measured.shape == (2, 2)
+        assert float((measured / formula - 1).abs().max()) < 0.08
+    assert noise.log_bias(0, draws=100_000) == pytest.approx(1.03, abs=0.15)
+
+
+def test_sentences_follow_the_numbers():
+    def said(cases):
+        return next(c if isinstance(c, str) else c[1] for c in cases if isinstance(c, str) or c[0])
+
+    assert "not a photon" in said(remarks.flats(3.0))
+    assert "one photon" in said(remarks.flats(1.02))
+    assert "gains more" in said(remarks.low_dose(0.7, 0.9, 0.5))
+    assert "not on the person" in said(remarks.low_dose(0.7, 1.1, 0.5))
+    assert "does not" in said(remarks.low_dose(1.1, 0.9, 0.5))
+    assert "95 % of its squared error is noise" in said(remarks.low_dose(0.7, 1.1, 0.95))
+    flat = {("parallel", share): 30.0 for share in (0.25, 0.5, 1, 2)}
+    assert "loses much" in said(remarks.views(flat))
+    assert "safe rather" in said(remarks.views(flat | {("parallel", 0.25): 20.0}))
+    assert "still improve" in said(remarks.views(flat | {("parallel", 2): 40.0}))
+    assert "no worse" in said(remarks.discs(0.5, 0.6))
+    assert "sooner" in said(remarks.semi_convergence([9, 10], [80]))
+    assert "blurs" in said(remarks.projection(1.4, 0.7))
+    assert "blurs" not in said(remarks.projection(1.4, 1.4))
+    assert "little" in said(remarks.few_views(6.0, 8.0))
+    assert "sparse" in said(remarks.few_views(8.0, 6.0))
+
+
+def test_a_best_setting_at_the_end_of_its_range_is_told():
+    tuned = tune({"SIRT": [{"n": k} for k in (1, 2, 3)], "TV": [{"k": k} for k in (1, 2, 3)]},
+                 lambda method, s: -s["n"] if method == "SIRT" else abs(s["k"] - 2))  # fmt: skip
+    (inside, _), ends = remarks.ranges({"other": tuned})
+    assert not inside
+    assert "SIRT on the other body" in ends
+    assert "TV" not in ends
 
 
 def test_pairs_that_are_no_transposes():
