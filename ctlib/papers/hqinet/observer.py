@@ -31,7 +31,7 @@ def dog_channels(size: int, num: int = 10, first: float = 0.005, ratio: float = 
 
 
 def hotelling_template(present: Tensor, absent: Tensor, channels: Tensor) -> Tensor:
-    """Template (S, S) of the channelized Hotelling observer, {cite}`myers1987`, from images (N, S, S) of both kinds.
+    """Template (S, S) of the channelized Hotelling observer, {eq}`hqi-hotelling`, from images (N, S, S) of both kinds.
 
     w = U K^-1 U^T (mean present - mean absent),    K: covariance of the channels' outputs, mean of both kinds
     """

@@ -76,7 +76,7 @@ class Scanner:
         return 1000 / MU_WATER * fbp(self.A, y, self.kernel, truncation="ignore")
 
     def at_low_dose(self, hu: Tensor, photons: float, dose: float, generator: torch.Generator) -> Tensor:
-        """A scan that was made, slices in HU (Z, Y, X), as it would be at a share of its dose.
+        """A scan that was made, slices in HU (Z, Y, X), as it would be at a share of its dose, {eq}`hqi-insertion`.
 
             low = full + FBP(y_low - y_full)
 
