@@ -4,7 +4,6 @@ import torch
 
 from ctlib.geometry import Volume
 from ctlib.nets.seeded import seeded
-from ctlib.papers.hqinet import judged
 from ctlib.papers.hqinet.blocks_aspp import ASPP, separable_conv
 from ctlib.papers.hqinet.blocks_decoder import DecoderBlock, Reconstruction
 from ctlib.papers.hqinet.blocks_scse import SCSE, Bottleneck
@@ -34,10 +33,6 @@ def net(make, *args, **options):
 
 def scanner():
     return Scanner(16, 20.0, 12)
-
-
-def mask(*shape):
-    return torch.ones(shape, dtype=torch.bool)
 
 
 EXAMPLES = {
@@ -93,16 +88,8 @@ EXAMPLES = {
     "ctlib.papers.hqinet.information.mutual_information_bias": lambda: dict(
         x=rand(2, 4, 5), ref=rand(2, 4, 5, seed=1), bins=8, value_range=(0.0, 1.2)
     ),
-    "ctlib.papers.hqinet.judged.body_scores": lambda: dict(
-        call=lambda x, ref, mi_bins: judged.body_scores(x, ref, mask(2, 1, 12, 12), judged.METRICS, mi_bins),
-        x=rand(2, 1, 12, 12),
-        ref=rand(2, 1, 12, 12, seed=1),
-        mi_bins=8,
-    ),
     "ctlib.papers.hqinet.filters.filter_trials": lambda: dict(num=3),
-    "ctlib.papers.hqinet.noise_power.noise_of": lambda: dict(hu=20 * rand(2, 24, 24), size=8),
     "ctlib.papers.hqinet.noise_power.tile_pixels": lambda: dict(pixel_mm=1.5),
-    "ctlib.papers.hqinet.noise_power.mean_frequency": lambda: dict(frequencies=rand(8), power=rand(8, seed=1)),
     "ctlib.papers.hqinet.observer.detectability": lambda: dict(present=rand(2, 9), absent=rand(2, 9, seed=1)),
     "ctlib.papers.hqinet.observer.dog_channels": lambda: dict(size=8, num=3, first=0.01, ratio=1.5, width=1.6),
     "ctlib.papers.hqinet.lesions.sphere_in_slices": lambda: dict(radius_mm=4.0, slice_mm=5.0),
