@@ -111,6 +111,6 @@ def response_rows(spectra: Mapping, contrast: Mapping, edge: Mapping, dose: floa
         f, power = spectra[key]
         step = float(f[1] - f[0])
         noise = math.sqrt(float((2 * math.pi * f * power).sum()) * step)
-        width = edge[key[0]][2] if key[1] == dose else None
+        width = edge[key[0]][2] if key[1] == dose and key[0] in edge else None
         rows.append([f"{key[0]} at {key[1]:.0%}", noise, mean_frequency(f, power), contrast[key], width])
     return rows

@@ -118,7 +118,7 @@ SKIP = {
     "ctlib.papers.hqinet.cases.*": "slices in HU with a scanner: tests/papers/hqinet/test_cases.py",
     "ctlib.papers.hqinet.cohort.*": "reads folders: tests/papers/hqinet",
     "ctlib.papers.hqinet.detection.*": WIRING,
-    "ctlib.papers.hqinet.filters.*": "another type for every filter: tests/papers/hqinet/test_filters.py",
+    "ctlib.papers.hqinet.filters.*": "another type for every filter: tests/papers/hqinet/test_hqinet_study.py",
     "ctlib.papers.hqinet.judged.*": "records of cases, checked by body_scores",
     "ctlib.papers.hqinet.lesions.*": "slices in HU with a scanner: tests/papers/hqinet/test_lesions.py",
     "ctlib.papers.hqinet.noise_power.*": "as many tiles as the image happens to have: tests/papers/hqinet",
