@@ -49,7 +49,7 @@ def lesions_image(scanner: Scanner, sites: Sequence[tuple[int, int]], radius_mm:
     radius_mm, middle = contract.number("radius_mm", radius_mm, above=0), (scanner.n - 1) / 2
     if not sites:
         raise ArgumentError("sites", "none", "at least one pixel")
-    centers = [((x - middle) * scanner.pixel_mm, (y - middle) * scanner.pixel_mm) for y, x in sites]
+    centers = [((x - middle) * scanner.pixel_mm, (middle - y) * scanner.pixel_mm) for y, x in sites]  # y points up
     values = [MU_WATER / 1000] * len(centers)
     discs = Ellipsoids(values, centers, [[radius_mm, radius_mm]] * len(centers), [0.0] * len(centers))
     return scanner.change(discs.line_integrals(scanner.A.geometry, 4).float()[None])[0]

@@ -78,7 +78,8 @@ def test_the_bowtie_takes_photons_from_the_edge(scanner):
     beam = scanner.open_beam(PHOTONS)
     middle = len(beam) // 2
     assert float(beam[middle - 1 : middle + 1].max()) == pytest.approx(PHOTONS, rel=0.01)
-    assert float(beam.min()) == pytest.approx(PHOTONS * math.exp(-0.5 * MU_WATER * 300), rel=0.05)
+    assert (beam[:middle].diff() >= 0).all()  # more towards the middle
+    assert PHOTONS * math.exp(-0.5 * MU_WATER * 300) < float(beam.min()) < PHOTONS / 10
     assert torch.allclose(beam, beam.flip(0), rtol=1e-3)
 
 
