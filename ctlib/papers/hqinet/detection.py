@@ -53,11 +53,15 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Squares with and without the lesion, (N, S, S) in HU, of every (method, dose), and the scan each comes from."""
+    """Squares with and without the lesion, (N, S, S) in HU, of every (method, dose).
+
+    groups, bodies  the scan and the body that each comes from; scans of a body follow each other, with the same lesions
+    """
 
     present: Mapping[tuple[str, float], Tensor]
     absent: Mapping[tuple[str, float], Tensor]
     groups: tuple[int, ...]
+    bodies: tuple[int, ...]
     pixel_mm: float
 
 
@@ -90,7 +94,8 @@ def observe(
     present: dict[tuple[str, float], list[Tensor]] = {}
     absent: dict[tuple[str, float], list[Tensor]] = {}
     groups: list[int] = []
-    for c in cases:
+    bodies: list[int] = []
+    for body, c in enumerate(cases):
         k = len(c.full) // 2
         known = c.full[k] if c.truth is None else c.truth[k]
         sites = lesion_sites(known, c.inside[k], task.sites, task.size)
@@ -100,6 +105,7 @@ def observe(
         for repeat in range(1 if c.truth is None else task.repeats):
             number = groups[-1] + 1 if groups else 0
             groups += [number] * len(sites)
+            bodies += [body] * len(sites)
             for dose in doses:
                 hu = scans_of(c, scanner, dose, stream("lesion", c.patient, repeat))
                 both = window(torch.stack([hu, hu + lesion]), *WINDOW_HU)
@@ -114,7 +120,7 @@ def observe(
             "cases", f"{len(groups)} lesions in {len(set(groups))} scans", "flat soft tissue in several"
         )
     joined = ({key: torch.cat(v) for key, v in of.items()} for of in (present, absent))
-    return Seen(*joined, tuple(groups), scanner.pixel_mm)
+    return Seen(*joined, tuple(groups), tuple(bodies), scanner.pixel_mm)
 
 
 def detectabilities(
@@ -143,13 +149,12 @@ def least_dose(found: Mapping[tuple[str, float], tuple], method: str, margin: fl
 def spectra(seen: Seen) -> dict[tuple[str, float], tuple[Tensor, Tensor]]:
     """{(method, dose): noise-power spectrum} of the squares without lesion, less what every scan of a body shares.
 
-    Only where bodies were scanned more than once; scans of a body follow each other with the same lesions.
+    Only where bodies were scanned more than once.
     """
     found = {}
     for key, squares in seen.absent.items():
         noise = []
-        for block in _bodies(seen.groups):
-            scans = squares[block]  # (repeats, sites, S, S)
+        for scans in _scans_of_bodies(squares, seen):  # (repeats, sites, S, S)
             if len(scans) > 1:
                 noise.append(((scans - scans.mean(0)) * math.sqrt(len(scans) / (len(scans) - 1))).flatten(0, 1))
         if noise:
@@ -157,15 +162,14 @@ def spectra(seen: Seen) -> dict[tuple[str, float], tuple[Tensor, Tensor]]:
     return found
 
 
-def _bodies(groups: Sequence[int]) -> list[Tensor]:
-    """Indices (repeats, sites) of runs of scans with equally many lesions."""
-    counts = torch.bincount(torch.as_tensor(groups))
-    ends = torch.cumsum(counts, 0)
-    blocks: list[list[int]] = []
-    for number, count in enumerate(counts.tolist()):
-        same = blocks and counts[blocks[-1][-1]] == count
-        blocks[-1].append(number) if same else blocks.append([number])
-    return [torch.stack([torch.arange(int(ends[n] - counts[n]), int(ends[n])) for n in b]) for b in blocks]
+def _scans_of_bodies(squares: Tensor, seen: Seen) -> list[Tensor]:
+    """The squares (N, S, S) of every body by scan: (repeats, sites, S, S)."""
+    of, scan, found = torch.as_tensor(seen.bodies), torch.as_tensor(seen.groups), []
+    for body in sorted(set(seen.bodies)):
+        own = of == body
+        repeats = len(scan[own].unique())
+        found.append(squares[own].unflatten(0, (repeats, -1)))
+    return found
 
 
 def kept_contrast(seen: Seen, radius_px: float) -> dict[tuple[str, float], float]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
+from ctlib.papers.hqinet.detection import Seen, spectra
 from ctlib.papers.hqinet.lesions import (
     cutouts,
     edge_width,
@@ -65,3 +66,13 @@ def test_the_width_of_an_edge_is_that_of_its_blur(blur_mm):
     radii, profile = radial_profile(disc[None], 0.5)
     assert edge_width(radii, profile) == pytest.approx(2 * 0.6745 * blur_mm, rel=0.1)
     assert math.isnan(edge_width(radii, torch.ones_like(profile)))
+
+
+def test_noise_spectra_know_bodies_apart():
+    """Two bodies with as many lesions each: what differs between them is no noise."""
+    noise = 5 * torch.randn(2, 2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    anatomy = 300 * torch.rand(2, 1, 2, 8, 8, generator=torch.Generator().manual_seed(1))  # bodies, repeats, sites
+    squares = {("FBP", 1.0): (anatomy + noise).flatten(0, 2)}
+    seen = Seen(squares, squares, (0, 0, 1, 1, 2, 2, 3, 3), (0,) * 4 + (1,) * 4, 1.0)
+    _, power = spectra(seen)["FBP", 1.0]
+    assert float(power.mean()) == pytest.approx(25.0, rel=0.3)
