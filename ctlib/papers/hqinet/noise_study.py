@@ -17,8 +17,8 @@ from ctlib.papers.hqinet.noise_power import flat_tiles, mean_frequency, noise_of
 class NoiseOf:
     """Noise of one person's or body's slices.
 
-    full_hu, low_hu      standard deviation at full and low dose, measured alike
-    expected_hu          of the low dose: that of the full one over the root of the dose
+    full_hu, added_hu    standard deviation at full dose, and of what the low dose adds
+    asked_hu             of what it has to add: sqrt(1 / dose - 1) of the noise that the photons were set to
     spectrum, added      radial noise-power spectra (frequencies [1/mm], power) of the full dose as it is, and of what
                          the low dose adds, both as shares of their sum
     """
@@ -27,8 +27,8 @@ class NoiseOf:
     real: bool
     dose: float
     full_hu: float
-    low_hu: float
-    expected_hu: float
+    added_hu: float
+    asked_hu: float
     spectrum: tuple[Tensor, Tensor]
     added: tuple[Tensor, Tensor]
 
@@ -56,18 +56,20 @@ def noise_study(cases: Sequence[Case]) -> list[NoiseOf]:
         size = tile_pixels(own[0].pixel_mm)
         tiles = flat_tiles(full, size)
         added = flat_tiles(torch.where(inside, 50 + low - full, -1000.0), size)
-        if min(len(tiles), len(added), len(flat_tiles(low, size))) < 1:
+        if min(len(tiles), len(added)) < 1:
             continue
-        noise = (noise_of(full, size), noise_of(low, size), noise_of(full, size) / math.sqrt(dose))
+        known = [c.noise_hu for c in own if not math.isnan(c.noise_hu)] or [noise_of(full, size)]
+        asked = sum(known) / len(known) * math.sqrt(1 / dose - 1)
+        noise = (noise_of(full, size), float(added.square().mean((1, 2)).median().sqrt()), asked)
         shapes = (shape_of(t, own[0].pixel_mm) for t in (tiles, added))
         found.append(NoiseOf(patient, own[0].truth is None, dose, *noise, *shapes))
     return found
 
 
 def noise_rows(study: Sequence[NoiseOf]) -> list[list]:
-    """Rows of a table: whose, dose, noise at full dose, at low dose and as expected [HU], mean frequencies [1/mm]."""
+    """Rows of a table: whose, dose, noise at full dose, added, asked for [HU], mean frequencies [1/mm]."""
     rows = []
     for s in study:
         who = f"{'person' if s.real else 'body'} {s.patient}"
-        rows.append([who, f"{s.dose:.0%}", s.full_hu, s.low_hu, s.expected_hu, *s.frequencies])
+        rows.append([who, f"{s.dose:.0%}", s.full_hu, s.added_hu, s.asked_hu, *s.frequencies])
     return rows
