@@ -91,14 +91,6 @@ EXAMPLES = {
     "ctlib.papers.hqinet.filters.filter_trials": lambda: dict(num=3),
     "ctlib.papers.hqinet.noise_power.tile_pixels": lambda: dict(pixel_mm=1.5),
     "ctlib.papers.hqinet.observer.detectability": lambda: dict(present=rand(2, 9), absent=rand(2, 9, seed=1)),
-    "ctlib.papers.hqinet.observer.dog_channels": lambda: dict(size=8, num=3, first=0.01, ratio=1.5, width=1.6),
-    "ctlib.papers.hqinet.lesions.sphere_in_slices": lambda: dict(radius_mm=4.0, slice_mm=5.0),
-    "ctlib.papers.hqinet.scan.Scanner": lambda: dict(
-        call=lambda n, pixel_mm, num_views: Scanner(n, pixel_mm, num_views).A.geometry.pitch_mm,
-        n=16,
-        pixel_mm=20.0,
-        num_views=12,
-    ),
     "ctlib.papers.hqinet.scan.Scanner.open_beam": lambda: dict(call=scanner().open_beam, photons=1e4),
     "ctlib.papers.hqinet.volume.torso_solids": lambda: dict(seed=1, size_mm=300.0, height_mm=30.0),
     "ctlib.papers.hqinet.volume.torso_volume": lambda: dict(
