@@ -22,7 +22,7 @@ def read_doses(root):
     cohort = find_cohort(root)
     assert str(root) in describe_cohort(cohort)
     pairs = read_cohort(cohort)
-    pairs += tuple(p for of in exam_cases(cohort, 8, 3)[0].values() for p in of)
+    pairs += tuple(c.gray() for of in exam_cases(cohort, 8, 3)[0].values() for c in of)
     for p in pairs:
         assert p.low.shape == p.full.shape
         for x in (p.low, p.full):
