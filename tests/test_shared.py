@@ -16,6 +16,7 @@ LABS = {
     "02a-why-it-works": "02",
     "03a-splitting-and-losses": "03",
     "03b-own-scan": "03",
+    "04a-hqinet-tested": "04",
     "lab-dip-fit": "02",
     "lab-real-mouse": "03",
 }  # a lab counts with its chapter
