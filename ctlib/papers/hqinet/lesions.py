@@ -96,6 +96,8 @@ def edge_width(radii: Tensor, profile: Tensor) -> float:
     The height is the mean of the inner third of what lies above half of the largest value.
     """
     radii, profile = contract.together(("R",), radii=radii.double(), profile=profile.double())
+    if not profile.max() > 0:  # no disc to be seen
+        return math.nan
     high = radii[profile > 0.5 * profile.max()].max()
     level = profile[radii <= high / 3].mean()
     crossed = [_crossing(radii, profile / level, share) for share in (0.75, 0.25)]

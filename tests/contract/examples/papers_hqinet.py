@@ -106,7 +106,7 @@ SKIP = {
     "ctlib.papers.hqinet.ldct_headers.*": RECORD,
     "ctlib.papers.hqinet.ldct.*": "reads a folder: tests/papers/hqinet/test_ldct.py",
     "ctlib.papers.hqinet.ldct_split.*": "reads a folder: tests/papers/hqinet/test_ldct.py",
-    "ctlib.papers.hqinet.blocks_decoder.Reconstruction.forward": "a list of maps: tests/papers",
+    "ctlib.papers.hqinet.blocks_decoder.Reconstruction.forward": "maps, one argument each: tests/papers",
     "ctlib.papers.hqinet.cases.*": "slices in HU with a scanner: tests/papers/hqinet/test_cases.py",
     "ctlib.papers.hqinet.cohort.*": "reads folders: tests/papers/hqinet",
     "ctlib.papers.hqinet.detection.*": WIRING,

@@ -65,7 +65,8 @@ def test_the_width_of_an_edge_is_that_of_its_blur(blur_mm):
     disc = 30 * 0.5 * torch.erfc((r - 12.0) / (math.sqrt(2) * blur_mm))
     radii, profile = radial_profile(disc[None], 0.5)
     assert edge_width(radii, profile) == pytest.approx(2 * 0.6745 * blur_mm, rel=0.1)
-    assert math.isnan(edge_width(radii, torch.ones_like(profile)))
+    for nothing in (torch.ones_like(profile), torch.zeros_like(profile), -profile - 1e-3):
+        assert math.isnan(edge_width(radii, nothing))
 
 
 def test_noise_spectra_know_bodies_apart():
