@@ -9,6 +9,8 @@ from unittest import mock
 import ctlib.book
 from ctlib.book.ledger.claims import Ledger
 from ctlib.book.page import widgets
+from ctlib.papers.dip import rivals
+from ctlib.papers.forward import comparison
 
 TINY = {
     "01-forward-model": {
@@ -80,5 +82,7 @@ def few_steps():
     with (
         mock.patch.object(ctlib.book, "explore", first_and_last),
         mock.patch.object(Ledger, "verify", return_value=None),
+        mock.patch.object(comparison, "SETTLED", 1e9),
+        mock.patch.object(rivals.fill_tv, "__defaults__", (3,)),
     ):
         yield
