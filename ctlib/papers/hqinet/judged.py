@@ -42,7 +42,7 @@ class JudgedSlices:
         """The middle slice at low dose, (N, 1, Y, X)."""
         return self.inputs[:, 1:2]
 
-    def references(self) -> dict[str, Tensor]:
+    def targets(self) -> dict[str, Tensor]:
         """What images can be compared with: the full dose, and the truth where it is known."""
         return {"full dose": self.full} | ({} if self.truth is None else {"truth": self.truth})
 
@@ -97,7 +97,7 @@ def body_scores(
 
 def body_psnr(x: Tensor, s: JudgedSlices, against: str = "full dose") -> float:
     """Mean PSNR [dB] inside the body of images (N, 1, Y, X) of judged slices."""
-    return float(body_scores(x, s.references()[against], s.inside, ["PSNR"])["PSNR"].mean())
+    return float(body_scores(x, s.targets()[against], s.inside, ["PSNR"])["PSNR"].mean())
 
 
 def per_patient(outputs: Sequence[Tensor], s: JudgedSlices, against: str = "full dose", what: str = "PSNR") -> Tensor:
@@ -108,7 +108,7 @@ def per_patient(outputs: Sequence[Tensor], s: JudgedSlices, against: str = "full
     if not outputs or any(len(x) != len(s) for x in outputs):
         raise ArgumentError("outputs", [len(x) for x in outputs], f"one image for each of the {len(s)} slices, a seed")
     member = torch.tensor([[p == q for q in s.patients] for p in sorted(set(s.patients))], dtype=torch.float32)
-    ref = s.references()[against]
+    ref = s.targets()[against]
     values = torch.stack([body_scores(x, ref, s.inside, [what])[what].cpu().float() for x in outputs])
     return values @ member.T / member.sum(1)
 

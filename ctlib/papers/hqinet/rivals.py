@@ -52,16 +52,16 @@ def filtered(study: Study, tuning: Tuning, name: str) -> dict[str, list[Tensor]]
 
 def columns(study: Study) -> list[str]:
     """Headings of `psnr_rows`: every world with its references."""
-    return [f"{kind}, against {ref}" for kind, s in study.tests.items() for ref in s.references()]
+    return [f"{kind}, against {ref}" for kind, s in study.tests.items() for ref in s.targets()]
 
 
 def psnr_rows(study: Study, outputs: Images) -> list[list]:
     """Rows: the low dose, then every method, median over seeds with the ends of their range."""
-    rows = [["low dose", *(body_psnr(s.low, s, ref) for s in study.tests.values() for ref in s.references())]]
+    rows = [["low dose", *(body_psnr(s.low, s, ref) for s in study.tests.values() for ref in s.targets())]]
     for name, by_world in outputs.items():
         cells = []
         for kind, s in study.tests.items():
-            for ref in s.references():
+            for ref in s.targets():
                 values = torch.tensor([body_psnr(x, s, ref) for x in by_world[kind]])
                 ends = (float(values.min()), float(values.max()))
                 cells.append((float(values.median()), ends) if len(values) > 1 else float(values))
@@ -73,7 +73,7 @@ def leads(study: Study, outputs: Images, method: str, others: Sequence[str], aga
     """Mean PSNR of a method minus that of the best of others, every world with that reference, every seed."""
     found = []
     for kind, s in study.tests.items():
-        if against in s.references():
+        if against in s.targets():
             best = max(body_psnr(x, s, against) for other in others for x in outputs[other][kind])
             found += [body_psnr(x, s, against) - best for x in outputs[method][kind]]
     return found

@@ -29,7 +29,7 @@ def table_one(study: Study, method: str, mi_bins: int) -> list[list]:
     rows = [[f"{m}, paper", *PAPER[m], None] for m in PAPER]
     outputs = study.outputs(method)
     for kind, s in study.tests.items():
-        for against, ref in s.references().items():
+        for against, ref in s.targets().items():
             images = [s.low, outputs[kind][0], *([s.full] if against == "truth" else [])]
             cells = [body_scores(x, ref, s.inside, METRICS, mi_bins) for x in images]
             for m in METRICS:
@@ -42,9 +42,9 @@ def changes(study: Study, method: str, against: str, what: str, mi_bins: int = 6
     """{world: [[before, after] a seed]} of a metric's mean over slices; worlds without that reference are left out."""
     found = {}
     for kind, s in study.tests.items():
-        if against in s.references():
+        if against in s.targets():
             score = lambda x, s=s: float(  # noqa: E731
-                body_scores(x, s.references()[against], s.inside, [what], mi_bins)[what].mean()
+                body_scores(x, s.targets()[against], s.inside, [what], mi_bins)[what].mean()
             )
             found[kind] = [[score(s.low), score(x)] for x in study.outputs(method)[kind]]
     return found

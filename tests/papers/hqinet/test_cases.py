@@ -145,7 +145,7 @@ def test_slices_are_judged_inside_the_body(measured, made):
     assert all(v.shape == (4,) and bool(torch.isfinite(v).all()) for v in found.values())
     rmse = ((s.low - s.full)[0][s.inside[0]] ** 2).mean().sqrt()
     assert float(found["PSNR"][0]) == pytest.approx(float(-20 * torch.log10(rmse)), rel=1e-4)
-    assert judged_slices([measured]).references().keys() == {"full dose"}
+    assert judged_slices([measured]).targets().keys() == {"full dose"}
 
 
 def test_comparisons_are_paired_by_person(made):
