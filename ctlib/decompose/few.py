@@ -20,10 +20,9 @@ ERRORS = 3e-7, 3e-6, 3e-5  # of counts, first and second derivatives that `stand
 
 @dataclass(frozen=True, eq=False)
 class StandIn:
-    """spectra (N, E) of a few energies in place of all others, for path lengths between low and high (M,)."""
+    """spectra (N, E) of a few energies in place of all, for path lengths between low and high (M,)."""
 
     spectra: Tensor
-    others: Tensor
     low: Tensor
     high: Tensor
 
@@ -71,7 +70,7 @@ def stand_in(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) ->
     for right, found, error in zip(*both, ERRORS, strict=True):
         if bool(((found - right).abs() > error * right.abs()).any()):
             return None
-    return StandIn(few, spectra, low, high)
+    return StandIn(few, low, high)
 
 
 def _grid(low: Tensor, high: Tensor, num: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ctlib.decompose.few import ROUGH, StandIn, counting, few_energies, stand_in
+from ctlib.decompose.few import ROUGH, StandIn, counting, few_energies
 from ctlib.decompose.newton import Problem
 from ctlib.errors import ArgumentError
 from ctlib.physics.moments import moment_tables, moments, transmission
@@ -60,7 +60,7 @@ class PolynomialStart:
 
     folds  the model has as many bins as materials and gives two path lengths the same counts somewhere in the box
     few    spectra (N, E) of a few energies that stand for all, for the first steps
-    fine   those that stand for all to the end, in float32
+    fine   those that stand for all to the end, in float32; for spectra that a model keeps, whose start this is
     """
 
     coefficients: Tensor
@@ -111,7 +111,7 @@ def _fitted_as(dtype, device, *kept) -> PolynomialStart:
 
 
 @lru_cache(maxsize=32)
-def _fitted(*values) -> tuple[Tensor, Tensor, bool, Tensor | None, StandIn | None]:
+def _fitted(*values) -> tuple[Tensor, Tensor, bool, Tensor | None]:
     spectra, f, low, high = (restored(v) for v in values)
     paths, alive = sample_paths(*reach(spectra, f, low, high)), counting(spectra)
     counts, jacobian, _ = moments(paths, f, moment_tables(f, spectra))
@@ -125,7 +125,6 @@ def _fitted(*values) -> tuple[Tensor, Tensor, bool, Tensor | None, StandIn | Non
         open_beam,
         _folds(jacobian[..., alive]),
         few_energies(spectra, transmission(paths, f), counts, ROUGH),
-        stand_in(spectra, f, *reach(spectra, f, low, high, GLARING)),
     )
 
 

@@ -89,7 +89,6 @@ def test_without_few_energies_all_are_taken_from_the_beginning(model, draw, monk
     fitted._fitted.cache_clear()
     fitted._fitted_as.cache_clear()
     assert start.few is None
-    assert start.fine is None
     paths, steps, done = loops.solve(problem, start, 12, 2e-4)
     assert done.all()
     assert steps.max() < 6

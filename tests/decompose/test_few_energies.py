@@ -5,7 +5,6 @@ import torch
 from deep_silicon import BOX
 
 from ctlib.decompose import decompose_mle, few
-from ctlib.decompose import start as fitted
 from ctlib.decompose.fixed import fixed_for
 from ctlib.physics.moments import moment_tables, moments
 
@@ -64,16 +63,17 @@ def test_those_of_other_thresholds_are_not_used(model, draw):
     assert ((grad - expected).norm(dim=1) / expected.norm(dim=1)).max() < 2e-5
 
 
-def test_those_that_err_too_much_are_refused(model, draw, monkeypatch):
+@pytest.mark.parametrize("trouble", ["errors", "no SciPy"])
+def test_without_those_that_are_right_all_energies_count(model, draw, monkeypatch, trouble):
     _, counts = draw(model, 40)
     right, expected = pulled(model, counts.float(), BOX)
-    monkeypatch.setattr(few, "ERRORS", (1e-16, 1e-16, 1e-16))
-    fitted._fitted.cache_clear()
-    fitted._fitted_as.cache_clear()
+    if trouble == "errors":
+        monkeypatch.setattr(few, "ERRORS", (1e-16, 1e-16, 1e-16))
+    else:
+        monkeypatch.setattr(few.importlib.util, "find_spec", lambda name: None)
     model._kept.clear()
     assert fixed_for(model, counts.float(), BOX, False).start.fine is None
     found, grad = pulled(model, counts.float(), BOX)
-    fitted._fitted.cache_clear()
-    fitted._fitted_as.cache_clear()
+    model._kept.clear()
     torch.testing.assert_close(found, right, rtol=0, atol=2e-5)
     assert ((grad - expected).norm(dim=1) / expected.norm(dim=1)).max() < 2e-5

@@ -122,7 +122,7 @@ def _kept(start: PolynomialStart | None, back: bool, *values: tuple) -> Packed:
     if start is not None:
         first = start.coefficients, start.open_beam
         few = few if start.few is None else start.few.numpy()
-        if start.fine is not None and torch.equal(start.fine.others, spectra):  # thresholds may have moved since
+        if start.fine is not None:
             fine, least, most = start.fine.spectra, start.fine.low, start.fine.high
     ends = [n for t in (low, high, scale) for n in (*t.tolist(), 0.0)[:3]]
     numbers = *ends, LIMIT, NEAR, RIDGE, *(n for t in (least, most) for n in (*t.tolist(), 0.0)[:3])
