@@ -16,6 +16,7 @@ LABS = {
     "02a-why-it-works": "02",
     "03a-splitting-and-losses": "03",
     "03b-own-scan": "03",
+    "04a-hqinet-tested": "04",
     "05a-likelihood-and-fold": "05",
     "05b-scatter": "05",
     "05c-beyond-the-paper": "05",

@@ -17,7 +17,7 @@ TEST_MODULES = ("pytest", "hypothesis")
 CHAPTER_MODULES = {
     "02-deep-image-prior": ("skimage", "pydicom"),
     "02a-why-it-works": ("pydicom",),
-    "04-hqinet": ("skimage",),
+    "04a-hqinet-tested": ("skimage",),
 }
 COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this machine
 
@@ -36,7 +36,8 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "05d-derived": (15, 4, 1200),  # on the processor: steps x 7.5, draws x 5
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
     "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
-    "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16
+    "04-hqinet": (2000, 300, 7000),  # at the paper's width: pixels a step x 176, steps x 4, seeds x 3; bfloat16
+    "04a-hqinet-tested": (2000, 300, 7000),  # widths x 4, pixels a step x 192, steps x 4; bfloat16
     "03-spectral2spectral": (64, 100, 9000),  # pixels x 16, steps x 4; estimated from measured steps; bfloat16
     "06-generative-tomography": (34000, 1000, 0),  # pixels x 16, channels^2 x 16, steps x 67, batch x 2; bfloat16
 }

@@ -48,7 +48,7 @@ class Readings:
     """The loops for readings as they come, of one response, box and `PolynomialStart`; photons () are those of all."""
 
     def __init__(self, problem: Problem, start: PolynomialStart):
-        self.first, self.later = _packed(problem, start), _packed(problem, None)
+        self.first, self.later = _packed(problem, start), _packed(problem, start, True)
 
     def solve(self, counts: Tensor, photons: Tensor, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
         """Path lengths (..., M), steps, and where they are beyond doubt, of readings (..., E)."""
@@ -103,17 +103,28 @@ def _rows(t: Tensor) -> Tensor:
     return t.reshape(-1, t.shape[-1]).contiguous()
 
 
-def _packed(problem: Problem, start: PolynomialStart | None) -> Packed:
-    return _kept(start, *map(content, (problem.spectra, problem.attenuation, problem.low, problem.high)))
+def _packed(problem: Problem, start: PolynomialStart | None, back: bool = False) -> Packed:
+    return _kept(start, back, *map(content, (problem.spectra, problem.attenuation, problem.low, problem.high)))
 
 
 @lru_cache(maxsize=32)
-def _kept(start: PolynomialStart | None, *values: tuple) -> Packed:
-    """That of all energies and of the few for the first steps, none where a start is given."""
+def _kept(start: PolynomialStart | None, back: bool, *values: tuple) -> Packed:
+    """Two rules, and what all pixels share.
+
+    The first is of the energies that stand for all where a start knows them. The second is of the few for the first
+    steps, none where a start is given; for the way back it is that of all energies.
+    """
     spectra, f, low, high = (restored(v) for v in values)
-    scale = Problem(spectra[:0], spectra, f, low, high).scale
-    numbers = *(n for t in (low, high, scale) for n in (*t.tolist(), 0.0)[:3]), LIMIT, NEAR, RIDGE
-    few = np.zeros((len(f), 1)) if start is None or start.few is None else start.few.numpy()
-    first = (np.empty((0, len(low))), np.empty(0)) if start is None else (start.coefficients, start.open_beam)
-    rules = strips(f.numpy(), spectra.numpy()), strips(f.numpy(), few)
-    return pack(tuple(range(len(low))), numbers, NUM_FAR, *first, *rules)
+    scale, num = Problem(spectra[:0], spectra, f, low, high).scale, len(low)
+    fine, few = spectra, np.zeros((len(f), 1))
+    least, most = torch.full((2, num), torch.inf) * torch.tensor([[-1.0], [1.0]])
+    first = np.empty((0, num)), np.empty(0)
+    if start is not None:
+        first = start.coefficients, start.open_beam
+        few = few if start.few is None else start.few.numpy()
+        if start.fine is not None:
+            fine, least, most = start.fine.spectra, start.fine.low, start.fine.high
+    ends = [n for t in (low, high, scale) for n in (*t.tolist(), 0.0)[:3]]
+    numbers = *ends, LIMIT, NEAR, RIDGE, *(n for t in (least, most) for n in (*t.tolist(), 0.0)[:3])
+    rules = strips(f.numpy(), fine.numpy()), strips(f.numpy(), spectra.numpy() if back else few)
+    return pack(tuple(range(num)), numbers, NUM_FAR, *first, *rules)

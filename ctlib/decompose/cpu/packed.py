@@ -11,7 +11,7 @@ import numpy as np
 from ctlib.decompose.cpu.block import Task, plain
 from ctlib.decompose.cpu.rule import STRIP, Rule
 
-NUMBERS = 12  # low, high and scale of three materials; limit, near and ridge
+NUMBERS = 18  # low, high and scale of three materials; limit, near and ridge; least and most of three materials
 SIZES = 7  # steps that count as far; coefficients and bins of the start; strips and entries of either rule
 
 
@@ -26,12 +26,15 @@ class Packed(NamedTuple):
     wholes: np.ndarray
 
 
-def pack(materials, numbers, num_far: int, coefficients, open_beam, fine: Rule, rough: Rule) -> Packed:
-    """numbers (NUMBERS,); coefficients (F, M) and open_beam (E,) of the start, or F = E = 0."""
+def pack(materials, numbers, num_far: int, coefficients, open_beam, fine: Rule, other: Rule) -> Packed:
+    """numbers (NUMBERS,); coefficients (F, M) and open_beam (E,) of the start, or F = E = 0.
+
+    fine  the rule where its energies stand for all;  other  that of the first steps, or for the gradient of all
+    """
     sizes = [num_far, len(coefficients), len(open_beam)]
-    sizes += [n for rule in (fine, rough) for n in (len(rule.middle), len(rule.row))]
-    reals = [numbers, coefficients, open_beam, fine.depth, fine.weight, rough.depth, rough.weight]
-    wholes = [sizes, *fine[1:4], *rough[1:4]]
+    sizes += [n for rule in (fine, other) for n in (len(rule.middle), len(rule.row))]
+    reals = [numbers, coefficients, open_beam, fine.depth, fine.weight, other.depth, other.weight]
+    wholes = [sizes, *fine[1:4], *other[1:4]]
     flat = [
         np.concatenate([np.asarray(p, t).ravel() for p in parts])
         for parts, t in ((reals, np.float32), (wholes, np.int32))
@@ -52,7 +55,7 @@ def _rule(reals, wholes, at, start, strips, entries):
 
 @plain
 def unpacked(y, photons, readings, tolerance, materials, reals, wholes):
-    """Task, and rules of all energies and of a few."""
+    """Task, and both rules."""
     n, num = reals, len(materials)
     beam = NUMBERS + wholes[1] * num
     coefficients, open_beam = n[NUMBERS:beam].reshape(wholes[1], num), n[beam : beam + wholes[2]]
@@ -60,7 +63,7 @@ def unpacked(y, photons, readings, tolerance, materials, reals, wholes):
     fine = _rule(reals, wholes, at, start, wholes[3], wholes[4])
     at += fine.depth.size + fine.weight.size
     start += fine.first.size + fine.middle.size + fine.row.size
-    rough = _rule(reals, wholes, at, start, wholes[5], wholes[6])
+    other = _rule(reals, wholes, at, start, wholes[5], wholes[6])
     task = Task(
         materials,
         y,
@@ -75,6 +78,8 @@ def unpacked(y, photons, readings, tolerance, materials, reals, wholes):
         n[9],
         n[10],
         n[11],
+        (n[12], n[13], n[14]),
+        (n[15], n[16], n[17]),
         wholes[0],
     )
-    return task, fine, rough
+    return task, fine, other

@@ -15,13 +15,13 @@ from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import seeded
 from ctlib.papers.pcct.bodies import Body
 from ctlib.papers.pcct.experiment import Setting, trained_proxy
-from ctlib.papers.pcct.kept import Kept
 from ctlib.papers.pcct.panel_test import LOSSES, Scanner, errors, image_mix, mixed
 from ctlib.papers.pcct.panels import PanelScan, Simulation, panel_paths, panel_scatter, simulated_scatter
 from ctlib.papers.pcct.proxy import ProxyDecomposition, solver_samples
 from ctlib.papers.pcct.scatter_kernel import fit_scatter_kernel
 from ctlib.papers.pcct.scatter_net import ScatterNet, direct_loss, scatter_ratio
 from ctlib.papers.pcct.training import fit_scatter_net
+from ctlib.train.kept import Kept
 
 METHODS = {  # name: kind of loss, weights of its images, gradient limit, through the proxy
     "Direct": ("direct", "printed", None, False),

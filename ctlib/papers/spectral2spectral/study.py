@@ -13,12 +13,13 @@ from torch import Tensor
 from ctlib.contract import number
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.experiment import Settings
-from ctlib.papers.spectral2spectral.kept import Kept
+from ctlib.papers.spectral2spectral.jobs import Job, Site
 from ctlib.papers.spectral2spectral.measured import IMAGES, measured, seen
 from ctlib.papers.spectral2spectral.methods import PRINTED, PRINTED_START, run_method, trials_of
 from ctlib.papers.spectral2spectral.scene import Acquisition, ScannedScene, simulated
 from ctlib.papers.spectral2spectral.start import first_images
 from ctlib.recon import fbp
+from ctlib.train.kept import Kept
 from ctlib.train.tuning import Tuning, tune
 
 ABLATED = 3  # mice on which parts of the method are left out
@@ -31,42 +32,6 @@ CODE = [
         "start", "subspace",
     )
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Site:
-    """A specimen and its scan: kind, seed, size [pixels], photons, slices, and how far shapes move between slices."""
-
-    kind: str
-    seed: int
-    n: int
-    counts: float
-    slices: int
-    drift: float = 0.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One reconstruction; `block` is its part of the plan, `options` the method's settings in order."""
-
-    block: str
-    site: Site
-    method: str
-    options: tuple[tuple[str, object], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The readable part of its file's name."""
-        s = self.site
-        parts = [
-            s.kind,
-            f"seed{s.seed}",
-            f"{s.n}px",
-            f"{s.counts:g}",
-            f"drift{s.drift:g}",
-            self.method.replace(" ", "-"),
-        ]
-        return "-".join([*parts, *(f"{k}{v}" for k, v in self.options)])
 
 
 @dataclass
@@ -214,12 +179,7 @@ class Study:
 
         def make() -> dict:
             s = self.scene(site)
-            images = {
-                "FBP": fbp(s.A, s.y),
-                "first": s.x0,
-                "noiseless": s.noiseless(),
-                "truth": s.truth,
-            }
+            images = {"FBP": fbp(s.A, s.y), "first": s.x0, "noiseless": s.noiseless(), "truth": s.truth}
             return {name: seen(s, x) for name, x in images.items()}
 
         return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)

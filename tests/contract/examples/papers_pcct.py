@@ -95,7 +95,6 @@ SKIP = {
     _P + "beyond.*": WIRING,
     _P + "blind.*": "solves of `decompose_mle`, which checks its counts; tests/papers/pcct/test_beyond_the_paper.py",
     _P + "calibration.reached": WIRING,
-    _P + "kept.*": WIRING,
     _P + "one_step.*": "reconstructions, seconds a call: tests/papers/pcct/test_beyond_the_paper.py",
     _P + "panel_compare.*": WIRING,
     _P + "panel_study.*": WIRING,

@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from ctlib.errors import ArgumentError, DataError
+from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.experiment import Settings
-from ctlib.papers.spectral2spectral.kept import Kept
 from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, SPAN, TAUGHT, TRIALS, run_method, trials_of
 from ctlib.papers.spectral2spectral.study import VALIDATION, Study, run_plan
 
@@ -96,25 +94,3 @@ def test_baselines_know_floor_and_truth():
     base = study().baselines("mouse", 1)
     assert base["truth"]["scores"]["error"] == [0.0] * 5
     assert np.mean(base["noiseless"]["scores"]["error"]) < np.mean(base["first"]["scores"]["error"])
-
-
-def test_kept_results_are_named_after_all_they_depend_on(tmp_path):
-    calls = []
-
-    def make():
-        calls.append(1)
-        return {"value": torch.arange(3)}
-
-    kept = Kept(tmp_path, "ctlib.prox")
-    for _ in range(2):
-        assert torch.equal(kept.get("a", {"n": 1}, make)["value"], torch.arange(3))
-    assert torch.equal(Kept(tmp_path, "ctlib.prox").get("a", {"n": 1}, make)["value"], torch.arange(3))
-    assert len(calls) == 1
-    kept.get("a", {"n": 2}, make)
-    Kept(tmp_path, "ctlib.linop").get("a", {"n": 1}, make)
-    assert len(calls) == 3
-    assert kept.has("a", {"n": 1})
-    kept.path("a", {"n": 1}).write_bytes(b"broken")
-    kept.forget("a", {"n": 1})
-    with pytest.raises(DataError, match="checkpoint"):
-        kept.get("a", {"n": 1}, make)
