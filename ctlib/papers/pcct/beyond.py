@@ -23,7 +23,7 @@ from ctlib.train.tuning import Tuning, tune
 
 KNOWN = {"bins": None, "bins and rings": "neighbors", "a reference": "all"}
 EXACT = 1e-8  # variance [g2/cm4] of path lengths that are known
-BLURS, BETAS = (0.7, 1.1, 1.6, 0.4), (300.0, 1000.0, 3000.0, 100.0)  # [pixels], weights; tried in this order
+BLURS, BETAS = (1.6, 1.1, 2.4, 0.7), (10000.0, 30000.0, 3000.0, 100000.0)  # [pixels], weights; tried in this order
 
 
 def parallel(size: int, views: int, fov_mm: float = 384.0) -> Projector:
@@ -60,7 +60,7 @@ def predicted(
 
 
 def blind_shift(
-    setting: Setting, counts: Tensor, bad: Sequence[int], ring: float, readings: float = 1.0, max_iters: int = 60
+    setting: Setting, counts: Tensor, bad: Sequence[int], ring: float, readings: float = 1.0, max_iters: int = 40
 ) -> Tensor:
     """Shift (C, E) [keV] of the thresholds of pixels in doubt, found in a scan (V, U, E) of an unknown object.
 

@@ -78,6 +78,22 @@ def edge_penalty(z: Tensor, knee: float) -> Tensor:
     return total
 
 
+def equalized(fisher: Tensor) -> Tensor:
+    """C (M, M) of C^T C = the mean of information matrices (..., M, M), scaled to trace M."""
+    mean = contract.tensor("fisher", fisher, (None, None)).double().flatten(0, -3).mean(0)
+    return torch.linalg.cholesky(len(mean) * mean / mean.trace()).mT
+
+
+def even_steps(project, fisher: Tensor, like: Tensor) -> tuple[Tensor, float]:
+    """(steps (Y, X), size): voxels in units in which a likelihood over its size is about evenly curved.
+
+    Rows of P^T F P, summed, with the trace of the readings' information F (V, U, M, M).
+    """
+    rays = fisher.diagonal(dim1=-2, dim2=-1).sum(-1).to(like)
+    curved = project.T(rays * project(torch.ones_like(like[0])))
+    return (curved / curved.max()).clamp_min(1e-4).rsqrt(), float(curved.max()) / max(like.shape)
+
+
 def one_step(
     model: SpectralModel, project, counts: Tensor, start: Tensor, beta: float, knee: float = 0.02,
     tol: float = 1e-6, max_iters: int = 2000, watch: Callable[[int, float], None] | None = None,
@@ -86,9 +102,9 @@ def one_step(
 
         sum over readings of L(P x; gamma) + beta sum over neighbors of Huber(C (x_a - x_b))
 
-    C^T C is the mean Fisher information of the path lengths, of trace M: the penalty works on combinations of the
-    materials that the counts know equally well, and the steps of SciPy's L-BFGS-B taken in them: torch's line search
-    stands still long before the minimum. It ends when the last five iterations gained less than tol of the drop.
+    C as in `equalized`: the penalty works on combinations of the materials that the counts know equally well, and so
+    do the steps of SciPy's L-BFGS-B (torch's line search stands still long before the minimum), in units of
+    `even_steps`. It ends when the last five iterations gained less than tol of the drop.
 
     start  (M, Y, X), such as a two-step image;  knee  [g/cm3]
     ConvergenceError where max_iters do not suffice.
@@ -96,25 +112,23 @@ def one_step(
     contract.tensor("counts", counts, (model.num_bins,))
     beta, knee, tol = (contract.number(n, v, above=0) for n, v in (("beta", beta), ("knee", knee), ("tol", tol)))
     scale = 0.1  # [1/mm] and [g/cm3] to [g/cm2]
-    paths = scale * project(start).movedim(0, -1).reshape(-1, model.num_materials).double()
-    mean = fisher_information(model, paths[::7]).mean(0)
-    c = torch.linalg.cholesky(model.num_materials * mean / mean.trace()).mT
+    fisher = fisher_information(model, scale * project(start).movedim(0, -1).double())
+    c = equalized(fisher)
     back = torch.linalg.inv(c).to(start)
     first = torch.einsum("km,myx->kyx", c.to(start), start)
-    volume = project.geometry.volume.voxel_mm
-    size = float(mean.trace()) * (scale * max(volume)) ** 2 * counts.shape[0]  # about the Hessian's diagonal
+    step, size = even_steps(project, scale**2 * fisher, start)
 
     def image(z: Tensor) -> Tensor:
-        return torch.einsum("mk,kyx->myx", back, z)
+        return torch.einsum("mk,kyx->myx", back, step * z)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         z = torch.from_numpy(flat).to(first).reshape(first.shape).requires_grad_()
         expected = model(scale * project(image(z)).movedim(0, -1))
-        value = (negative_log_likelihood(expected, counts).sum() + beta * edge_penalty(z, knee)) / size
+        value = (negative_log_likelihood(expected, counts).sum() + beta * edge_penalty(step * z, knee)) / size
         (slope,) = torch.autograd.grad(value, z)
         return float(value.detach()), slope.detach().cpu().double().reshape(-1).numpy()
 
-    flat = first.detach().cpu().double().reshape(-1).numpy()
+    flat = (first / step).detach().cpu().double().reshape(-1).numpy()
     values, settled = [objective(flat)[0]], []
 
     def look(intermediate_result) -> None:

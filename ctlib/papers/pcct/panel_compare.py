@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ctlib.papers.pcct.panel_study import ANALYTIC, PanelStudy
-from ctlib.papers.pcct.panel_test import LOSSES, ROWS
+from ctlib.papers.pcct.panel_test import LOSSES, ROWS, floor_of
 
 LABELS = (
     "projected water [cm]", "projected calcium [cm]", "scatter over primary [%]", "water image [mg/mL]",
@@ -65,13 +67,13 @@ def curve(study: PanelStudy, method: str, seed: int) -> tuple[list[int], list[fl
 
 
 def curves(study: PanelStudy, *methods: str, relative: bool = True) -> dict[str, tuple]:
-    """Validation curves of all seeds; relative: over what is reached without correction, so that methods compare."""
+    """Validation curves of all seeds; relative: over the least value, so that what is still gained is a share of it."""
     out = {}
     for m in (m for m in methods if m in study.seeds):
         for s in study.seeds[m]:
             steps, values = curve(study, m, s)
-            top = values[0] if relative else 1.0
-            out[f"{m}, seed {s}"] = steps, [v / top for v in values]
+            least = min(values) if relative else 1.0
+            out[f"{m}, seed {s}"] = steps, [v / least for v in values]
     return out
 
 
@@ -123,6 +125,21 @@ def simulation_error(study: PanelStudy) -> float:
     )
 
 
+def missed_share(study: PanelStudy) -> float:
+    """What series and harmonics leave out of the simulated scatter, rms over its rms, mean over bodies and bins."""
+    found = [study.cells(b) for part in study.bodies.values() for b in part]
+    return float(np.mean([float((c["missed"] / c["scatter"].square().mean((0, 2, 3)).sqrt()).mean()) for c in found]))
+
+
+def limited_share(study: PanelStudy, limit: float = 5e-4) -> float:
+    """Share of the counts of a training body on which the Cross loss has a gradient beyond a limit, uncorrected."""
+    primary, scatter = study.stack("train")
+    total = (primary + scatter)[:1].clone().requires_grad_()
+    loss = study.trained_on.loss("cross", study.rows("printed"))
+    loss(torch.zeros_like(total), total, study.references()[:1]).backward()
+    return float((total.grad.abs() > limit).double().mean())
+
+
 def network_error(study: PanelStudy, method: str) -> float:
     """Error of a method's scatter-to-primary ratio over the ratio itself, on the test bodies."""
     return float(
@@ -135,6 +152,14 @@ def check_all(check: Callable, claims: Iterator[Claim]) -> None:
     """check(claim, values, curves=curves) of every claim."""
     for claim, values, behind in claims:
         check(claim, values, curves=behind)
+
+
+def water_floor(study: PanelStudy) -> float:
+    """Error of the water image [mg/mL] that the best scatter on the networks' grid leaves in the first test body."""
+    rows, cols = (math.prod(p) for p in zip(*study.pools, strict=True))
+    cells = study.scan.rows // rows, study.scan.cols // cols
+    signals = study.test_signals(study.bodies["test"][0])
+    return float(floor_of(study.tested_on, *signals, study.cm, cells)[ROWS.index("water")])
 
 
 def body_ratio(study: PanelStudy) -> Tensor:

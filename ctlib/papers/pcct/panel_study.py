@@ -15,7 +15,7 @@ from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import seeded
 from ctlib.papers.pcct.bodies import Body
 from ctlib.papers.pcct.experiment import Setting, trained_proxy
-from ctlib.papers.pcct.panel_test import LOSSES, Scanner, errors, image_mix, mixed
+from ctlib.papers.pcct.panel_test import LOSSES, Scanner, errors, image_mix, mixed, truth_of
 from ctlib.papers.pcct.panels import PanelScan, Simulation, panel_paths, panel_scatter, simulated_scatter
 from ctlib.papers.pcct.proxy import ProxyDecomposition, solver_samples
 from ctlib.papers.pcct.scatter_kernel import fit_scatter_kernel
@@ -213,6 +213,7 @@ class PanelStudy:
         names = {part: [b.name for b in self.bodies[part]] for part in self.bodies}
         how = {"spr": self.spr, "channels": list(self.channels), "pools": [list(p) for p in self.pools]}
         how |= {"epochs": self.epochs, "lr": self.lr, "proxy": list(self.proxy), "precision": self.precision}
+        how |= {"validate_epochs": self.validate_epochs}
         return {"bodies": names, "method": method, "seed": seed} | (how if method in METHODS else {"spr": self.spr})
 
     def _scores(self, method: str, seed: int) -> dict[str, object]:
@@ -220,7 +221,10 @@ class PanelStudy:
         for body in self.bodies["test"]:
             primary, scatter = self.test_signals(body)
             guess = self.guess(method, seed, primary + scatter)
-            found.append(errors(self.tested_on, primary, scatter, guess, self.cm))
+            if ("truth", body.name) not in self.cache:
+                self.cache["truth", body.name] = truth_of(self.tested_on, primary)
+            truth = self.cache["truth", body.name]
+            found.append(errors(self.tested_on, primary, scatter, guess, self.cm, truth))
         shown = {k: torch.stack([f[k] for f in found[:2]]) for k in ("images", "vmi", "paths")}
         return {k: torch.stack([f[k] for f in found]) for k in ("rows", "center", "off", "view")} | shown
 

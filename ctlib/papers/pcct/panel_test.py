@@ -88,20 +88,29 @@ class Scanner:
         return partial(cross_loss, decompose=solve, reconstruct=make, gradient_limit=limit)
 
 
-def errors(scanner: Scanner, primary: Tensor, scatter: Tensor, guess: Tensor, cm: Tensor) -> dict[str, Tensor]:
+def truth_of(scanner: Scanner, primary: Tensor) -> tuple[Tensor, Tensor]:
+    """Path lengths (2, V, R, U) [g/cm2] and images (2, Z, Y, X) [g/cm3] that a scan without scatter gives."""
+    paths = scanner.paths(primary[None])
+    return paths[0], scanner.images(paths)[0]
+
+
+def errors(
+    scanner: Scanner, primary: Tensor, scatter: Tensor, guess: Tensor, cm: Tensor, truth: tuple | None = None
+) -> dict[str, Tensor]:
     """What is wrong in one body's scan (E, V, R, U) when `guess` is taken for its scatter.
 
     {"rows": (6,) in the order of ROWS [cm, cm, %, mg/mL, mg/mL, HU], "center", "off": errors of the scatter-to-primary
      ratio [%] in the middle third of the columns and outside, "images": (2, Y, X) of the middle slice [g/cm3],
      "vmi": (Y, X) off [HU], "paths": (2, R, U) of the first view, "view": rms error of the water in every view [cm]}
-    Rays behind the body and voxels inside it count. The reference is what the scanner makes of counts without scatter.
+    Rays behind the body and voxels inside it count. The reference is `truth_of` the scan, made here where not given.
     """
-    true, found = (scanner.paths(x[None])[0] for x in (primary, (primary + scatter - guess).clamp_min(1e-9)))
+    true, reference = truth or truth_of(scanner, primary)
+    found = scanner.paths((primary + scatter - guess).clamp_min(1e-9)[None])
     behind = true[0] > BEHIND
     if not bool(behind.any()):
         raise ArgumentError("primary", "rays that pass nothing", "a body in the beam")
+    images, found = scanner.images(found)[0], found[0]
     off = (found - true).movedim(0, -1) / cm.to(true)
-    reference, images = (scanner.images(p[None])[0] for p in (true, found))
     inside, wrong = reference[0] > INSIDE, images - reference
     ratio = 100 * (guess - scatter).abs() / primary
     water, calcium = (float(mass_attenuation(m, 60.0)) for m in MATERIALS)

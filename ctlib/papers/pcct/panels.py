@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -107,9 +108,15 @@ def cosines(num_cells: int, num: int, num_modes: int) -> Tensor:
     """
     num_cells, num = contract.count("num_cells", num_cells, 1), contract.count("num", num, 1)
     k = torch.arange(contract.count("num_modes", num_modes, 1, num_cells), dtype=torch.float64)
-    at = lambda n: (torch.arange(n, dtype=torch.float64)[:, None] + 0.5) / n  # noqa: E731
-    basis = torch.cos(math.pi * k * at(num_cells)) * torch.sinc(k / (2 * num_cells))  # averages over a cell
-    return torch.cos(math.pi * k * at(num)) @ torch.linalg.pinv(basis)
+    at = (torch.arange(num, dtype=torch.float64)[:, None] + 0.5) / num
+    return torch.cos(math.pi * k * at) @ torch.linalg.pinv(_averages(num_cells, len(k)))
+
+
+def _averages(num_cells: int, num_modes: int) -> Tensor:
+    """Averages (num_cells, num_modes) of cosines over cells."""
+    k = torch.arange(num_modes, dtype=torch.float64)
+    at = (torch.arange(num_cells, dtype=torch.float64)[:, None] + 0.5) / num_cells
+    return torch.cos(math.pi * k * at) * torch.sinc(k / (2 * num_cells))
 
 
 def smooth_panels(tally: Tensor, shape: tuple[int, int], modes: tuple[int, int]) -> Tensor:
@@ -117,6 +124,14 @@ def smooth_panels(tally: Tensor, shape: tuple[int, int], modes: tuple[int, int])
     contract.tensor("tally", tally, (None, None))
     rows, cols = (cosines(n, m, k) for n, m, k in zip(tally.shape[-2:], shape, modes, strict=True))
     return (rows.to(tally.device) @ tally.double() @ cols.to(tally.device).mT).to(tally.dtype)
+
+
+def smooth_cells(tally: Tensor, modes: tuple[int, int]) -> Tensor:
+    """Panels (..., r, c) of coarse cells without what no series of cosines has: averages over the same cells."""
+    contract.tensor("tally", tally, (None, None))
+    bases = [_averages(n, contract.count("modes", k, 1, n)) for n, k in zip(tally.shape[-2:], modes, strict=True)]
+    rows, cols = ((b @ torch.linalg.pinv(b)).to(tally.device) for b in bases)
+    return (rows @ tally.double() @ cols.mT).to(tally.dtype)
 
 
 def smooth_circle(tally: Tensor, harmonics: int, finer: int = 1) -> Tensor:
@@ -137,32 +152,42 @@ def _padded(spectrum: Tensor, num: int) -> Tensor:
     return torch.cat([spectrum, spectrum.new_zeros(missing, *spectrum.shape[1:])])
 
 
+@lru_cache(maxsize=4)
+def sections_to(highest_kev: float) -> CrossSections:
+    """Interaction tables of water and calcium up to an energy, made once for all bodies."""
+    return CrossSections.of(MATERIALS, highest_kev)
+
+
 def simulated_scatter(
     body: Body, scan: PanelScan, how: Simulation, spectrum, response: Callable, seed: int
 ) -> dict[str, Tensor]:
     """Smooth scatter of the whole circle in coarse cells, counts per photon of the open beam.
 
-    {"scatter": (V, E, r, c) in cells, "error": its standard error there}: the error from two independent halves.
+    {"scatter": (V, E, r, c) in cells, "error": its standard error there, "missed": (E,) rms of what series and
+     harmonics leave out}. Both come from two independent halves: their noise has no part in the product of what either
+    leaves out.
     """
     phantom = VoxelPhantom.extruded(scan.field, MATERIALS, body.densities, BODY_MM)
-    sections = CrossSections.of(MATERIALS, float(spectrum.edges_kev[-1]))
+    sections = sections_to(float(spectrum.edges_kev[-1]))
     rows, cols = how.cells
-    halves = []
+    halves, left = [], []
     for part in range(2):
         tally = simulate_scatter(
             phantom, coarser(scan.simulated, cols, rows), spectrum, response, how.photons // 2, seed=2 * seed + part,
             sections=sections,
         )  # fmt: skip
         views = tally.mean().movedim(1, 0)  # (V, E, r, c)
-        halves.append(smooth_panels(smooth_circle(views, how.harmonics), how.cells, how.modes).float())
-    return {"scatter": 0.5 * (halves[0] + halves[1]), "error": 0.5 * (halves[0] - halves[1]).abs()}
+        halves.append(smooth_cells(smooth_circle(views, how.harmonics), how.modes).float())
+        left.append(views - halves[-1])
+    missed = (left[0] * left[1]).mean((0, 2, 3)).clamp_min(0).sqrt()
+    return {"scatter": 0.5 * (halves[0] + halves[1]), "error": 0.5 * (halves[0] - halves[1]).abs(), "missed": missed}
 
 
 def panel_paths(body: Body, scan: PanelScan, geometry: ConeBeam) -> Tensor:
     """Mass per area (M, V, R, U) [g/cm2] along the central ray of every cell of the panel."""
     phantom = VoxelPhantom.extruded(scan.field, MATERIALS, body.densities, BODY_MM)
-    sections = CrossSections.of(MATERIALS, 130.0)
-    return 0.1 * scan_paths(Media.of(phantom, sections), Beam.of(geometry, body.densities))[0]
+    media = Media.of(phantom, sections_to(130.0))
+    return 0.1 * scan_paths(media, Beam.of(geometry, body.densities))[0]
 
 
 def panel_scatter(cells: Tensor, scan: PanelScan, how: Simulation, finer: int) -> Tensor:

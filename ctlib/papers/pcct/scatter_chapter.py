@@ -54,7 +54,7 @@ def study_of(p: Mapping) -> PanelStudy:
         arc_deg=p["arc_deg"], finer=p["finer"], beam_mm=p["beam_mm"],
     )  # fmt: skip
     how = Simulation(p["photons"], tuple(p["cells"]), tuple(p["modes"]), p["harmonics"])
-    chosen = {m: p["seeds"] if m in p["repeated"] else p["seeds"][:1] for m in METHODS if m in p["methods"]}
+    chosen = {m: p["seeds"] if m in p["repeated"] else p["seeds"][:1] for m in p["methods"] or METHODS}
     return PanelStudy(
         Setting.of_paper(spectrum=spectrum_of(p)), scan, how, bodies_of(p, scan.field), p["spr"], p["channels"],
         p["pools"], p["epochs"], p["lr"], chosen, (p["proxy_samples"], p["proxy_steps"]), p["validate_epochs"],
@@ -63,16 +63,16 @@ def study_of(p: Mapping) -> PanelStudy:
 
 
 def single_against_quadrature(
-    field: Volume, spectrum: Spectrum, response: Callable, photons: int, seed: int
+    field: Volume, spectrum: Spectrum, response: Callable, photons: int, seed: int, points: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Differences of simulated single scatter from the integral, over their standard errors, per cell and bin.
 
-    And the median relative standard error of a cell. One view of one abdomen, eight cells.
+    And the median relative standard error of a cell. One view of one abdomen, 16 cells, `points` per axis of each.
     """
-    one = with_height(FanBeam(field, 1, 8, 92.0, 625.0, 1097.0), 40.0)
+    one = with_height(FanBeam(field, 1, 16, 46.0, 625.0, 1097.0), 40.0)
     body = VoxelPhantom.extruded(field, MATERIALS, abdomen_densities(field, 500 + seed), 300.0)
     tally = simulate_scatter(body, one, spectrum, response, photons, seed=seed)
-    options = {"num_rays": (4, 64), "points_per_cell": 2}
+    options = {"num_rays": (2, 64), "points_per_cell": points}
     exact = sum(single_scatter(body, one, spectrum, response, process=p, **options) for p in ("compton", "rayleigh"))
     error = tally.error("single")
     return (tally.mean("single") - exact) / error, (error / exact).median()

@@ -10,12 +10,12 @@ pytest.importorskip("xraylib")
 pytest.importorskip("numba")
 
 from ctlib.geometry import Volume
-from ctlib.papers.pcct import bodies, panel_compare, panels
+from ctlib.papers.pcct import bodies, panel_compare, panels, scatter_chapter
 from ctlib.papers.pcct.experiment import Setting
 from ctlib.papers.pcct.panel_study import PanelStudy, run_panels
 from ctlib.papers.pcct.panel_test import errors, image_mix, mixed
 from ctlib.phantoms.materials import CORTICAL, MATERIALS
-from ctlib.physics import Material, mass_attenuation
+from ctlib.physics import Material, Spectrum, mass_attenuation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,6 +72,19 @@ def test_panels_of_cosines_are_recovered_exactly():
     torch.testing.assert_close(fine, panel(32, 64, False), rtol=0, atol=1e-9)
 
 
+def test_smooth_cells_are_averages_of_the_series_and_keep_them():
+    g = torch.Generator().manual_seed(0)
+    raw = torch.randn(5, 8, 16, generator=g, dtype=torch.float64)
+    kept = panels.smooth_cells(raw, (3, 5))
+    torch.testing.assert_close(panels.smooth_cells(kept, (3, 5)), kept, rtol=0, atol=1e-12)
+    fine = panels.smooth_panels(raw, (8 * 40, 16 * 40), (3, 5))
+    averages = fine.unflatten(2, (16, 40)).unflatten(1, (8, 40)).mean((2, 4))
+    torch.testing.assert_close(averages, kept, rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        panels.smooth_panels(kept, (32, 64), (3, 5)), panels.smooth_panels(raw, (32, 64), (3, 5))
+    )
+
+
 def test_the_circle_keeps_low_harmonics_and_is_interpolated_exactly():
     wave = lambda n: 1 + torch.cos(2 * math.pi * 2 * torch.arange(n).double() / n)  # noqa: E731
     high = torch.cos(2 * math.pi * 5 * torch.arange(12).double() / 12)
@@ -85,6 +98,29 @@ def made():
     setting = Setting.of_paper(photons=1e6)
     seeds = {"Direct": [0, 1], "Cross": [0, 1], "Cross whitened": [0]}
     return PanelStudy(setting, SCAN, HOW, some, 0.1, (4, 4), ((2, 2), (1, 2)), 2, 1e-3, seeds, (50, 2), 1)
+
+
+def test_simulated_single_scatter_is_the_integral_within_its_errors(monkeypatch):
+    """And an integral that is twice too large is seen."""
+    field, soft = Volume((32, 32), 12.5), Spectrum(torch.tensor([69.0, 70.0, 71.0]), torch.ones(2))
+    response = Setting.of_paper().model().counts_per_photon
+    right, factor, kept = scatter_chapter.single_scatter, 1.0, {}
+
+    def integral(*args, process, **options):
+        if process not in kept:
+            kept[process] = right(*args, process=process, **options)
+        return factor * kept[process]
+
+    monkeypatch.setattr(scatter_chapter, "single_scatter", integral)
+    z, relative = scatter_chapter.single_against_quadrature(field, soft, response, 20000, 0)
+    assert z.shape == (4, 1, 1, 16)
+    assert 0.5 < float(z.square().mean().sqrt()) < 1.4
+    assert 0 < float(relative) < 0.3
+    assert sorted(kept) == ["compton", "rayleigh"]
+    factor = 2.0
+    wrong, half = scatter_chapter.single_against_quadrature(field, soft, response, 20000, 0)
+    assert float(wrong.square().mean().sqrt()) > 3
+    assert float(half) == pytest.approx(float(relative) / 2, rel=1e-5)
 
 
 def test_scatter_is_scaled_to_its_mean_and_smooth(made):
@@ -127,6 +163,12 @@ def test_a_study_trains_scores_and_compares(made):
     assert len(apart["water image [mg/mL]"]) == 2
     losses = made.losses("kernel")
     assert set(losses) == {"scatter", "printed", "whitened", "with 60 keV"}
+    assert 0 < panel_compare.missed_share(made) < 2
+    assert 0 < panel_compare.simulation_error(made) < 2
+    assert 0 <= panel_compare.limited_share(made, 1e-3) < panel_compare.limited_share(made, 1e-5) <= 1
+    steps, values = panel_compare.curves(made, "Cross")["Cross, seed 1"]
+    assert steps == [2, 4]
+    assert min(values) == 1.0
     names = [claim for claim, _, _ in (*panel_compare.quotients(made), *panel_compare.others(made))]
     assert "pcct-equivalent" in names
     assert "pcct-t2-water-cross" in names
