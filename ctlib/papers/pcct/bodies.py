@@ -41,7 +41,7 @@ def basis_of_hu(hu: Tensor, bone: Tensor | None = None) -> Tensor:
 
     bone  where a voxel may hold calcium; elsewhere it is water however dense, as organs with contrast agent are
     """
-    contract.tensor("hu", hu)
+    hu = contract.tensor("hu", hu, promote=True)
     cortical = hu.new_tensor(CORTICAL)
     water = (1 + hu.clamp_max(DENSE_HU) / 1000).clamp_min(0)
     share = (hu - DENSE_HU).clamp_min(0) / (_cortical_hu() - DENSE_HU)

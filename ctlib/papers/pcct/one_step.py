@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from ctlib import contract
@@ -70,6 +69,9 @@ def two_step(project, paths: Tensor, blur: float) -> Tensor:
 
 def edge_penalty(z: Tensor, knee: float) -> Tensor:
     """Sum over neighbors of Huber's function of their difference in images z (M, Y, X): square below the knee."""
+    z, knee = contract.tensor("z", z, (None, None), promote=True), contract.number("knee", knee, above=0)
+    if 0 in z.shape[-2:]:
+        raise ArgumentError("z", f"shape {tuple(z.shape)}", "images of one pixel or more")
     total = z.new_zeros(())
     for axis in (-2, -1):
         total = total + torch.nn.functional.huber_loss(
@@ -109,6 +111,8 @@ def one_step(
     start  (M, Y, X), such as a two-step image;  knee  [g/cm3]
     ConvergenceError where max_iters do not suffice.
     """
+    from scipy.optimize import minimize
+
     contract.tensor("counts", counts, (model.num_bins,))
     beta, knee, tol = (contract.number(n, v, above=0) for n, v in (("beta", beta), ("knee", knee), ("tol", tol)))
     scale = 0.1  # [1/mm] and [g/cm3] to [g/cm2]
@@ -153,7 +157,11 @@ def noise_and_bias(images: Tensor, truth: Tensor, inside: Tensor) -> Mapping[str
 
     bias: of their mean; noise: standard deviation from scan to scan, which needs two scans or more
     """
-    contract.tensor("images", images, truth.shape)
+    images, truth = contract.together((None, None, None), promote=True, images=images, truth=truth)
+    contract.trailing("images", images, truth.shape)
+    inside = contract.mask("inside", inside, truth.shape[-2:]).to(truth.device)
+    if inside.ndim != 2:
+        raise ArgumentError("inside", f"shape {tuple(inside.shape)}", "(Y, X)")
     if images.ndim != 4 or len(images) < 2:
         raise ArgumentError("images", f"shape {tuple(images.shape)}", "(S, M, Y, X) of two scans or more")
     off = (images - truth)[..., inside]

@@ -119,17 +119,27 @@ def _averages(num_cells: int, num_modes: int) -> Tensor:
     return torch.cos(math.pi * k * at) * torch.sinc(k / (2 * num_cells))
 
 
+def _modes(modes: object, tally: Tensor) -> tuple[int, int]:
+    """Numbers of cosines along either axis, if there are cells for them."""
+    modes, cells = contract.shape("modes", modes, 2), tally.shape[-2:]
+    if 0 in cells or any(k > n for k, n in zip(modes, cells, strict=True)):
+        raise ArgumentError("tally, modes", (tuple(tally.shape), modes), "cells, and at most as many cosines")
+    return modes
+
+
 def smooth_panels(tally: Tensor, shape: tuple[int, int], modes: tuple[int, int]) -> Tensor:
     """Panels (..., r, c) of coarse cells as panels (..., R, U) of a series of cosines along either axis."""
-    contract.tensor("tally", tally, (None, None))
+    tally = contract.tensor("tally", tally, (None, None), promote=True)
+    shape, modes = contract.shape("shape", shape, 2), _modes(modes, tally)
     rows, cols = (cosines(n, m, k) for n, m, k in zip(tally.shape[-2:], shape, modes, strict=True))
     return (rows.to(tally.device) @ tally.double() @ cols.to(tally.device).mT).to(tally.dtype)
 
 
 def smooth_cells(tally: Tensor, modes: tuple[int, int]) -> Tensor:
     """Panels (..., r, c) of coarse cells without what no series of cosines has: averages over the same cells."""
-    contract.tensor("tally", tally, (None, None))
-    bases = [_averages(n, contract.count("modes", k, 1, n)) for n, k in zip(tally.shape[-2:], modes, strict=True)]
+    tally = contract.tensor("tally", tally, (None, None), promote=True)
+    modes = _modes(modes, tally)
+    bases = [_averages(n, k) for n, k in zip(tally.shape[-2:], modes, strict=True)]
     rows, cols = ((b @ torch.linalg.pinv(b)).to(tally.device) for b in bases)
     return (rows @ tally.double() @ cols.mT).to(tally.dtype)
 
@@ -140,7 +150,8 @@ def smooth_circle(tally: Tensor, harmonics: int, finer: int = 1) -> Tensor:
     The first of them are those of the given views; a band-limited signal is interpolated exactly.
     """
     harmonics, finer = contract.count("harmonics", harmonics), contract.count("finer", finer, 1)
-    if not contract.tensor("tally", tally, (None,)).numel():
+    tally = contract.tensor("tally", tally, (None,), promote=True)
+    if not tally.numel():
         raise ArgumentError("tally", f"shape {tuple(tally.shape)}", "views along the first axis")
     spectrum = torch.fft.rfft(tally.double(), dim=0)
     spectrum[harmonics + 1 :] = 0

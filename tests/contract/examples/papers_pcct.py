@@ -49,6 +49,7 @@ EXAMPLES = {
     ),
     _P + "bodies.basis_of_hu": lambda: dict(hu=1000 * rand(3, 4) - 500),
     _P + "panels.smooth_panels": lambda: dict(tally=rand(2, 4, 5), shape=(6, 7), modes=(2, 3)),
+    _P + "panels.smooth_cells": lambda: dict(tally=rand(2, 4, 5), modes=(2, 3)),
     _P + "panels.smooth_circle": lambda: dict(tally=rand(6, 3), harmonics=2, finer=2),
     _P + "one_step.edge_penalty": lambda: dict(z=rand(2, 4, 5), knee=0.1),
     _P + "one_step.noise_and_bias": lambda: dict(
@@ -111,5 +112,18 @@ ALLOW = {
     _P + "calibration.calibrate": {
         "start_kev: batch": "the path's first axis counts the evaluations",
         "start_kev: missing axis": "the path's first axis counts the evaluations",
+    },
+    _P + "bodies.basis_of_hu": {
+        "hu: batch": "materials are the first axis",
+        "hu: missing axis": "materials are the first axis",
+    },
+    _P + "panels.smooth_circle": {
+        "tally: batch": "views are the first axis",
+        "tally: missing axis": "views are the first axis",
+    },
+    _P + "one_step.edge_penalty": {
+        "z: batch": "a sum over all images",
+        "z: missing axis": "a sum over all images",
+        "z: empty batch": "the sum over no image is 0",
     },
 }

@@ -18,6 +18,8 @@ from ctlib.phantoms.materials import ellipse_phantom
 from ctlib.projector import Projector
 from ctlib.recon import fbp
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BOX = ((-5, 40), (-5, 20))
 DRIFT = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0], dtype=torch.float64)
 

@@ -11,6 +11,8 @@ from ctlib.papers.pcct.proxy import ProxyDecomposition, relative_jacobian
 from ctlib.papers.pcct.scatter_net import ScatterNet, cross_loss, direct_loss, scatter_ratio
 from ctlib.papers.pcct.training import fit_proxy, fit_scatter_net
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 G = torch.Generator().manual_seed(0)
 SAMPLES = (torch.rand(50, 4, generator=G) + 0.1, torch.rand(50, 2, generator=G), torch.rand(50, 2, 4, generator=G))
 TOTAL = torch.rand(8, 2, 3, 16, generator=G) + 0.1
