@@ -50,13 +50,13 @@ TINY = {
     },
     "05-differentiable-pcct": {
         "seeds": [0, 1], "n_det": 32, "views": 12, "bad_pixels": [9, 12], "lbfgs_steps": 3, "image_steps": 3,
-        "adam_steps": 4, "adam_rates": [0.1],
+        "adam_steps": 6, "adam_rates": [0.1],
     },
     "05a-likelihood-and-fold": {"seeds": [0, 1], "lbfgs_steps": 3},
     "05b-scatter": {
         "methods": ["Direct", "Cross"], "size": 16, "slices": 1, "cols": 16, "rows": 4, "step_deg": 30.0,
         "synthetic": [2, 1, 2], "people": [1, 1, 1], "photons": 64, "cells": [2, 4], "modes": [2, 3], "harmonics": 2,
-        "check_photons": 200, "channels": [4, 4], "pools": [[2, 2], [1, 2]], "epochs": 2, "proxy_samples": 50,
+        "check_photons": 200, "channels": [4, 4], "pools": [[2, 2], [1, 2]], "epochs": 6, "proxy_samples": 50,
         "proxy_steps": 2,
     },
     "05c-beyond-the-paper": {

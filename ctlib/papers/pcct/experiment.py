@@ -187,10 +187,12 @@ def fold_at(model: SpectralModel, cm: Tensor, water_cm: float = 20.0) -> float:
     return float(ca[change[0]]) if len(change) else float("nan")
 
 
-def trained_proxy(open_beam: Tensor, low: Tensor, high: Tensor, samples, seed: int, beta: float, steps: int):
+def trained_proxy(
+    open_beam: Tensor, low: Tensor, high: Tensor, samples, seed: int, beta: float, steps: int, batch: int = 512
+):  # fmt: skip
     """A `ProxyDecomposition` in float32, trained on `solver_samples`; the seed sets its weights and its batches."""
     net = seeded(seed, ProxyDecomposition, open_beam, low, high).float()
-    fit_proxy(net, tuple(t.float() for t in samples), steps, seed, beta, batch=512)
+    fit_proxy(net, tuple(t.float() for t in samples), steps, seed, beta, batch)
     return net
 
 

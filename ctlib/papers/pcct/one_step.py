@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def even_steps(project, fisher: Tensor, like: Tensor) -> tuple[Tensor, float]:
 
 def one_step(
     model: SpectralModel, project, counts: Tensor, start: Tensor, beta: float, knee: float = 0.02,
-    tol: float = 1e-6, max_iters: int = 2000, watch: Callable[[int, float], None] | None = None,
+    tol: float = 1e-6, max_iters: int = 2000,
 ) -> Tensor:  # fmt: skip
     """Densities (M, Y, X) [g/cm3] that minimize the likelihood of counts (V, U, E) with a penalty on edges.
 
@@ -137,8 +137,6 @@ def one_step(
 
     def look(intermediate_result) -> None:
         values.append(float(intermediate_result.fun))
-        if watch is not None:
-            watch(len(values) - 2, values[-1])
         drop = values[0] - min(values)
         if len(values) > WINDOW and values[-1 - WINDOW] - values[-1] <= tol * max(drop, 1e-300):
             settled.append(len(values))
