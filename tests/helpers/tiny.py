@@ -49,7 +49,7 @@ TINY = {
         "lesion_mm": 15.0, "lesion_sites": 2, "repeats": 8,
     },
     "05-differentiable-pcct": {
-        "seeds": [0, 1], "n_det": 32, "views": 12, "bad_pixels": [9, 12], "lbfgs_steps": 3, "image_steps": 3,
+        "seeds": [0, 1], "n_det": 32, "views": 12, "bad_pixels": [9, 12], "lbfgs_steps": 8, "image_steps": 3,
         "adam_steps": 6, "adam_rates": [0.1],
     },
     "05a-likelihood-and-fold": {"seeds": [0, 1], "lbfgs_steps": 3},

@@ -60,7 +60,7 @@ def predicted(
 
 
 def blind_shift(
-    setting: Setting, counts: Tensor, bad: Sequence[int], ring: float, readings: float = 1.0, max_iters: int = 40
+    setting: Setting, counts: Tensor, bad: Sequence[int], ring: float, readings: float = 1.0, max_iters: int = 60
 ) -> Tensor:
     """Shift (C, E) [keV] of the thresholds of pixels in doubt, found in a scan (V, U, E) of an unknown object.
 

@@ -7,7 +7,7 @@ pytest.importorskip("xraylib")
 
 from ctlib.decompose import decompose_mle, jacobian_determinant
 from ctlib.errors import ConvergenceError
-from ctlib.papers.pcct.beyond import parallel
+from ctlib.papers.pcct.beyond import blind_shift, measured, parallel
 from ctlib.papers.pcct.blind import neighbor_paths, suspects, threshold_information
 from ctlib.papers.pcct.experiment import Setting, f64
 from ctlib.papers.pcct.one_step import Polynomial, edge_penalty, noise_and_bias, one_step, two_step
@@ -46,6 +46,12 @@ def test_neighbors_continue_a_line_and_a_ring_is_suspected():
     paths += 0.01 * torch.randn(paths.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     paths[:, 7, 0] += 0.5
     assert suspects(MODEL, paths, 1) == [7]
+
+
+def test_a_noiseless_scan_of_an_unknown_body_gives_its_thresholds():
+    scan = parallel(16, 8)
+    counts = measured(SETTING, ellipse_phantom().paths(scan.geometry), None)
+    assert float((blind_shift(SETTING, counts, [6, 9], 0.0) - 0.5).abs().max()) < 0.01
 
 
 def test_pile_up_vanishes_without_load_and_keeps_its_cluster_rate():
