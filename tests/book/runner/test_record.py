@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from minibook import without_figure
 from PIL import Image
 
 from ctlib.book.ledger.stored_runs import digest, read_run
@@ -49,6 +50,7 @@ def test_a_readers_own_file_is_recorded_by_name_and_other_parameters_are_refused
     own = tmp_path / "somewhere" / "own.txt"
     own.parent.mkdir()
     own.write_text("x")
+    mini.source("01-alpha").write_text(without_figure(mini.source("01-alpha").read_text()))
     done = book("record", "alpha", "--preset", "laptop", "-p", "name", str(own))
     assert done.returncode == 0, done.stderr
     text = (mini.book / "results" / "laptop" / "01-alpha.json").read_text()
