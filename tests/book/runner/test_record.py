@@ -15,7 +15,7 @@ from ctlib.book.ledger.stored_runs import digest, read_run
 from ctlib.book.ledger.verdicts import record_of
 from ctlib.book.page.output import Collector
 from ctlib.book.project import ROOT, BookError
-from ctlib.book.runner import record
+from ctlib.book.runner import inprocess, record
 from ctlib.errors import DataError
 
 FIELDS = ("claims", "figures", "parameters", "slug", "preset", "sources_sha256", "versions", "device", "machine")
@@ -95,7 +95,7 @@ def test_a_machine_without_jupyter_can_record_and_one_without_yaml_is_told_what_
 
 
 def test_a_run_without_claims_is_refused(mini, monkeypatch):
-    monkeypatch.setattr(record.inprocess, "run_cells", lambda *args: Collector())
+    monkeypatch.setattr(inprocess, "run_cells", lambda *args: Collector())
     with pytest.raises(BookError, match="checked no claim"):
         record.record(mini, "01-alpha", "laptop", in_process=True)
     assert not (mini.book / "results").exists()
