@@ -14,7 +14,8 @@ BLOCKS = ("main", "joint", "drawings", "scans", "sizes")
 def images_of(p: Mapping) -> image_study.Study:
     """The comparison of the first page with these parameters, by name as its first cell declares them."""
     plain = ("n", "views", "few_views", "arc_deg", "signals", "eps_sd", "bits", "depths", "blocks", "positions",
-             "batch", "steps", "short_steps", "rates", "tune_steps", "main", "small", "precision", "device")  # fmt: skip
+             "batch", "steps", "short_steps", "rates", "tune_steps", "main", "small", "precision",
+             "device")  # fmt: skip
     return image_study.Study(
         **{name: p[name] for name in plain},
         folder=p["data"],
@@ -29,7 +30,8 @@ def images_of(p: Mapping) -> image_study.Study:
 def generators_of(p: Mapping) -> generator_study.GeneratorStudy:
     """The generators of the second page with these parameters."""
     plain = ("n", "views", "signals", "eps_sd", "bits", "depths", "blocks", "positions", "noise_width", "noise_steps",
-             "noise_batch", "noise_lr", "image_steps", "image_batch", "image_lr", "critic_widths", "device")  # fmt: skip
+             "noise_batch", "noise_lr", "image_steps", "image_batch", "image_lr", "critic_widths",
+             "device")  # fmt: skip
     settings = GanSettings(
         p["gan_steps"], p["gan_batch"], p["gan_lr"], "warm-up", precision=p["precision"], start_lr=p["gan_lr"] / 8,
         rise=max(1, p["gan_steps"] // 10), halve=max(1, p["gan_steps"] // 5), lam=p["lam"],

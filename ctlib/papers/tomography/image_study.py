@@ -16,6 +16,7 @@ from ctlib.losses import l1_ssim_loss
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.bench import Bench, scan_geometry
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT, Contenders, Size
+from ctlib.papers.tomography.image_scores import noise_and_blur, scores
 from ctlib.papers.tomography.kept import Results
 from ctlib.papers.tomography.losses import mean_loss
 from ctlib.papers.tomography.scans import AT_ONCE
@@ -25,7 +26,7 @@ from ctlib.train.tuning import Tuning, tune
 
 CODE = [
     f"ctlib.papers.tomography.{m}"
-    for m in ("bench", "bodies", "contenders", "experiment", "image_study", "networks", "noise_networks", "readings",
+    for m in ("bench", "bodies", "contenders", "experiment", "image_scores", "image_study", "networks", "noise_networks", "readings",
               "residual_unet", "signal_levels", "worlds")
 ]  # fmt: skip
 SHOWN = 4  # test bodies whose images are kept
@@ -291,24 +292,3 @@ def _few(by: Mapping[float, Tensor]) -> int:
 def _first(features: dict[float, Tensor], repeat: int) -> dict[float, Tensor]:
     """All bodies of the first scan, few of the repeats."""
     return features if repeat == 0 else {s: f[:8] for s, f in features.items()}
-
-
-def scores(x: Tensor, truth: Tensor, region: Tensor) -> dict[str, Tensor]:
-    """SSIM, PSNR [dB] and RMSE [gray] of gray images (N, Y, X) inside the bodies, range 1: (N,) each."""
-    found = {
-        "SSIM": metrics.ssim(x, truth, data_range=1.0, mask=region),
-        "PSNR": metrics.psnr(x, truth, data_range=1.0, mask=region),
-        "RMSE": metrics.rmse(x, truth, mask=region),
-    }
-    return {k: v.double().cpu() for k, v in found.items()}
-
-
-def noise_and_blur(x: Tensor, truth: Tensor, region: Tensor) -> dict[str, float]:
-    """What differs between scans (R, N, Y, X) of the same bodies, and what their mean lacks: RMS inside, gray.
-
-    E (x - truth)^2 = noise^2 + blur^2
-    """
-    inside = region.expand(x.shape[1:])
-    variance = x.var(0)[inside].mean()
-    off = (x.mean(0) - truth).square()[inside].mean() - variance / len(x)
-    return {"noise": float(variance.sqrt()), "blur": float(off.clamp_min(0).sqrt())}

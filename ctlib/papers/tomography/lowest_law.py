@@ -48,8 +48,8 @@ def lowest_law(
 
         min over p of p^T L p,    p >= 0, sum p = 1
 
-    A convex problem, as -log(t^2 + const) is a conditionally positive kernel: where p > 0, L p is constant. Places whose
-    weight comes out negative are left out until none does.
+    A convex problem, as -log(t^2 + const) is a conditionally positive kernel: where p > 0, L p is constant. Places
+    whose weight comes out negative are left out until none does.
     """
     num, reach = contract.count("num", num, 3), contract.number("reach", reach, above=0)
     y = torch.linspace(-reach, reach, num, dtype=torch.float64)

@@ -26,7 +26,7 @@ def many_sample_kl(
 ) -> Tensor:
     """KL between the Gaussian fitted to J samples (J, ...) and N(mu, sigma^2), mean per ray, {eq}`gtr-many`.
 
-    estimator  of the variance: "ml" divides by J, "unbiased" by J - 1;  eta  as in `two_sample_kl`, equal to it at J = 2
+    estimator  of the variance: "ml" divides by J, "unbiased" by J - 1;  eta  as in `two_sample_kl`, the case J = 2
     """
     contract.choice("estimator", estimator, ("ml", "unbiased"))
     eta = contract.number("eta", eta, at_least=0)
