@@ -26,8 +26,8 @@ from ctlib.train.tuning import Tuning, tune
 
 CODE = [
     f"ctlib.papers.tomography.{m}"
-    for m in ("bench", "bodies", "contenders", "experiment", "image_scores", "image_study", "networks", "noise_networks", "readings",
-              "residual_unet", "signal_levels", "worlds")
+    for m in ("bench", "bodies", "contenders", "experiment", "image_scores", "image_study", "networks", "noise_networks",
+              "readings", "residual_unet", "signal_levels", "worlds")
 ]  # fmt: skip
 SHOWN = 4  # test bodies whose images are kept
 REPEATS = 3  # scans of the same bodies, to tell noise from blur
