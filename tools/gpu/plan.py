@@ -34,7 +34,9 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
     "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16
     "03-spectral2spectral": (7500, 300, 0),  # pixels x 16, channels^2 x 9, steps x 13, batch x 4; float32
-    "06-generative-tomography": (34000, 1000, 0),  # pixels x 16, channels^2 x 16, steps x 67, batch x 2; bfloat16
+    "06-generative-tomography": (900, 1000, 21000),  # pixels x 4, channels^2 x 7, steps x 8, batch x 4; bfloat16
+    "06a-generator": (20000, 1000, 5000),  # pixels x 16, channels^2 x 7, steps x 50, batch x 2; bfloat16
+    "06b-side-matters": (30000, 1000, 200),  # pixels x 16, channels^2 x 16, steps x 20, batch x 4; bfloat16
 }
 
 

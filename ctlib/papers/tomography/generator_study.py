@@ -19,6 +19,7 @@ from ctlib.papers.tomography.bodies import FIELD_MM
 from ctlib.papers.tomography.contenders import Size
 from ctlib.papers.tomography.critic import Critic
 from ctlib.papers.tomography.experiment import Family
+from ctlib.papers.tomography.inserts import insert_threshold
 from ctlib.papers.tomography.kept import Results
 from ctlib.papers.tomography.latent import random_sphere
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
@@ -102,6 +103,7 @@ class GeneratorStudy:
     checkpoints: str | Path | None = None
     worlds: dict[str, World] = field(default_factory=dict, repr=False)
     scanned: dict[str, Scans] = field(default_factory=dict, repr=False)
+    thresholds: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         self.kept = Results(self.checkpoints or None, *CODE)
@@ -124,6 +126,13 @@ class GeneratorStudy:
             self.scanned[name] = Scans(bench.A, bench.images, bench.levels)
             self.scanned[name].bench = bench
         return self.scanned[name]
+
+    def threshold(self, name: str) -> float:
+        """Contrast from which something counts as an insert, fixed on true validation bodies."""
+        if name not in self.thresholds:
+            volume = self.scans(name).bench.geometry.volume
+            self.thresholds[name] = insert_threshold(self.world(name).bodies["val"], volume)
+        return self.thresholds[name]
 
     def family(self, name: str) -> Family:
         bench = self.scans(name).bench

@@ -26,8 +26,8 @@ from ctlib.train.tuning import Tuning, tune
 
 CODE = [
     f"ctlib.papers.tomography.{m}"
-    for m in ("bench", "bodies", "contenders", "experiment", "image_scores", "image_study", "networks", "noise_networks",
-              "readings", "residual_unet", "signal_levels", "worlds")
+    for m in ("bench", "bodies", "contenders", "experiment", "image_scores", "image_study", "networks",
+              "noise_networks", "readings", "residual_unet", "signal_levels", "worlds")
 ]  # fmt: skip
 SHOWN = 4  # test bodies whose images are kept
 REPEATS = 3  # scans of the same bodies, to tell noise from blur
@@ -221,11 +221,15 @@ class Study:
     def plain(self, world: str, scan: str = "full") -> dict:
         """The same of FBP: of the table's mean, and of line integrals without noise, the floor of any FBP."""
         bench, job = self.bench(world, scan), Job("", world, scan, BEHIND, self.main, 0, 1.0, 0)
-        identity = nn.Identity()
-        found = self.judged(job, identity, lambda f: bench.fbp(f[:, 1]))
-        clean = bench.fbp(bench.A(bench.images["test"]))[:, 0]
-        floor = scores(clean, bench.gray("test")[:, 0], bench.world.regions["test"].to(self.device))
-        return found | {"floor": floor}
+
+        def make() -> dict:
+            found = self.judged(job, nn.Identity(), lambda f: bench.fbp(f[:, 1]))
+            clean = bench.fbp(bench.A(bench.images["test"]))[:, 0]
+            return found | {
+                "floor": scores(clean, bench.gray("test")[:, 0], bench.world.regions["test"].to(self.device))
+            }
+
+        return self.kept.get(f"fbp-{world}-{scan}", self.about(job) | {"part": "FBP"}, make)
 
     # --- the plan -------------------------------------------------------------------------------------------------
     def tuning_jobs(self) -> list[Job]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ctlib import contract
+from ctlib.errors import MissingDependency
 from ctlib.papers.tomography.losses import FACTORS, calibrated_ratio, two_sample_kl
 
+SHIFT = 10.0  # makes the energy matrix positive
 SEMICIRCLE_FLOOR = math.log(2) + 0.25  # of the loss with maximum likelihood and eta = 0, over all laws
 
 
@@ -42,28 +45,28 @@ def pair_energy(estimator: str, eta: float, y: Tensor) -> Tensor:
 
 
 def lowest_law(
-    estimator: str = "ml", eta: float = 0.0, num: int = 501, reach: float = 3.0
+    estimator: str = "ml", eta: float = 0.0, num: int = 301, reach: float = 3.0
 ) -> tuple[Tensor, Tensor, float]:
     """(places, weights, floor) of the law of samples whose expected two-sample KL against N(0, 1) is least.
 
         min over p of p^T L p,    p >= 0, sum p = 1
 
-    A convex problem, as -log(t^2 + const) is a conditionally positive kernel: where p > 0, L p is constant. Places
-    whose weight comes out negative are left out until none does.
+    A convex problem, as -log(t^2 + const) is a conditionally positive kernel: where p > 0, L p is constant. Adding a
+    constant to L adds it to the value; with it p^T L p = |root p|^2, and non-negative least squares finds p.
     """
+    try:
+        from scipy.optimize import nnls
+    except ImportError as error:
+        raise MissingDependency("scipy", "the least law of samples") from error
     num, reach = contract.count("num", num, 3), contract.number("reach", reach, above=0)
     y = torch.linspace(-reach, reach, num, dtype=torch.float64)
-    energy, kept = pair_energy(estimator, eta, y), torch.ones(num, dtype=torch.bool)
-    while True:
-        small = energy[kept][:, kept]
-        p = torch.linalg.solve(small, torch.ones(len(small), dtype=torch.float64))
-        p = p / p.sum()
-        if bool((p >= 0).all()):
-            break
-        kept[kept.clone()] = p >= 0
-    weights = torch.zeros_like(y)
-    weights[kept] = p
-    return y, weights, float(weights @ energy @ weights)
+    energy = pair_energy(estimator, eta, y)
+    values, vectors = torch.linalg.eigh(energy + SHIFT)
+    root = values.clamp_min(0).sqrt()[:, None] * vectors.T
+    rows = torch.cat([root, torch.ones(1, num, dtype=torch.float64)])  # sum p = 1 is asked for; any sum will do
+    p = torch.from_numpy(nnls(rows.numpy(), np.eye(num + 1)[num], maxiter=50 * num)[0])
+    p = p / p.sum()
+    return y, p, float(p @ energy @ p)
 
 
 def gaussian_pairs(seed: int, num: int = 300_000) -> Tensor:

@@ -9,7 +9,7 @@ from ctlib import metrics
 from ctlib.contract import number
 from ctlib.metrics.calibration import calibration, pairwise_rmse, spread_ratio
 from ctlib.papers.tomography.generator_study import GeneratorStudy, Job
-from ctlib.papers.tomography.inserts import count_inserts, insert_threshold
+from ctlib.papers.tomography.inserts import count_inserts
 from ctlib.papers.tomography.latent import projected_gradient
 from ctlib.papers.tomography.losses import data_term
 from ctlib.papers.tomography.proper import energy_score
@@ -95,7 +95,9 @@ def insert_rates(study: GeneratorStudy, world: str, images: Tensor) -> tuple[Ten
     """(shown true inserts, false ones), one number a body, of gray images (B, Y, X) of the first drawn test bodies."""
     own, bench = study.world(world), study.scans(world).bench
     volume = bench.geometry.volume
-    threshold = insert_threshold(own.bodies["val"], volume)
-    counts = [count_inserts(RANGE * x, b, volume, threshold) for x, b in zip(images, own.bodies["test"], strict=False)]
+    counts = [
+        count_inserts(RANGE * x, b, volume, study.threshold(world))
+        for x, b in zip(images, own.bodies["test"], strict=False)
+    ]
     shown = torch.tensor([sum(c.shown) / len(c.shown) for c in counts], dtype=torch.float64)
     return shown, torch.tensor([float(len(c.false)) for c in counts], dtype=torch.float64)

@@ -22,10 +22,10 @@ def test_the_lowest_law_without_a_floor_is_the_semicircle():
     y, p, least = laws.lowest_law("ml", 0.0)
     assert least == pytest.approx(math.log(2) + 0.25, abs=2e-3)
     assert float((p @ y**2).sqrt()) == pytest.approx(1, abs=5e-3)
-    assert float(y[p > 0].abs().max()) == pytest.approx(2, abs=0.03)
+    assert float(y[p > 0].abs().max()) == pytest.approx(2, abs=0.05)
     density = p / (y[1] - y[0])
     inner = y.abs() < 1.8
-    assert (density - laws.semicircle_density(y))[inner].abs().max() < 0.01
+    assert (density - laws.semicircle_density(y))[inner].abs().max() < 0.02
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.05])
@@ -36,7 +36,7 @@ def test_no_law_is_lower_than_the_lowest(estimator, eta):
     for other in (laws.semicircle_density(y), (-(y**2) / 2).exp(), (y.abs() < 1.7).double(), torch.ones_like(y)):
         q = other / other.sum()
         assert float(q @ energy @ q) > least
-    assert (2 * energy @ p - 2 * least).min() > -1e-9  # Karush, Kuhn and Tucker: no place would be cheaper
+    assert (2 * energy @ p - 2 * least).min() > -1e-6  # Karush, Kuhn and Tucker: no place would be cheaper
 
 
 def test_pairs_of_the_semicircle_have_its_law_and_its_loss():
