@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +72,8 @@ class Contenders:
         """Width of a U-Net behind FBP that has the end-to-end network's weights less those spent before it."""
         with torch.device("meta"):
             total = num_parameters(self.family.end_to_end())
-        return matched_width(self.family.post, total - spent) if total > spent else 2
+        make = partial(self.family.post, size=0)
+        return matched_width(make, total - spent, math.inf) if total > spent else 2
 
     def make(self, method: str, seed: int) -> nn.Module:
         """The untrained network of a method: of features (B, 3, V, U) for two of them, behind FBP for the others."""
