@@ -53,7 +53,7 @@ TINY = {
     "06a-generator": {
         "seeds": [0], "n": 32, "views": 16, "num_synthetic": [4, 2, 2], "size": [4, 4, 2], "image_steps": 2,
         "image_batch": 2, "noise_width": 4, "noise_steps": [2, 1, 1], "noise_batch": 2, "critic_widths": [4, 4],
-        "gan_steps": 4, "gan_batch": 2, "z_shape": [2, 4, 4], "samples": 4, "bodies": 2, "pg_steps": 2,
+        "gan_steps": 6, "gan_batch": 2, "z_shape": [2, 4, 4], "samples": 4, "bodies": 2, "pg_steps": 2,
         "law_steps": 2, "exact_steps": 2, "signals": [3.0, 4.0],
     },
     "06b-side-matters": {

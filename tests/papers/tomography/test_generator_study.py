@@ -14,7 +14,7 @@ from ctlib.papers.tomography.run_plan import run_plan
 from ctlib.papers.tomography.samples import step_of_turn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = GanSettings(3, 2, 4e-4, lam=1.0, z_shape=(2, 4, 4), betas=(0.5, 0.99))
+SETTINGS = GanSettings(6, 2, 4e-4, lam=1.0, z_shape=(2, 4, 4), betas=(0.5, 0.99))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def done(tmp_path_factory):
         n=32, views=16, signals=[3.0, 5.0], eps_sd=3.0, bits=10, step=1.0, folder="",
         limits={"synthetic": (8, 4, 3)}, size=Size(4, 4, 2), depths=(1, 3), blocks=(1, 1), positions="fixed",
         noise_width=4, noise_steps=[2, 2, 1], noise_batch=2, noise_lr=0.01, image_steps=3, image_batch=2,
-        image_lr=0.01, weights=(1.0, 0.2), settings=SETTINGS, critic_widths=(4, 4), seeds={"synthetic": [1, 2]},
+        image_lr=0.01, weights=(1.0, 0.2), settings=SETTINGS, critic_widths=(4, 4), seeds={"synthetic": [1]},
         losses={"synthetic": list(CHANGES)}, checkpoints=str(tmp_path_factory.mktemp("kept")),
     )  # fmt: skip
     assert run_plan(made, say=lambda told: None)
