@@ -1,4 +1,4 @@
-"""Patients at two doses: adjacent low-dose slices as input, the full-dose slice in their middle as target."""
+"""Patients at two doses, and their division into parts that share nobody."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ctlib import contract
@@ -31,60 +30,6 @@ class DosePair:
                 contract.alike(name, contract.tensor(name, other), "full", self.full)
                 if other.shape != self.full.shape:
                     raise ArgumentError(name, tuple(other.shape), f"(Z, Y, X) as `full` has, {tuple(self.full.shape)}")
-
-
-@dataclass(frozen=True)
-class Stacks:
-    """Samples of a set of patients.
-
-    inputs        (N, S, Y, X) adjacent low-dose slices
-    full, truth   (N, 1, Y, X) the middle slice at full dose, and as it is (None where nobody knows)
-    patients      N names
-    """
-
-    inputs: Tensor
-    full: Tensor
-    truth: Tensor | None
-    patients: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def to(self, device) -> Stacks:
-        """The same samples on a device."""
-        truth = None if self.truth is None else self.truth.to(device)
-        return Stacks(self.inputs.to(device), self.full.to(device), truth, self.patients)
-
-    @property
-    def low(self) -> Tensor:
-        """The middle low-dose slice (N, 1, Y, X)."""
-        middle = self.inputs.shape[1] // 2
-        return self.inputs[:, middle : middle + 1]
-
-
-def stacks(pairs: Sequence[DosePair], num_slices: int = 3, margin: int = 1) -> Stacks:
-    """Every slice with its neighbors, `num_slices` in all, except the first and last `margin` slices of a pair.
-
-    A pair is one stretch of adjacent slices: of a series with gaps every run is one, so no sample reaches across a gap;
-    one of at most 2 margin slices gives none.
-
-    The margin does not depend on num_slices, so that one slice and three are judged on the same targets.
-    """
-    num_slices, margin = contract.count("num_slices", num_slices, 1), contract.count("margin", margin)
-    half = num_slices // 2
-    if num_slices % 2 == 0 or half > margin:
-        raise ArgumentError("num_slices, margin", (num_slices, margin), "an odd number of at most 2 margin + 1 slices")
-    if all(len(p.low) <= 2 * margin for p in pairs):
-        raise ArgumentError("pairs", [len(p.low) for p in pairs], f"one of more than {2 * margin} slices")
-    inputs, full, truth, names = [], [], [], []
-    for p in pairs:
-        for k in range(margin, len(p.low) - margin):
-            inputs.append(p.low[k - half : k + half + 1])
-            full.append(p.full[k : k + 1])
-            truth.append(None if p.truth is None else p.truth[k : k + 1])
-            names.append(p.patient)
-    known = None if any(t is None for t in truth) else torch.stack(truth)
-    return Stacks(torch.stack(inputs), torch.stack(full), known, tuple(names))
 
 
 def split_patients(

@@ -12,11 +12,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ctlib.decompose.few import counting
 from ctlib.decompose.gradient import describe, implicit_vjp, spectra_gradient
 from ctlib.decompose.newton import Problem, newton
 from ctlib.decompose.pieces import Pieces
 from ctlib.decompose.restart import doubtful, local, lowest, settled, starts
-from ctlib.decompose.start import AT_ONCE, content, counting, distinct, restored
+from ctlib.decompose.start import AT_ONCE, content, distinct, restored
 
 FIRST = 12  # Newton steps before a pixel without a start of its own is in doubt
 RESTARTED, RESTARTED_OWN = 1024, 64  # pixels that are solved again at a time, and those with spectra of their own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from ctlib.decompose import engine
+from ctlib.decompose.few import stand_in
 from ctlib.decompose.newton import Problem
-from ctlib.decompose.start import PolynomialStart, check_determined, fit_start
+from ctlib.decompose.start import GLARING, PolynomialStart, check_determined, fit_start, reach
 from ctlib.errors import ArgumentError
 from ctlib.physics.model import SpectralModel
 
@@ -35,7 +36,9 @@ class Fixed:
         with temporarily_clear_interpreter_stack():  # it is kept longer than a transform of torch.func lasts
             check_determined(self.spectra, self.attenuation, self.names)
             usual = self.spectra.reshape(-1, *self.spectra.shape[-2:]).mean(0)
-            return fit_start(usual, self.attenuation, self.low, self.high)
+            start = fit_start(usual, self.attenuation, self.low, self.high)
+            usual, f, low, high = (t.detach().cpu().double() for t in (usual, self.attenuation, self.low, self.high))
+            return replace(start, fine=stand_in(usual, f, *reach(usual, f, low, high, GLARING)))
 
     @cached_property
     def loops(self):

@@ -1,6 +1,5 @@
 """A start for the solver: a quadratic polynomial of the log counts, fitted once to noiseless samples."""
 
-import importlib.util
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ctlib.decompose.few import ROUGH, StandIn, counting, few_energies
 from ctlib.decompose.newton import Problem
 from ctlib.errors import ArgumentError
 from ctlib.physics.moments import moment_tables, moments, transmission
@@ -15,10 +15,8 @@ from ctlib.physics.moments import moment_tables, moments, transmission
 DARKEST = 1e-6  # transmissions below it are taken as this
 ALIKE, ALIKE_SQUARED = 1e-7, 1e-12  # smaller shares of what is left of a column, given the others, are rounding
 AT_ONCE = 1024  # spectra that are compared at a time
-NOTHING = 1e-12  # share of all counts below which a bin counts nothing
-FAINT = 1e-30  # share of a bin's counts that a sample must leave to tell of the energies
-EQUAL = 3e-5  # relative error of counts that a few energies in place of all may make
 DEEPEST, BRIGHTEST = 18.0, -3.0  # optical depths of one material alone from which on nothing is sampled
+GLARING = -20.0  # the same for energies that stand for all: noise of dark pixels reaches further
 
 
 def log_features(counts: Tensor, open_beam: Tensor) -> Tensor:
@@ -36,7 +34,9 @@ def sample_paths(low: Tensor, high: Tensor) -> Tensor:
     return torch.cartesian_prod(*axes).reshape(-1, len(low))
 
 
-def reach(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def reach(
+    spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor, brightest: float = BRIGHTEST
+) -> tuple[Tensor, Tensor]:
     """The part of the box (M,), (M,) where one material alone leaves something to count, and no more than a source."""
     weights = spectra.sum(-1, keepdim=True).log()
 
@@ -49,7 +49,7 @@ def reach(spectra: Tensor, attenuation: Tensor, low: Tensor, high: Tensor) -> tu
             a, b = torch.where(deep, a, middle), torch.where(deep, middle, b)
         return a, b
 
-    least, most = bisect(BRIGHTEST)[1], bisect(DEEPEST)[1]
+    least, most = bisect(brightest)[1], bisect(DEEPEST)[1]
     least = torch.where(least < high, least, low)
     return least, torch.where(most > least, most, high)
 
@@ -60,15 +60,17 @@ class PolynomialStart:
 
     folds  the model has as many bins as materials and gives two path lengths the same counts somewhere in the box
     few    spectra (N, E) of a few energies that stand for all, for the first steps
+    fine   those that stand for all to the end, in float32; for spectra that a model keeps, whose start this is
     """
 
     coefficients: Tensor
     open_beam: Tensor
     folds: bool = False
     few: Tensor | None = None
+    fine: StandIn | None = None
 
     def to(self, like: Tensor) -> "PolynomialStart":
-        """The same in another dtype and on another device."""
+        """The same in another dtype and on another device; `fine` is for compiled loops on a CPU, and stays."""
         few = None if self.few is None else self.few.to(like)
         return replace(self, coefficients=self.coefficients.to(like), open_beam=self.open_beam.to(like), few=few)
 
@@ -122,34 +124,8 @@ def _fitted(*values) -> tuple[Tensor, Tensor, bool, Tensor | None]:
         torch.linalg.solve(weighted @ features + ridge, weighted @ paths),
         open_beam,
         _folds(jacobian[..., alive]),
-        _few(spectra, transmission(paths, f), counts),
+        few_energies(spectra, transmission(paths, f), counts, ROUGH),
     )
-
-
-def _few(spectra: Tensor, through: Tensor, counts: Tensor) -> Tensor | None:
-    """Spectra (N, E) of a few energies that stand for all, 0 for the others: counts of the samples right to `EQUAL`.
-
-    through (P, N) transmissions, counts (P, E). Nonnegative least squares of the relative errors is content with few
-    energies; components of the transmissions that are too small to matter are left out. None without SciPy, or an end.
-    """
-    if importlib.util.find_spec("scipy") is None:
-        return None
-    from scipy.optimize import nnls
-
-    few = torch.zeros_like(spectra)
-    for i in torch.nonzero(counting(spectra))[:, 0].tolist():
-        counted = torch.nonzero(spectra[:, i] > NOTHING * spectra[:, i].sum())[:, 0]
-        seen = counts[:, i] > FAINT * spectra[:, i].sum()
-        shares = through[seen][:, counted] * spectra[counted, i] / counts[seen, i : i + 1]
-        values, vectors = torch.linalg.eigh(shares.T @ shares)
-        keep = values > EQUAL**2 * values[-1]
-        size, vectors = values[keep].sqrt(), vectors[:, keep]
-        try:
-            weights, _ = nnls((size * vectors).T.numpy(), (shares.sum(0) @ vectors / size).numpy())
-        except RuntimeError:  # did not come to an end
-            return None
-        few[counted, i] = torch.from_numpy(weights) * spectra[counted, i]
-    return few
 
 
 def _folds(jacobian: Tensor) -> bool:
@@ -188,12 +164,6 @@ def _refuse_alike(spectra: Tensor, attenuation: Tensor, names: tuple[str, ...]) 
         raise ArgumentError("materials", ", ".join(names), "ones of which none attenuates as the others do together")
     if not any(bool(distinct(some, num).any()) for some in each.split(AT_ONCE)):
         raise ArgumentError("thresholds_kev", "bins that count the same shares", f"{num} bins that differ")
-
-
-def counting(spectra: Tensor) -> Tensor:
-    """Whether a bin (..., E) counts anything of the spectrum that is worth the name."""
-    open_beam = spectra.sum(-2)
-    return open_beam > NOTHING * open_beam.sum(-1, keepdim=True)
 
 
 def distinct(spectra: Tensor, num: int) -> Tensor:

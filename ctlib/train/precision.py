@@ -52,7 +52,8 @@ class Precision:
 
     def prepare(self, net: torch.nn.Module) -> torch.nn.Module:
         """The network with its weights laid out as half precision is fastest, channels last; before the first step."""
-        return net.to(memory_format=torch.channels_last) if self.half is not None else net
+        volumes = any(p.ndim == 5 for p in net.parameters())  # torch lays out images and volumes by different names
+        return net if self.half is None or volumes else net.to(memory_format=torch.channels_last)
 
     def __call__(self, call: Callable[..., Tensor | tuple[Tensor, ...]], *args) -> Tensor | tuple[Tensor, ...]:
         """call(*args) under autocast, the result in full precision."""

@@ -1,84 +1,18 @@
-"""Synthetic patients at two doses, their stacks of slices, and splits by patient."""
+"""Patients at two doses, and splits by patient."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctlib.data.pairs import DosePair, require_disjoint, split_patients, stacks
+from ctlib.data.pairs import DosePair, require_disjoint, split_patients
 from ctlib.errors import ArgumentError
-from ctlib.papers.hqinet.cohort import DoseScanner, gray_of
-from ctlib.units import mu_from_hu
 
 
 @pytest.fixture(scope="module")
-def scanner():
-    return DoseScanner(32, 48)
-
-
-@pytest.fixture(scope="module")
-def patient(scanner):
-    return scanner.patient(3, 1e5, 0.25, num_slices=5)
-
-
-def test_gray_is_the_stated_window():
-    hu = torch.tensor([-3000.0, -1000.0, 0.0, 500.0, 1000.0, 4000.0], dtype=torch.float64)
-    torch.testing.assert_close(gray_of(mu_from_hu(hu)), torch.tensor([0, 0, 0.5, 0.75, 1, 1], dtype=torch.float64))
-
-
-def test_noise_follows_the_dose(scanner):
-    """Two low-dose scans differ by twice the variance; a quarter of the photons gives four times as much."""
-    photons, inside = 4e5, (slice(None), slice(11, 20), slice(8, 24))
-    truth = scanner.patient(3, 1e9, 1.0).full
-    noise = {d: [(scanner.patient(s, photons, d).low - truth)[inside].var().item() for s in (3,)] for d in (0.25, 1.0)}
-    assert noise[0.25][0] / noise[1.0][0] == pytest.approx(4, rel=0.35)
-
-
-def test_both_doses_show_one_anatomy_with_independent_noise(scanner):
-    exact = scanner.patient(3, 1e9, 1.0).full
-    a = scanner.patient(3, 2e5, 1.0)
-    low, full = ((t - exact)[:, 8:24, 8:24].flatten() for t in (a.low, a.full))
-    assert abs(float(torch.corrcoef(torch.stack([low, full]))[0, 1])) < 0.1
-    assert float(low.std()) == pytest.approx(float(full.std()), rel=0.15)
-    assert float((exact - a.truth).abs().mean()) < 0.02
-
-
-def test_a_seed_is_a_patient(scanner, patient):
-    again, other = scanner.patient(3, 1e5, 0.25, num_slices=5), scanner.patient(4, 1e5, 0.25, num_slices=5)
-    assert torch.equal(again.low, patient.low)
-    assert torch.equal(again.full, patient.full)
-    assert not torch.equal(other.truth, patient.truth)
-    assert (patient.low.shape, patient.low.dtype, patient.patient) == ((5, 32, 32), torch.float32, "S0003")
-    for image in (patient.low, patient.full, patient.truth):
-        assert 0 <= float(image.min()) <= float(image.max()) <= 1
-
-
-def test_stacks_hold_neighbors_around_their_target(patient):
-    three, one = stacks([patient, patient]), stacks([patient, patient], num_slices=1)
-    assert three.inputs.shape == (6, 3, 32, 32)
-    assert one.inputs.shape == (6, 1, 32, 32)
-    assert three.full.shape == three.truth.shape == (6, 1, 32, 32)
-    for k in range(3):
-        assert torch.equal(three.inputs[k], patient.low[k : k + 3])
-        assert torch.equal(three.full[k, 0], patient.full[k + 1])
-        assert torch.equal(three.truth[k, 0], patient.truth[k + 1])
-    for name in ("full", "truth", "low", "patients"):  # the same targets for one slice and three
-        a, b = getattr(three, name), getattr(one, name)
-        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-    assert torch.equal(three.low, three.inputs[:, 1:2])
-
-
-def test_no_sample_reaches_across_a_gap(patient):
-    """Runs of a series are pairs of their own; one too short for a sample gives none."""
-    runs = [DosePair("a", patient.low[k], patient.full[k]) for k in (slice(0, 3), slice(3, 4), slice(2, 5))]
-    found = stacks(runs)
-    assert len(found) == 2
-    assert torch.equal(found.inputs, torch.stack([patient.low[0:3], patient.low[2:5]]))
-
-
-def test_truth_is_none_where_one_patient_has_none(patient):
-    unknown = DosePair("C001", patient.low, patient.full)
-    assert stacks([patient, unknown]).truth is None
+def patient():
+    low, full, truth = torch.rand(3, 5, 32, 32, generator=torch.Generator().manual_seed(0))
+    return DosePair("S0003", low, full, truth)
 
 
 IDS = [f"{kind}{k:03d}" for kind in "CLN" for k in range(10)]
@@ -109,19 +43,14 @@ def test_other_seeds_split_otherwise():
 
 def test_bad_input_is_named(patient):
     for argument, call in (
-        ("num_slices, margin", lambda: stacks([patient], 2)),
-        ("num_slices, margin", lambda: stacks([patient], 5)),
-        ("pairs", lambda: stacks([DosePair("a", patient.low[:2], patient.full[:2])])),
         ("low", lambda: DosePair("a", patient.low[:2], patient.full)),
         ("low", lambda: DosePair("a", patient.low.double(), patient.full)),
         ("full", lambda: DosePair("a", patient.low, patient.full[0])),
-        ("num_slices", lambda: stacks([patient], 1.5)),
         ("shares", lambda: split_patients(["a"], {}, 0)),
         ("shares", lambda: split_patients(["a"], {"train": float("nan")}, 0)),
         ("ids", lambda: split_patients(["a", "a"], {"train": 1.0}, 0)),
         ("shares", lambda: split_patients(["a"], {"train": 0.5}, 0)),
         ("test", lambda: require_disjoint({"train": ["a", "b"], "test": ["b"]})),
-        ("dose", lambda: DoseScanner(16, 8).patient(0, 1e4, 0.0)),
     ):
         with pytest.raises(ArgumentError) as caught:
             call()

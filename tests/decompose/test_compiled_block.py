@@ -17,6 +17,7 @@ pytest.importorskip("numba")
 block, newton = pytest.importorskip("ctlib.decompose.cpu.block"), pytest.importorskip("ctlib.decompose.cpu.newton")
 engine = pytest.importorskip("ctlib.decompose.cpu.engine")
 memory = pytest.importorskip("ctlib.decompose.cpu.rows")
+unpacked = pytest.importorskip("ctlib.decompose.cpu.packed").unpacked
 systems = pytest.importorskip("ctlib.decompose.cpu.systems")
 
 from numba import njit  # noqa: E402
@@ -64,9 +65,7 @@ class Case:
 
 def loops(problem, start, tolerance=1e-3):
     """Task, and rules of all and of few energies, as the loops take them."""
-    shared = engine._shared(problem)
-    first = engine._first(start, engine.content(problem.attenuation))
-    return engine._task(problem, shared, first, tolerance), shared.fine, first.rough
+    return unpacked.py_func(*engine._given(problem, tolerance), *engine._packed(problem, start))
 
 
 def rows(array, num=None):

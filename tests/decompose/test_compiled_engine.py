@@ -4,7 +4,7 @@ import pytest
 import torch
 from deep_silicon import BOX
 
-from ctlib.decompose import decompose_mle, engine
+from ctlib.decompose import decompose_mle, engine, few
 from ctlib.decompose import start as fitted
 from ctlib.decompose.mle import polynomial, posed
 
@@ -75,7 +75,7 @@ def test_without_few_energies_all_are_taken_from_the_beginning(model, draw, monk
     fitted._fitted.cache_clear()
     fitted._fitted_as.cache_clear()
     if trouble == "no SciPy":
-        monkeypatch.setattr(fitted.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(few.importlib.util, "find_spec", lambda name: None)
     else:
         import scipy.optimize
 

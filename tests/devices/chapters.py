@@ -1,6 +1,6 @@
 """A chapter's cells on the stand-in device, at the sizes of tests/helpers/tiny.py.
 
-PYTHONPATH=tests/helpers python tests/devices/chapters.py 03-spectral2spectral n_slices=4      # a minute; 02-... five
+PYTHONPATH=tests/helpers python tests/devices/chapters.py 03-spectral2spectral mouse_slices=4   # a minute; 02-... five
 """
 
 import json

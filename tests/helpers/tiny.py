@@ -9,6 +9,8 @@ from unittest import mock
 import ctlib.book
 from ctlib.book.ledger.claims import Ledger
 from ctlib.book.page import widgets
+from ctlib.papers.dip import rivals
+from ctlib.papers.forward import comparison
 
 TINY = {
     "01-forward-model": {
@@ -29,13 +31,22 @@ TINY = {
         "ct_iters": 52,
     },
     "03-spectral2spectral": {
-        "seeds": [1], "n": 24, "views": 18, "n_slices": 3, "outer": 2, "sirt_start": 4, "sirt_inner": 2, "steps": 3,
-        "width": 4, "tv_grid": [1.0], "lowrank_grid": [6.0], "ours_grid": [0.0, 1.0], "drifts": [0.0, 0.01],
-        "redraw": 2,
+        "n": 32, "views": 16, "counts": 2e4, "rods_seeds": [1], "rods_slices": 2, "mouse_slices": 2, "tuning_slices": 2,
+        "outer": 2, "classical_outer": 2, "steps": 24, "width": 2, "depth": 1, "printed_width": 2, "printed_depth": 2,
+        "epochs": 8, "phase_sizes": [16], "phase_doses": [1e4, 1e5], "phase_steps": 3,
     },
+    "03a-splitting-and-losses": {"n": 24, "views": 16, "seeds": [1, 2], "outer": 12},
+    "03b-own-scan": {"n": 48, "outer": 1, "classical_outer": 1, "steps": 3, "width": 2, "depth": 1},
     "04-hqinet": {
-        "seeds": [0], "n": 32, "slices": 4, "num_patients": 16, "steps": 2, "batch": 2, "stem": 4, "mids": [2, 2],
-        "blocks": [1, 1], "aspp": 4, "low": 2, "decoder": 4, "tune_rates": [0.01, 0.003],
+        "seeds": [0], "n": 64, "pixel_mm": 6.0, "views": 48, "num_synthetic": 8, "slices": 3, "shrink": 64,
+        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 32, "full_patch": 32, "batch": 2, "steps": 6,
+        "tune_rates": [0.01, 0.003], "tune_steps": 6, "looks": 6,
+    },
+    "04a-hqinet-tested": {
+        "seeds": [0], "n": 64, "pixel_mm": 6.0, "views": 48, "num_synthetic": 8, "slices": 3, "shrink": 64,
+        "blocks": [1, 1, 1, 1], "aspp_rates": [1], "patch": 32, "full_patch": 32, "batch": 2, "steps": 6,
+        "tune_rates": [0.01, 0.003], "tune_steps": 6, "looks": 6,
+        "lesion_mm": 15.0, "lesion_sites": 2, "repeats": 8,
     },
     "05-differentiable-pcct": {
         "seeds": [0, 1], "n_det": 32, "views": 12, "bad_pixels": [9, 12], "lbfgs_steps": 3, "image_steps": 3,
@@ -62,10 +73,7 @@ TINY = {
     },
     "performance": {"size": 32, "views": 12, "view": 3, "plane": 12},
     "lab-dip-fit": {"n": 32, "channels": 4, "iters": 60, "scales": 2},
-    "lab-real-mouse": {
-        "seeds": [1], "views": 12, "outer": 2, "sirt_inner": 2, "steps": 3, "width": 4, "tv_grid": [1.0],
-        "lowrank_grid": [3.0], "ours_grid": [1.0],
-    },
+    "lab-real-mouse": {"seeds": [1], "views": 12, "outer": 1, "classical_outer": 1, "steps": 3, "width": 2},
 }  # fmt: skip
 
 
@@ -83,5 +91,7 @@ def few_steps():
     with (
         mock.patch.object(ctlib.book, "explore", first_and_last),
         mock.patch.object(Ledger, "verify", return_value=None),
+        mock.patch.object(comparison, "SETTLED", 1e9),
+        mock.patch.object(rivals.fill_tv, "__defaults__", (3,)),
     ):
         yield

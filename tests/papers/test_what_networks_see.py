@@ -30,17 +30,6 @@ def rand(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-class Listed(nn.Module):
-    """`Reconstruction` with its maps as separate inputs."""
-
-    def __init__(self, head):
-        super().__init__()
-        self.head = head
-
-    def forward(self, *maps):
-        return self.head(list(maps))
-
-
 def post(z_channels=0):
     return PostProcessor(ResidualUNet(2 + 4, 1, 16, 1, 3, 2, z_channels), Positions("learned", (16, 16)))
 
@@ -66,7 +55,7 @@ NETWORKS = {  # how it is built, what enters
     "bottleneck": (lambda: Bottleneck(3, 2, 2), [rand(2, 3, 6, 6)]),
     "bottleneck at one size": (lambda: Bottleneck(8, 2, scse=False), [rand(2, 8, 6, 6)]),
     "decoder block": (lambda: DecoderBlock(3, 2, 4, 2), [*HALVES]),
-    "head": (lambda: Listed(Reconstruction(3, 2)), [rand(2, 3, 4, 6), rand(2, 3, 8, 12)]),
+    "head": (lambda: Reconstruction(3, 2), [rand(2, 3, 4, 6), rand(2, 3, 8, 12)]),
     "HQINet": (lambda: HQINet(3, **SMALL), [rand(2, 3, 16, 16)]),
     "HQINet without parts": (
         lambda: HQINet(3, **SMALL, scse=False, use_aspp=False, multi_scale=False), [rand(2, 3, 16, 16)]),

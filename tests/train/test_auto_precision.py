@@ -61,3 +61,13 @@ def test_auto_trains_as_what_it_stands_for_and_a_checkpoint_knows_which(tmp_path
     assert trained("float32")[0][0].weight.is_contiguous()
     with pytest.raises(DataError, match=r"settings.precision: is 'bf16', this training has 'float32'"):
         trained("auto", tmp_path / "c")
+
+
+def test_volumes_train_in_half_precision_too():
+    """Channels last is the name of a layout of images; a network of volumes keeps its own."""
+    net = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 1, 3, padding=1))
+    volumes = torch.rand(2, 1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    fetch = lambda i, s: (volumes[i], volumes[i])  # noqa: E731
+    run = fit(net, nn.functional.mse_loss, fetch, 2, Settings(3, 2, 0.01, precision="bf16"))
+    assert len(run.history["loss"]) > 0
+    assert net[0].weight.is_contiguous()

@@ -17,7 +17,7 @@ TEST_MODULES = ("pytest", "hypothesis")
 CHAPTER_MODULES = {
     "02-deep-image-prior": ("skimage", "pydicom"),
     "02a-why-it-works": ("pydicom",),
-    "04-hqinet": ("skimage",),
+    "04a-hqinet-tested": ("skimage",),
 }
 COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this machine
 
@@ -32,8 +32,9 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "05-differentiable-pcct": (30, 4, 0),  # on the processor: steps x 10, draws x 5, photons
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
     "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
-    "04-hqinet": (11000, 1000, 0),  # pixels x 16, channels^2 x 28, samples x 18, tried rates x 1.5; bfloat16
-    "03-spectral2spectral": (7500, 300, 0),  # pixels x 16, channels^2 x 9, steps x 13, batch x 4; float32
+    "04-hqinet": (2000, 300, 7000),  # at the paper's width: pixels a step x 176, steps x 4, seeds x 3; bfloat16
+    "04a-hqinet-tested": (2000, 300, 7000),  # widths x 4, pixels a step x 192, steps x 4; bfloat16
+    "03-spectral2spectral": (64, 100, 9000),  # pixels x 16, steps x 4; estimated from measured steps; bfloat16
     "06-generative-tomography": (900, 1000, 21000),  # pixels x 4, channels^2 x 7, steps x 8, batch x 4; bfloat16
     "06a-generator": (20000, 1000, 5000),  # pixels x 16, channels^2 x 7, steps x 50, batch x 2; bfloat16
     "06b-side-matters": (30000, 1000, 200),  # pixels x 16, channels^2 x 16, steps x 20, batch x 4; bfloat16

@@ -41,12 +41,24 @@ def adjoint_tables(r: Runs, real) -> tuple:
 
 
 def lines(r: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """T (n,) of every ray, zoom and shift (run, plane)."""
-    middle, end = r.first + r.count // 2, r.first + r.count - 1
+    """T (n,) of every ray, zoom and shift (run, plane).
+
+    T is counted from the ray of a run that passes nearest to the grid's middle pixel: where rays meet the grid, T and
+    shift are then numbers of its size. From the middle of a detector that is much wider than the grid, and not in
+    front of it, both were large, of opposite sign, and rounded as such.
+    """
+    middle, end = _nearest(r), r.first + r.count - 1
     width = np.where(r.count > 1, r.start[end] - r.start[r.first], 1.0)
     zoom = 1 + ((r.slope[end] - r.slope[r.first]) / width)[:, None] * _planes(r)
     shift = r.start[middle][:, None] + r.slope[middle][:, None] * _planes(r)
     return r.start - np.repeat(r.start[middle], -(-r.count // LANES) * LANES), zoom, shift
+
+
+def _nearest(r: Runs) -> np.ndarray:
+    """The ray (run,) that passes nearest to the middle pixel of the middle plane."""
+    run = np.repeat(np.arange(len(r.first)), -(-r.count // LANES) * LANES)
+    order = np.lexsort((np.where(r.rays < 0, np.inf, np.abs(r.start)), run))
+    return order[r.first]
 
 
 def _planes(r: Runs) -> np.ndarray:

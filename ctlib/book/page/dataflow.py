@@ -78,12 +78,7 @@ def flow_of(net: nn.Module, inputs: Sequence[tuple[int, ...]], depth: int | None
     chosen = next((b for d in depths if len(b := dict(_parts(net, d))) > 2), dict(_parts(net, depths[-1])))
     try:
         flow = _run(net, inputs, chosen, "meta")
-    except (
-        RuntimeError,
-        NotImplementedError,
-        TypeError,
-        ValueError,
-    ):  # its forward pass reads values, which "meta" has none of
+    except (RuntimeError, TypeError, ValueError):  # its forward pass reads values, which "meta" has none of
         flow = _run(net, inputs, chosen, next((p.device for p in net.parameters()), torch.device("cpu")))
     return _folded(flow)
 

@@ -57,7 +57,20 @@ def curve_panels(
         ax.set_title(title, fontsize=size + 1)
         ax.tick_params(labelsize=size)
         ax.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+        for axis in (a for name, a in (("x", ax.xaxis), ("y", ax.yaxis)) if name in log):
+            _log_ticks(axis)
         ax.legend(fontsize=size - 1)
     fig.supxlabel(xlabel, fontsize=size + 1)
     fig.supylabel(ylabel, fontsize=size + 1)
     return fig
+
+
+def _log_ticks(axis) -> None:
+    """Numbers that do not run into each other: powers of ten, or a few in between where there are hardly any."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_minor_formatter(NullFormatter())
+    if high < 30 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

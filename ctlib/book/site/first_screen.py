@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import re
 from collections.abc import Mapping
 
 from ctlib.book.chapter import plain_python
@@ -13,14 +12,16 @@ from ctlib.book.ledger.openings import opening_of
 from ctlib.book.page.opening import Opening, Picture
 from ctlib.book.project import PRESETS, Project
 
-CALL = re.compile(r"^opening\(", re.M)
 RUN = "run-it-yourself"  # anchor above the parameters
 FOLDED = "hide-input"
 
 
 def opens(cell: Mapping) -> bool:
-    """Whether a cell is the opening of its page."""
-    return cell["cell_type"] == "code" and bool(CALL.search(cell["source"]))
+    """Whether a cell is the opening of its page: it calls it, and does not quote a cell that does."""
+    if cell["cell_type"] != "code" or "opening(" not in cell["source"]:
+        return False
+    calls = [n.value for n in _statements(cell) if isinstance(n, ast.Expr)]
+    return any(isinstance(c, ast.Call) and isinstance(c.func, ast.Name) and c.func.id == "opening" for c in calls)
 
 
 def kept_pictures(nb: Mapping) -> dict[str, Picture]:

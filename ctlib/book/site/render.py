@@ -13,7 +13,6 @@ from pathlib import Path
 from ctlib.book import parameters
 from ctlib.book.ledger.benchmark import recorded_benchmark
 from ctlib.book.ledger.stored_runs import read_run
-from ctlib.book.ledger.stored_sweeps import recorded_sweep
 from ctlib.book.project import BookError, Project, UsageError, check_preset
 from ctlib.book.runner.pool import Pool
 from ctlib.book.runner.progress import Bars
@@ -89,11 +88,9 @@ def _fingerprint(source: Path, library: Path) -> str:
 
 
 def check_results(project: Project) -> None:
-    """Refuse an edited number in a recorded run, sweep or benchmark: DataError names file and field."""
+    """Refuse an edited number in a recorded run or benchmark: DataError names file and field."""
     for path in sorted((project.book / "results").glob("*/*.json")):
-        if path.parent.name == "sweeps":
-            recorded_sweep(path.stem, project.book)
-        elif path.parent.name == "bench":
+        if path.parent.name == "bench":
             recorded_benchmark(path.stem, project.book)
         else:
             read_run(path, project.book)

@@ -19,10 +19,10 @@ LEAST, DARKEST, FINITE = np.float32(1e-30), np.float32(1e-6), np.float32(3e38)
 
 # materials: 0, ... M - 1, of which compiled code knows the length;  y (P, E) counts per photon, where `readings` is 0,
 # or those that were read;  photons (P, 1), or of all (1, 1);  low, high, scale: of three;  coefficients (F, M) of the
-# start, or F = 0, and open_beam (E,)
+# start, or F = 0, and open_beam (E,);  least, most: of three, between which few energies stand for all
 Task = namedtuple(
     "Task",
-    "materials y photons readings low high scale coefficients open_beam tolerance limit near ridge num_far",
+    "materials y photons readings low high scale coefficients open_beam tolerance limit near ridge least most num_far",
 )
 # Of BLOCK pixels, last axis: y (E,) counts;  acc (C E,) moments;
 # (3,) each: a path lengths, g gradient, step, and free, 0 where the box holds a component;  h, fisher (6,) pairs 11,

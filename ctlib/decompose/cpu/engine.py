@@ -1,7 +1,6 @@
 """The compiled loops as the layer calls them: tensors to arrays, and rules for sums over energies, kept."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,14 +8,14 @@ from torch import Tensor
 
 from ctlib.cpu.threads import share
 from ctlib.decompose.cpu import descent
-from ctlib.decompose.cpu.block import Task
+from ctlib.decompose.cpu.packed import Packed, pack
 from ctlib.decompose.cpu.pixels import AT_ONCE, adjoint_pixels, newton_pixels
-from ctlib.decompose.cpu.rule import Rule, strips
+from ctlib.decompose.cpu.rule import strips
 from ctlib.decompose.newton import LIMIT, NEAR, NUM_FAR, RIDGE, Problem
 from ctlib.decompose.restart import FEW
 from ctlib.decompose.start import PolynomialStart, content, restored
 
-NUMBERS = *map(np.float32, (LIMIT, NEAR, RIDGE)), NUM_FAR
+DOUBT = np.float32(FEW)
 
 
 def fits(problem: Problem) -> bool:
@@ -31,11 +30,9 @@ def solve(problem: Problem, start, max_iters: int, tolerance: float) -> tuple[Te
     fitted = isinstance(start, PolynomialStart)
     paths = problem.low.new_empty(size, num) if fitted else start.reshape(-1, num).clone()
     steps, done = torch.empty(size, dtype=torch.int32), torch.empty(size, dtype=torch.bool)
-    shared = _shared(problem)
-    first = _first(start if fitted else None, content(problem.attenuation))
     arrays = paths.numpy(), steps.numpy(), done.numpy()
-    task, doubt = _task(problem, shared, first, tolerance), np.float32(FEW if fitted else 0)
-    share(newton_pixels, _items(size), task, shared.fine, first.rough, max_iters, doubt, *arrays)
+    given = *_given(problem, tolerance), *_packed(problem, start if fitted else None)
+    share(newton_pixels, _items(size), *given, max_iters, DOUBT if fitted else np.float32(0), *arrays)
     return paths.reshape(*lead, num), steps.reshape(lead), done.reshape(lead)
 
 
@@ -43,9 +40,7 @@ def adjoint(problem: Problem, paths: Tensor, v: Tensor) -> tuple[Tensor, Tensor]
     """`adjoint_solution` for v, and the gradient to the counts."""
     w, to_counts = paths.new_empty(paths.shape), problem.counts.new_empty(problem.counts.shape)
     rows = [t.contiguous().reshape(-1, t.shape[-1]).numpy() for t in (paths, v, w, to_counts)]
-    shared = _shared(problem)
-    task = _task(problem, shared, _first(None, content(problem.attenuation)), 0.0)
-    share(adjoint_pixels, _items(len(rows[0])), task, shared.fine, *rows)
+    share(adjoint_pixels, _items(len(rows[0])), *_given(problem, 0.0), *_packed(problem, None), *rows)
     return w, to_counts
 
 
@@ -53,27 +48,23 @@ class Readings:
     """The loops for readings as they come, of one response, box and `PolynomialStart`; photons () are those of all."""
 
     def __init__(self, problem: Problem, start: PolynomialStart):
-        self.shared, self.first = _shared(problem), _first(start, content(problem.attenuation))
-        self.later = _first(None, content(problem.attenuation))
+        self.first, self.later = _packed(problem, start), _packed(problem, start, True)
 
     def solve(self, counts: Tensor, photons: Tensor, max_iters: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
         """Path lengths (..., M), steps, and where they are beyond doubt, of readings (..., E)."""
-        lead = counts.shape[:-1]
-        paths, steps = counts.new_empty(*lead, len(self.shared.materials)), torch.empty(lead, dtype=torch.int32)
+        lead, num = counts.shape[:-1], len(self.first.materials)
+        paths, steps = torch.empty(*lead, num, dtype=counts.dtype), torch.empty(lead, dtype=torch.int32)
         done = torch.empty(lead, dtype=torch.bool)
-        arrays = (t.reshape(-1, *t.shape[len(lead) :]).numpy() for t in (paths, steps, done))
-        task = _task_of(_rows(counts), photons.reshape(1, 1), 1, self.shared, self.first, tolerance)
-        rules = self.shared.fine, self.first.rough
-        share(newton_pixels, _items(steps.numel()), task, *rules, max_iters, np.float32(FEW), *arrays)
+        arrays = paths.view(-1, num).numpy(), steps.view(-1).numpy(), done.view(-1).numpy()
+        given = *_readings(counts, photons, tolerance), *self.first
+        share(newton_pixels, _items(len(arrays[1])), *given, max_iters, DOUBT, *arrays)
         return paths, steps, done
 
     def adjoint(self, counts: Tensor, photons: Tensor, paths: Tensor, v: Tensor) -> Tensor:
         """v^T dA/dcounts (..., E)."""
-        to_counts = torch.empty(counts.shape, dtype=counts.dtype)
-        task = _task_of(_rows(counts), photons.reshape(1, 1), 1, self.shared, self.later, 0.0)
-        flat = paths.reshape(-1, paths.shape[-1])
-        rows = (t.numpy() for t in (flat, _rows(v), flat[:0], to_counts.view(-1, counts.shape[-1])))
-        share(adjoint_pixels, _items(len(flat)), task, self.shared.fine, *rows)
+        to_counts, flat = torch.empty(counts.shape, dtype=counts.dtype), paths.reshape(-1, paths.shape[-1]).numpy()
+        rows = flat, _rows(v).numpy(), flat[:0], to_counts.view(-1, counts.shape[-1]).numpy()
+        share(adjoint_pixels, _items(len(flat)), *_readings(counts, photons, 0.0), *self.later, *rows)
         return to_counts
 
 
@@ -93,10 +84,16 @@ def _items(pixels: int) -> int:
     return -(-pixels // AT_ONCE)
 
 
-def _task(problem: Problem, shared: "_Shared", first: "_First", tolerance: float) -> Task:
+def _given(problem: Problem, tolerance: float) -> tuple:
+    """y, photons, readings and tolerance of a `Task`."""
     photons = torch.as_tensor(problem.photons).to(problem.counts)
     photons = photons.expand(problem.counts.shape[:-1]) if photons.ndim else photons
-    return _task_of(_rows(problem.counts), photons.reshape(-1, 1), 0, shared, first, tolerance)
+    return _rows(problem.counts).numpy(), photons.reshape(-1, 1).contiguous().numpy(), 0, np.float32(tolerance)
+
+
+def _readings(counts: Tensor, photons: Tensor, tolerance: float) -> tuple:
+    """The same of readings, with photons ()."""
+    return _rows(counts).numpy(), photons.view(1, 1).numpy(), 1, np.float32(tolerance)
 
 
 def _rows(t: Tensor) -> Tensor:
@@ -106,54 +103,28 @@ def _rows(t: Tensor) -> Tensor:
     return t.reshape(-1, t.shape[-1]).contiguous()
 
 
-def _task_of(
-    counts: Tensor, photons: Tensor, readings: int, shared: "_Shared", first: "_First", tolerance: float
-) -> Task:
-    return Task(
-        shared.materials,
-        counts.numpy(),
-        photons.contiguous().numpy(),
-        readings,
-        *shared.box,
-        first.coefficients,
-        first.open_beam,
-        np.float32(tolerance),
-        *NUMBERS,
-    )
-
-
-class _Shared(NamedTuple):
-    """What all pixels have in common: the rule of all energies; low, high and scale of three materials."""
-
-    materials: tuple[int, ...]
-    fine: Rule
-    box: tuple[tuple[np.float32, ...], ...]
-
-
-def _shared(problem: Problem) -> _Shared:
-    return _kept(*map(content, (problem.spectra, problem.attenuation, problem.low, problem.high)))
+def _packed(problem: Problem, start: PolynomialStart | None, back: bool = False) -> Packed:
+    return _kept(start, back, *map(content, (problem.spectra, problem.attenuation, problem.low, problem.high)))
 
 
 @lru_cache(maxsize=32)
-def _kept(*values: tuple) -> _Shared:
+def _kept(start: PolynomialStart | None, back: bool, *values: tuple) -> Packed:
+    """Two rules, and what all pixels share.
+
+    The first is of the energies that stand for all where a start knows them. The second is of the few for the first
+    steps, none where a start is given; for the way back it is that of all energies.
+    """
     spectra, f, low, high = (restored(v) for v in values)
-    scale = Problem(spectra[:0], spectra, f, low, high).scale
-    box = tuple(tuple(map(np.float32, (*t.tolist(), 0.0)[:3])) for t in (low, high, scale))
-    return _Shared(tuple(range(len(low))), strips(f.numpy(), spectra.numpy()), box)
-
-
-class _First(NamedTuple):
-    """The polynomial, and the rule of the few energies for the first steps; empty where a start is given."""
-
-    coefficients: np.ndarray
-    open_beam: np.ndarray
-    rough: Rule
-
-
-@lru_cache(maxsize=32)
-def _first(start: PolynomialStart | None, attenuation: tuple) -> _First:
-    f = restored(attenuation).numpy()
-    few = np.zeros((len(f), 1)) if start is None or start.few is None else start.few.numpy()
-    if start is None:
-        return _First(np.empty((0, 0), np.float32), np.empty(0, np.float32), strips(f, few))
-    return _First(start.coefficients.contiguous().numpy(), start.open_beam.contiguous().numpy(), strips(f, few))
+    scale, num = Problem(spectra[:0], spectra, f, low, high).scale, len(low)
+    fine, few = spectra, np.zeros((len(f), 1))
+    least, most = torch.full((2, num), torch.inf) * torch.tensor([[-1.0], [1.0]])
+    first = np.empty((0, num)), np.empty(0)
+    if start is not None:
+        first = start.coefficients, start.open_beam
+        few = few if start.few is None else start.few.numpy()
+        if start.fine is not None:
+            fine, least, most = start.fine.spectra, start.fine.low, start.fine.high
+    ends = [n for t in (low, high, scale) for n in (*t.tolist(), 0.0)[:3]]
+    numbers = *ends, LIMIT, NEAR, RIDGE, *(n for t in (least, most) for n in (*t.tolist(), 0.0)[:3])
+    rules = strips(f.numpy(), fine.numpy()), strips(f.numpy(), spectra.numpy() if back else few)
+    return pack(tuple(range(num)), numbers, NUM_FAR, *first, *rules)

@@ -6,7 +6,7 @@ from numba import float32
 from ctlib.backends.cpu.simd import LANES, add, fma, high, low, mul, splat, sub, zeros
 from ctlib.backends.cpu.simd_memory import store
 from ctlib.decompose.cpu import block
-from ctlib.decompose.cpu.block import BLOCK, FINITE, LEAST, keep, plain, row, six, three
+from ctlib.decompose.cpu.block import BLOCK, FINITE, LEAST, keep, lanes, plain, row, six, three
 from ctlib.decompose.cpu.lanes import any_less, divide, size, where_less
 from ctlib.decompose.cpu.systems import any_held, definite, depth_of, held_step, hold, pinned, solve, sum_of_sizes, told
 
@@ -112,17 +112,44 @@ def newton(task, fine, rough, b, most_rough, most_fine):
         step_of(task, b, k < task.num_far)
         if not move(task, b, ROUGH):
             break
+    finish(task, fine, b, most_rough, most_rough + most_fine)
+
+
+@plain
+def finish(task, fine, b, taken, most):
+    """a <- path lengths after steps taken + 1, ... most on all energies, or until all pixels have converged."""
     b.still[:] = 1
-    for k in range(most_fine):
+    for k in range(taken, most):
         block.moments(fine, b, True)
-        step_of(task, b, most_rough + k < task.num_far)
+        step_of(task, b, k < task.num_far)
         if not move(task, b, task.tolerance):
             break
 
 
+@lanes
+def beyond(task, num, a):
+    """1 where few energies do not stand for all, else 0."""
+    zero, one = splat(a[0], 0), splat(a[0], 1)
+    out = zero
+    for k in range(num):
+        out = where_less(a[k], splat(zero, task.least[k]), one, where_less(splat(zero, task.most[k]), a[k], one, out))
+    return out
+
+
+@plain
+def any_beyond(task, b):
+    """sure <- `beyond`; whether any pixel is."""
+    one, some = zeros(b.a, 1), False
+    for at in range(0, BLOCK, LANES):
+        there = beyond(task, len(b.materials), three(one, b.a, at))
+        store(there, b.sure, at, 0)
+        some = some or any_less(one, there)
+    return some
+
+
 @plain
 def settled(task, b, few):
-    """sure <- 1 where a pixel has converged beyond doubt: `restart.settled` and not `restart.doubtful`."""
+    """sure <- 1 where a pixel has converged beyond doubt: `restart.settled`, not `restart.doubtful`, not `beyond`."""
     one, bins, num = zeros(b.a, 1), b.y.shape[0], len(b.materials)
     unit = splat(one, 1)
     for at in range(0, BLOCK, LANES):
@@ -144,6 +171,7 @@ def settled(task, b, few):
         bound = fma(splat(one, bound), total, splat(one, NATS))
         sure = where_less(bound, gain, one, sub(unit, row(one, b.still, 0, at)))
         sure = where_less(gain, splat(one, FINITE), sure, one)
+        sure = where_less(one, beyond(task, num, three(one, b.a, at)), one, sure)
         if few > 0:
             sure = where_less(mul(splat(one, MISFIT), total), misfit, one, sure)
             sure = where_less(misfit, splat(one, FINITE), sure, one)

@@ -47,9 +47,9 @@ class Reconstruction(nn.Module):
         self.fuse = conv_unit(channels * (num_scales if multi_scale else 1), channels, 3)
         self.image = nn.Conv2d(channels, 1, 1)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        if not isinstance(maps, (list, tuple)) or len(maps) != self.num_scales:
-            raise ArgumentError("maps", type(maps).__name__, f"{self.num_scales} maps, coarse first")
+    def forward(self, *maps: Tensor) -> Tensor:
+        if len(maps) != self.num_scales:
+            raise ArgumentError("maps", len(maps), f"{self.num_scales} of them, coarse first")
         for m in maps:
             batch("maps", m, self, self.channels, "Y", "X")
         if len({len(m) for m in maps}) > 1:

@@ -68,7 +68,7 @@ class HQINet(nn.Module):
         for block in self.decoder:
             h = block(h, encoded.pop())
             maps.append(h)
-        return self.head(maps)
+        return self.head(*maps)
 
 
 def stage(in_channels: int, mid: int, num_blocks: int, scse: bool) -> nn.Sequential:

@@ -8,7 +8,6 @@ from torch import Tensor
 from ctlib import metrics
 from ctlib.decompose import decompose_images
 from ctlib.metrics.contrast import contrast_to_noise
-from ctlib.papers.spectral2spectral.experiment import Run
 from ctlib.papers.spectral2spectral.noise_level import neighbor_correlation
 from ctlib.papers.spectral2spectral.regions import bone_regions, edge_gradient, in_units, vessel_region
 from ctlib.papers.spectral2spectral.scene import ScannedScene
@@ -74,19 +73,3 @@ def shared_noise(scene: ScannedScene, reconstruct: Callable, bin_index: int = 2)
     noisy, clean = scene.y[:, bin_index], scene.scan.line_integrals(scene.scan.expected)[:, bin_index]
     noise = reconstruct(scene.A, noisy) - reconstruct(scene.A, clean)
     return float(neighbor_correlation(noise).mean())
-
-
-def similarity_outcome(scene: ScannedScene, run: Run, part: str, bins: list[int]) -> dict:
-    """What a weight of the similarity term does to image `part` ("x" or "z").
-
-    early, ssim  SSIM of the last bin after one outer step; of `bins` at the end (len(bins),)
-    iodine       `vessel_error`;  image  (Z, E, Y, X)
-    """
-    x = getattr(run, part)
-    early = float(scene.similarity(run.early[part])[-1])
-    return {"early": early, "ssim": scene.similarity(x)[bins].numpy(), "iodine": vessel_error(scene, x), "image": x}
-
-
-def over_seeds(measure: Callable, scenes: list[ScannedScene], *images: list[Tensor]) -> np.ndarray:
-    """measure(scene, image, ...) of every scene and its images: a row a seed."""
-    return np.array([np.asarray(measure(*each)) for each in zip(scenes, *images, strict=True)])

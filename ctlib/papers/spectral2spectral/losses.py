@@ -66,6 +66,22 @@ def neighbor_terms(net, x: Tensor, generator: torch.Generator, output: Tensor | 
     return error.square().mean(), (error - change).square().mean()
 
 
+def distant_terms(net, x: Tensor, generator: torch.Generator, output: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`neighbor_terms` of every second pixel, so that the two of a pair lie two apart and share less noise.
+
+    x  (B, C, Y, X), sizes multiples of four; one of the four grids of every second pixel is drawn
+    """
+    x = _cells("x", x)
+    if x.shape[2] % 4 or x.shape[3] % 4:
+        raise ArgumentError("x", f"shape {tuple(x.shape)}", "images (B, C, Y, X), sizes multiples of four")
+    row, col = divmod(int(torch.randint(4, (1,), generator=generator)), 2)
+    if output is None:
+        with torch.no_grad():
+            output = net(x)
+    part = lambda t: t[..., row::2, col::2].contiguous()  # noqa: E731
+    return neighbor_terms(net, part(x), generator, part(output))
+
+
 def paired_loss(net, first: Tensor, second: Tensor) -> Tensor:
     """Noise2Noise in both directions, (|f(x1) - x2|^2 + |f(x2) - x1|^2) / 2 per entry, {cite}`lehtinen2018`."""
     first, second = contract.together(first=first, second=second)
@@ -99,31 +115,54 @@ def normalized(x: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
     return (x - ends[0]) / (ends[1] - ends[0]).clamp_min(torch.finfo(x.dtype).tiny)
 
 
-def spectral_similarity_loss(images: Tensor, reference: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
-    """L_ss = 1 - mean over bins of SSIM(bin, full spectrum), both scaled alike by `normalized`, {eq}`s2s-similarity`.
+def by_extremes(x: Tensor) -> Tensor:
+    """Images (..., Y, X) scaled so that their least value becomes 0 and their largest 1, as printed in eq. 21."""
+    return normalized(x, 0.0, 1.0)
 
-    images     (B, E, Y, X);  reference (B, 1, Y, X), reconstructed from all photons together
+
+def by_mean(x: Tensor) -> Tensor:
+    """Images (..., Y, X) over the size of their mean, as the paper's text says; the mean carries no gradient.
+
+    At least a hundredth of the largest value is divided by: a network's first images may have a mean of 0.
+    """
+    x = contract.tensor("x", x, ("Y", "X"))
+    if 0 in x.shape[-2:]:
+        raise ArgumentError("x", f"shape {tuple(x.shape)}", "images with pixels")
+    level, largest = x.detach().mean((-2, -1), keepdim=True).abs(), x.detach().abs().amax((-2, -1), keepdim=True)
+    return x / torch.maximum(level, 0.01 * largest).clamp_min(torch.finfo(x.dtype).tiny)
+
+
+SCALINGS = {"quantiles": normalized, "extremes": by_extremes, "mean": by_mean}
+
+
+def spectral_similarity_loss(images: Tensor, reference: Tensor, scaling: str = "quantiles") -> Tensor:
+    """L_ss = 1 - mean over bins of SSIM(bin, full spectrum), both scaled alike, {eq}`s2s-similarity`.
+
+    images   (B, E, Y, X);  reference (B, 1, Y, X), reconstructed from all photons together
+    scaling  "quantiles" (`normalized`), "extremes" as printed, "mean" as the text says
     """
     images, reference = contract.together(("Y", "X"), images=images, reference=reference)
-    scaled = normalized(images, low, high), normalized(reference, low, high)
-    return 1 - ssim(*scaled, data_range=1.0).mean()
+    scaled = SCALINGS[contract.choice("scaling", scaling, tuple(SCALINGS))]
+    return 1 - ssim(scaled(images), scaled(reference), data_range=1.0).mean()
 
 
 def spectral2spectral_loss(
-    net, x: Tensor, reference: Tensor, generator: torch.Generator, lam_r: float, lam_s: float
-) -> Tensor:
+    net, x: Tensor, reference: Tensor, generator: torch.Generator, lam_r: float, lam_s: float,
+    scaling: str = "quantiles", distant: bool = False,
+) -> Tensor:  # fmt: skip
     """|f(S1 x) - S2 x|^2 + lam_s L_ss + lam_r L_r, {eq}`s2s-loss`, {cite}`guo2022`.
 
-    x  (B, E, Y, X), each bin scaled to unit mean;  reference  (B, 1, Y, X)
+    x        (B, E, Y, X), each bin scaled to unit mean;  reference  (B, 1, Y, X)
+    scaling  of L_ss, see `spectral_similarity_loss`;  distant: pairs of `distant_terms`
     """
     lam_r, lam_s = contract.number("lam_r", lam_r, at_least=0), contract.number("lam_s", lam_s, at_least=0)
     x = _cells("x", x)
     if contract.tensor("reference", reference, ("Y", "X")).shape != (len(x), 1, *x.shape[2:]):
         raise ArgumentError("reference", f"shape {tuple(reference.shape)}", f"(B, 1, Y, X), for x {tuple(x.shape)}")
     output = net(x) if lam_s > 0 else None
-    fit, regularizer = neighbor_terms(net, x, generator, output)
+    fit, regularizer = (distant_terms if distant else neighbor_terms)(net, x, generator, output)
     loss = fit + lam_r * regularizer
-    return loss if output is None else loss + lam_s * spectral_similarity_loss(output, reference)
+    return loss if output is None else loss + lam_s * spectral_similarity_loss(output, reference, scaling)
 
 
 def loss_weights(schedule: str, progress: float, lam_r: float, lam_s: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ctlib import contract
 from ctlib.errors import ArgumentError, ConvergenceError
+from ctlib.train.precision import Precision
 
 
 def bin_scale(x: Tensor) -> Tensor:
@@ -35,16 +36,24 @@ class SelfTrainedPrior:
     num_outer  outer steps that share the training;  steps  of Adam in each
     retrain    False: train when it is used first, with the steps of all, and never again
     decay      the learning rate is multiplied by it five times, evenly, over the whole training
+    apply      (net, scaled images) -> images, where the network takes more than the images
+    precision  of the network, see `ctlib.train.precision`
+    watch      called as watch(step, make) every `watch_every` steps and at the end of each outer step's training;
+               make(slice numbers) are the prior's images as of now
     """
 
     def __init__(
         self, net: nn.Module, loss: Callable, num_outer: int, steps: int, generator: torch.Generator,
         lr: float = 1e-3, batch: int = 4, retrain: bool = True, decay: float = 0.9,
+        apply: Callable | None = None, precision: str = "float32", watch: Callable | None = None, watch_every: int = 25,
     ):  # fmt: skip
         num_outer, steps = contract.count("num_outer", num_outer, 1), contract.count("steps", steps)
         lr, decay = contract.number("lr", lr, above=0), contract.number("decay", decay, above=0)
         batch = contract.count("batch", batch, 1)
+        self.precision = Precision(precision, next(net.parameters()).device)
         self.net, self.loss, self.generator, self.batch, self.retrain = net, loss, generator, batch, retrain
+        self.net, self.apply = self.precision.prepare(net), apply
+        self.watch, self.watch_every = watch, contract.count("watch_every", watch_every, 1)
         self.num_outer, self.steps, self.step, self.losses = num_outer, steps, 0, []
         self.optimizer = torch.optim.Adam(net.parameters(), lr, fused=True)
         every = max(1, num_outer * steps // 5)
@@ -53,8 +62,16 @@ class SelfTrainedPrior:
     def __call__(self, x: Tensor, outer: int) -> Tensor:
         scale = bin_scale(x)
         self.train(x / scale, self._steps_now())
+        return self.images(x / scale) * scale
+
+    def images(self, x: Tensor) -> Tensor:
+        """The network's images of scaled ones (Z, E, Y, X), slice by slice so that memory does not grow with Z."""
         with torch.no_grad():
-            return self.net(x / scale) * scale
+            parts = [self._call(part) if self.apply is None else self.apply(self._call, part) for part in x.split(4)]
+        return torch.cat(parts)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.precision(self.net, x)
 
     def _steps_now(self) -> int:
         if self.retrain:
@@ -64,9 +81,9 @@ class SelfTrainedPrior:
     def train(self, x: Tensor, steps: int) -> None:
         """Adam on the loss of batches of the scaled images x (Z, E, Y, X)."""
         chosen = batches(len(x), self.batch, self.generator)
-        for _ in range(steps):
+        for k in range(steps):
             index = next(chosen)
-            loss = self.loss(self.net, x[index], index, self.step / (self.num_outer * self.steps))
+            loss = self.loss(self._call, x[index], index, self.step / (self.num_outer * self.steps))
             if not bool(torch.isfinite(loss)):
                 raise ConvergenceError(f"SelfTrainedPrior: the loss is {float(loss)} at step {self.step}")
             self.optimizer.zero_grad()
@@ -75,3 +92,5 @@ class SelfTrainedPrior:
             self.schedule.step()
             self.losses.append(float(loss.detach()))
             self.step += 1
+            if self.watch is not None and (self.step % self.watch_every == 0 or k == steps - 1):
+                self.watch(self.step, lambda which: self.images(x[which]))

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from ctlib.errors import ArgumentError
 from ctlib.geometry import FanBeam, Volume
-from ctlib.papers.spectral2spectral.binned import bin_counts, bin_line_integrals, summed_line_integrals
+from ctlib.papers.spectral2spectral.binned import (
+    bin_counts,
+    bin_line_integrals,
+    count_variance,
+    log_variance,
+    summed_line_integrals,
+)
 from ctlib.papers.spectral2spectral.specimens import BASIS, specimen
 from ctlib.physics import Detector, SpectralModel, Spectrum
 from ctlib.projector import Projector
@@ -29,6 +35,7 @@ class SpectralScan:
 
     truth     densities (Z, M, Y, X) [g/cm3] of (aluminium, water, iodine), where they are known
     expected  noiseless counts (Z, E, V, U), likewise
+    mode      how the bins were counted, see `bin_counts`
     """
 
     geometry: FanBeam
@@ -36,6 +43,7 @@ class SpectralScan:
     open_beam: Tensor
     truth: Tensor | None = None
     expected: Tensor | None = None
+    mode: str = "poisson"
 
     @cached_property
     def A(self) -> Projector:
@@ -50,10 +58,19 @@ class SpectralScan:
         """Log data (Z, 1, V, U) [1] of all photons together."""
         return summed_line_integrals(self.counts, self.open_beam)
 
+    def variance(self) -> Tensor:
+        """Variance (Z, E, V, U) [1] of the log data, infinite where nothing was counted."""
+        return log_variance(self.counts, count_variance(self.counts, self.mode))
+
+    def full_variance(self) -> Tensor:
+        """Variance (Z, 1, V, U) [1] of `full_spectrum`: the sum of all bins is one count in either mode."""
+        total = self.counts.sum(1, keepdim=True)
+        return log_variance(total, total)
+
     def to(self, device) -> SpectralScan:
         """The same scan on another device."""
         moved = (t if t is None else t.to(device) for t in (self.counts, self.open_beam, self.truth, self.expected))
-        return SpectralScan(self.geometry, *moved)
+        return SpectralScan(self.geometry, *moved, self.mode)
 
 
 def scanner(kind: str, n: int, num_views: int) -> FanBeam:
@@ -96,4 +113,4 @@ def simulate(
     truth = densities.unflatten(-1, (n, FINER)).mean(-1).unflatten(-2, (n, FINER)).mean(-2)
     noisy = bin_counts(expected, torch.Generator().manual_seed(10_000 + seed), mode)
     open_beam = model(torch.zeros(len(BASIS), dtype=torch.float64))
-    return SpectralScan(geometry, noisy.to(dtype), open_beam, truth.to(dtype), expected.to(dtype))
+    return SpectralScan(geometry, noisy.to(dtype), open_beam, truth.to(dtype), expected.to(dtype), mode)

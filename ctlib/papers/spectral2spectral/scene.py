@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ctlib import metrics
 from ctlib.decompose import decompose_images
 from ctlib.papers.spectral2spectral.binned import bin_line_integrals
 from ctlib.papers.spectral2spectral.matrix_fit import fit_matrix
 from ctlib.papers.spectral2spectral.noise2noise import half_views
 from ctlib.papers.spectral2spectral.noise_level import noise_level
 from ctlib.papers.spectral2spectral.scan import SpectralScan, simulate
+from ctlib.papers.spectral2spectral.scores import body_mask, flat_mask, image_scores
+from ctlib.papers.spectral2spectral.start import first_images
 from ctlib.projector import Projector
 from ctlib.recon.sirt import sirt
 
-CALIBRATION = 4  # SIRT iterations of the calibration images, in units of those of the first image
+CALIBRATION = 200  # SIRT iterations of the noiseless images that the matrix is fitted to
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Acquisition:
     views: int  # views over 360 degrees
     n_slices: int  # slices of a specimen
     counts: float  # photons of an open-beam reading, all bins together
-    sirt_start: int  # SIRT iterations of the first image
+    sirt_start: int = 0  # SIRT iterations of the first image; 0: solved, see `first_images`
     bin_mode: str = "poisson"  # see `bin_counts`
     device: str = "cpu"
 
@@ -43,6 +45,7 @@ class Scene:
     seed    of network weights and samplers
     matrix  effective mass attenuation (E, M) [cm2/g] of the materials, on the CPU
     truth   (Z, E, Y, X), where it is known
+    body    bool (Z, 1, Y, X): where errors count; None: everywhere
     """
 
     A: Projector
@@ -52,10 +55,15 @@ class Scene:
     seed: int
     matrix: Tensor | None = None
     truth: Tensor | None = None
+    body: Tensor | None = None
 
-    def error(self, x: Tensor) -> Tensor:
-        """Relative error of each bin over the whole volume, (E,)."""
-        return ((x - self.truth).square().sum((0, 2, 3)) / self.truth.square().sum((0, 2, 3))).sqrt().cpu()
+    def error(self, x: Tensor, which: slice | list[int] = slice(None)) -> Tensor:
+        """Relative error of each bin inside the body, (E,), of some slices (all by default)."""
+        truth = self.truth[which]
+        off = x - truth
+        if self.body is not None:
+            off, truth = off * self.body[which], truth * self.body[which]
+        return (off.square().sum((0, 2, 3)) / truth.square().sum((0, 2, 3))).sqrt().cpu()
 
     def noise(self, x: Tensor) -> Tensor:
         """Standard deviation of the noise in every bin, mean over slices, (E,) [1/mm]."""
@@ -68,10 +76,16 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class ScannedScene(Scene):
-    """A scene with the counts behind it; `taught` keeps the Noise2Noise priors that were trained on it."""
+    """A scene with the counts behind it.
+
+    sirt_start  SIRT iterations of the first images; 0: solved
+    kind        of specimen, "rods" or "mouse"; "" where it is another
+    taught      keeps the Noise2Noise priors that were trained on it
+    """
 
     scan: SpectralScan | None = None
-    sirt_start: int = 50
+    sirt_start: int = 0
+    kind: str = ""
     taught: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -79,28 +93,37 @@ class ScannedScene(Scene):
         """Three times the attenuation of water in each bin, (E, 1, 1) [1/mm]: the top of the gray scale."""
         return 3 * self.matrix[:, 1].to(self.x0)[:, None, None] / 10
 
-    def similarity(self, x: Tensor, ref: Tensor | None = None) -> Tensor:
-        """SSIM of each bin in the window, against the truth or another image, mean over slices, (E,)."""
-        shown, ref = ((t / self.window).clamp(0, 1) for t in (x, self.truth if ref is None else ref))
-        return metrics.ssim(shown, ref, data_range=1.0).mean(0).cpu()
+    @cached_property
+    def flat(self) -> Tensor:
+        """Pixels of the body far from every edge, bool (Z, 1, Y, X)."""
+        return flat_mask(self.truth, self.body)
+
+    def scores(self, x: Tensor, ref: Tensor | None = None) -> dict[str, list[float]]:
+        """`image_scores` of images inside the body, against the truth or other images."""
+        return image_scores(x, self.truth if ref is None else ref, self.body, self.window, self.flat)
 
     def half(self, half_counts: Tensor) -> Tensor:
-        """SIRT image of half the photons."""
-        return sirt(self.A, bin_line_integrals(half_counts, self.scan.open_beam / 2), self.sirt_start)
+        """First images of half the photons."""
+        return first_images(self.A, bin_line_integrals(half_counts, self.scan.open_beam / 2), self.sirt_start)
 
     def by_views(self) -> list[Tensor]:
-        """SIRT images of the even and of the odd views."""
+        """First images of the even and of the odd views."""
         halves = half_views(self.scan.geometry)
-        return [sirt(Projector(g), self.y[..., k::2, :], self.sirt_start) for k, g in enumerate(halves)]
+        return [first_images(Projector(g), self.y[..., k::2, :], self.sirt_start) for k, g in enumerate(halves)]
+
+    def noiseless(self) -> Tensor:
+        """First images of the same scan without noise: the floor of what a method starts from."""
+        return first_images(self.A, self.scan.line_integrals(self.scan.expected), self.sirt_start)
 
 
-def scanned(scan: SpectralScan, sirt_start: int, seed: int = 0, matrix: Tensor | None = None) -> ScannedScene:
+def scanned(scan: SpectralScan, sirt_start: int = 0, seed: int = 0, matrix: Tensor | None = None) -> ScannedScene:
     """A scan with its first images; the true images are those of its densities by the matrix."""
     y = scan.line_integrals()
-    x0, full = sirt(scan.A, y, sirt_start), sirt(scan.A, scan.full_spectrum(), sirt_start)
+    x0, full = (first_images(scan.A, each, sirt_start) for each in (y, scan.full_spectrum()))
     known = matrix is not None and scan.truth is not None
-    truth = torch.einsum("em,zmyx->zeyx", matrix.to(x0), scan.truth) / 10 if known else None
-    return ScannedScene(scan.A, y, x0, full, seed, matrix, truth, scan, sirt_start)
+    truth = torch.einsum("em,zmyx->zeyx", matrix.to(y), scan.truth) / 10 if known else None
+    body = body_mask(scan.truth) if scan.truth is not None else None
+    return ScannedScene(scan.A, y, x0, full, seed, matrix, truth, body, scan, sirt_start)
 
 
 def simulated(
@@ -113,7 +136,10 @@ def simulated(
     """
     a = acquisition
     scan = simulate(kind, a.n, a.views, a.n_slices, a.counts, seed, drift, a.bin_mode).to(a.device)
-    if matrix is None:
-        clean = sirt(scan.A, scan.line_integrals(scan.expected), CALIBRATION * a.sirt_start)
-        matrix = fit_matrix(clean, scan.truth).cpu()
-    return scanned(scan, a.sirt_start, seed, matrix)
+    return replace(scanned(scan, a.sirt_start, seed, calibrated(scan) if matrix is None else matrix), kind=kind)
+
+
+def calibrated(scan: SpectralScan) -> Tensor:
+    """The matrix (E, M) [cm2/g] of a scan's own noiseless images and densities."""
+    clean = sirt(scan.A, scan.line_integrals(scan.expected), CALIBRATION)
+    return fit_matrix(clean, scan.truth).cpu()

@@ -60,6 +60,11 @@ def _rod_places(slice_number: float, seed: int, size_mm: float, drift: float) ->
     return centers, np.stack([radii, radii], 1)
 
 
+def rod_centers(seed: int = 0, size_mm: float = 82.6) -> tuple[np.ndarray, np.ndarray]:
+    """Centers (5, 2) and half axes (5, 2) [mm] of `rods` in the middle slice, x to the right and y up."""
+    return _rod_places(0.0, seed, size_mm, 0.0)
+
+
 def rod_regions(volume: Volume, slice_number: float = 0.0, seed: int = 0, drift: float = 0.0) -> Tensor:
     """Bool masks (5, Y, X) of the voxels well inside each rod of `rods`, two voxels away from its wall."""
     centers, axes = _rod_places(slice_number, seed, volume.extent_mm[-1], drift)

@@ -70,6 +70,36 @@ def data_steps(
     return x
 
 
+def data_solution(
+    A, y: Tensor, x: Tensor, z: Tensor, lam: float, tol: float = 0.01, max_iters: int = 200
+) -> tuple[Tensor, int]:
+    """Minimum of 1/2 |y - A x|_R^2 + lam/2 |x - z|^2 from x, and the iterations it took, {eq}`s2s-data-step`.
+
+    Conjugate gradients for (A^T R A + lam) x = A^T R y + lam z, preconditioned by SIRT's majoriser, until the gradient
+    of every image has fallen to `tol` of what it is at z. ConvergenceError after max_iters.
+
+    y, x, z  (..., V, U), (..., Y, X), (..., Y, X);  lam > 0 [mm]
+    """
+    y, x, z, lam = _checked(A, y, x, z, lam)
+    lam, tol = contract.number("lam", lam, above=0), contract.number("tol", tol, above=0, at_most=1)
+    max_iters, (R, C) = contract.count("max_iters", max_iters, 1), sirt_scaling(A, y)
+    M = 1 / (torch.where(C > 0, 1 / C, C) + lam)
+    dot = lambda a, b: (a * b).sum((-2, -1), keepdim=True)  # noqa: E731
+    g = A.T(R * (y - A(z)))
+    enough = tol**2 * dot(g, M * g)
+    r = A.T(R * (y - A(x))) + lam * (z - x)
+    p, rho = M * r, dot(r, M * r)
+    for k in range(max_iters):
+        if bool((rho <= enough).all()):
+            return x, k
+        q = A.T(R * A(p)) + lam * p
+        step = rho / dot(p, q).clamp_min(torch.finfo(x.dtype).tiny)
+        x, r = x + step * p, r - step * q
+        rho, before = dot(r, M * r), rho
+        p = M * r + rho / before.clamp_min(torch.finfo(x.dtype).tiny) * p
+    raise ConvergenceError(f"data_solution: after {max_iters} iterations the gradient is not {tol:g} of the first one")
+
+
 def data_objective(A, y: Tensor, x: Tensor, z: Tensor, lam: float) -> float:
     """1/2 |y - A x|_R^2 + lam/2 |x - z|^2, summed over everything: what `data_steps` lowers."""
     y, x, z, lam = _checked(A, y, x, z, lam)
@@ -87,6 +117,7 @@ def split_reconstruct(
     rho: float = 0.04,
     bregman: bool = False,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
+    tol: float | None = None,
 ) -> Splitting:
     """Alternate a prior and data steps, {eq}`s2s-splitting`.
 
@@ -95,6 +126,7 @@ def split_reconstruct(
     prior    (images (Z, E, Y, X), outer step) -> images: a proximal map, or a network that trains itself first
     x0       start (..., Y, X), such as SIRT-50
     bregman  False: b = 0, half-quadratic splitting, as printed; True: split Bregman, {cite}`goldstein2009`
+    tol      solve the data step to this share of its gradient, `data_solution`, in place of num_inner steps
 
     ConvergenceError when an image is not finite.
     """
@@ -107,7 +139,7 @@ def split_reconstruct(
     for k in range(num_outer):
         z = prior(x + b, k)
         b = b + x - z if bregman else b
-        x = data_steps(A, y, x, z - b, lam, num_inner)
+        x = data_steps(A, y, x, z - b, lam, num_inner) if tol is None else data_solution(A, y, x, z - b, lam, tol)[0]
         if not bool(torch.isfinite(x).all()):
             raise ConvergenceError(f"split_reconstruct: outer step {k} made an image that is not finite")
         out.gaps.append(float((x - z).norm() / x.norm()))

@@ -57,11 +57,6 @@ class MaterialSubspace:
         return torch.einsum("ek,...kyx->...eyx", self.up.to(c), c)
 
 
-def projected(space: MaterialSubspace, prior: Prior) -> Prior:
-    """The prior of `split_reconstruct` followed by the projection: its images are spectra of the materials."""
-    return lambda x, outer: space.spectra(space.coordinates(prior(x, outer)))
-
-
 def within(space: MaterialSubspace, prior: Prior) -> Prior:
     """The prior applied to the coordinates, whose noise has unit variance in all of them, and back."""
     return lambda x, outer: space.spectra(prior(space.coordinates(x), outer))

@@ -5,7 +5,7 @@ Only the images are public. They are projected, and the data step pulls towards 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from torch import Tensor
 from ctlib.decompose import decompose_images
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.papers.spectral2spectral.bin_images import load_bin_images
-from ctlib.papers.spectral2spectral.noise_level import detrended
+from ctlib.papers.spectral2spectral.noise_level import detrended, neighbor_correlation
 from ctlib.papers.spectral2spectral.regions import edge_gradient
 from ctlib.papers.spectral2spectral.scene import Scene
+from ctlib.papers.spectral2spectral.scores import body_mask
 from ctlib.papers.spectral2spectral.vials import CENTERS_MM, vial_densities
 from ctlib.projector import Projector
 from ctlib.recon import fbp
@@ -57,22 +58,52 @@ def vial_scene(
     grid_x, grid_y = (torch.from_numpy(g).to(x0) for g in np.meshgrid(t, -t))
     vials = torch.stack([(grid_x - x) ** 2 + (grid_y - y) ** 2 < MEASURED_RADIUS_MM**2 for x, y in CENTERS_MM])
     full = x0.mean(1, keepdim=True)  # counts are not published: bins count alike
-    return VialScene(A, A(x0), x0, full, seed, matrix, truth, vials, voxel_mm)
+    return VialScene(A, A(x0), x0, full, seed, matrix, truth, None, vials, voxel_mm)
+
+
+def correlated(noise: Tensor, shared: Tensor | tuple[float, ...]) -> Tensor:
+    """Images of noise (1, E, Y, X), each blurred until neighbors share so much of it, (E,); its deviation changes.
+
+    The Gaussian's width is found by bisection between none and two pixels; noise that shares more stays as it is.
+    """
+    out = []
+    for image, goal in zip(noise[0], torch.as_tensor(shared).tolist(), strict=True):
+        low, high = 0.0, 2.0
+        for _ in range(20):
+            middle = (low + high) / 2
+            low, high = (middle, high) if float(neighbor_correlation(_blurred(image, middle))) < goal else (low, middle)
+        out.append(_blurred(image, low) if low > 0.01 else image)
+    return torch.stack(out)[None]
+
+
+def _blurred(image: Tensor, width: float, radius: int = 6) -> Tensor:
+    """An image (Y, X) under a Gaussian of so many pixels, periodic at its rim."""
+    t = torch.arange(-radius, radius + 1).to(image)
+    kernel = torch.exp(-0.5 * (t / max(width, 1e-3)) ** 2)
+    kernel = kernel / kernel.sum()
+    rows = sum(k * image.roll(int(i), 0) for i, k in zip(t, kernel, strict=True))
+    return sum(k * rows.roll(int(i), 1) for i, k in zip(t, kernel, strict=True))
 
 
 def made(
-    seed: int, sigma: Tensor | tuple[float, ...], n: int, views: int, matrix: Tensor, device: str = "cpu"
-) -> VialScene:
-    """A made specimen whose noise, white in the projections, has standard deviation sigma (E,) [1/mm] in the image."""
+    seed: int, sigma: Tensor | tuple[float, ...], n: int, views: int, matrix: Tensor, device: str = "cpu",
+    shared: Tensor | tuple[float, ...] | None = None,
+) -> VialScene:  # fmt: skip
+    """A made specimen whose noise has standard deviation sigma (E,) [1/mm] in the image.
+
+    shared  what neighbors share of it in each bin, (E,); None: as FBP leaves noise that is white in the projections
+    """
     voxel_mm = FIELD_MM / n
     densities = vial_densities(Volume((n, n), voxel_mm), seed)
     truth = torch.einsum("em,myx->eyx", matrix, densities).float()[None].to(device) / 10
     A = _scan(n, voxel_mm, views)
     white = torch.randn(1, len(matrix), *A.range_shape, generator=torch.Generator().manual_seed(seed)).to(device)
     unit = fbp(A, white)
+    unit = unit if shared is None else correlated(unit, shared)
     inside = unit[..., n // 4 : -n // 4, n // 4 : -n // 4].std((0, 2, 3))
     x0 = truth + (torch.as_tensor(sigma).to(unit) / inside)[:, None, None] * unit
-    return vial_scene(x0, voxel_mm, views, matrix, seed, truth)
+    scene = vial_scene(x0, voxel_mm, views, matrix, seed, truth)
+    return replace(scene, body=body_mask(densities[None]).to(device))
 
 
 def measured(folder: str | Path, n: int, views: int, matrix: Tensor, device: str = "cpu") -> VialScene:
@@ -82,6 +113,12 @@ def measured(folder: str | Path, n: int, views: int, matrix: Tensor, device: str
     x = torch.nn.functional.avg_pool2d(x, by)
     cut = (x.shape[-1] - n) // 2
     return vial_scene(x[None, :, cut : cut + n, cut : cut + n], by * PIXEL_MM, views, matrix)
+
+
+def shared_in_vials(scene: VialScene, x: Tensor) -> Tensor:
+    """What neighbors share of the noise in every bin, mean over the vials, (E,)."""
+    found = [neighbor_correlation(detrended(x[0], v), v) for v in scene.vials]
+    return torch.stack(found).mean(0).cpu()
 
 
 def step_at(scene: VialScene, x: Tensor, element: str) -> float:

@@ -119,7 +119,7 @@ def test_an_edit_of_every_recorded_result_of_this_book_fails(tmp_path, monkeypat
                 stored_runs.read_run(copy_of, tmp_path)
             late = error.value.field.startswith("figures")  # the pictures are not copied
             assert not late, where
-    assert {p.name for p in (BOOK / "results").iterdir()} <= {"bench", "ci", "laptop", "paper", "sweeps"}
+    assert {p.name for p in (BOOK / "results").iterdir()} <= {"bench", "ci", "laptop", "paper"}
 
 
 @pytest.mark.parametrize("field", sorted(stored_runs.FIELDS))

@@ -16,13 +16,13 @@ from ctlib.book.site.api_extension import is_plain_type, link
 
 PROJECT = Project()
 LIBRARY = Path(ctlib.__file__).parent
-CHAPTER_OF = {
-    "forward": "01a-iterative-reconstruction",
-    "dip": "02-deep-image-prior",
-    "spectral2spectral": "03-spectral2spectral",
-    "hqinet": "04-hqinet",
-    "pcct": "05-differentiable-pcct",
-    "tomography": "06-generative-tomography",
+CHAPTER_OF = {  # what the names of a paper's pages begin with
+    "forward": "01",
+    "dip": "02",
+    "spectral2spectral": "03",
+    "hqinet": "04",
+    "pcct": "05",
+    "tomography": "06",
 }
 
 EXAMPLE = """What it is, {eq}`fm-beer`, {cite}`kak2001`; of `Material`s.
@@ -127,7 +127,7 @@ def labels():
 
 
 def test_every_equation_of_a_docstring_is_in_a_chapter_and_a_paper_refers_to_those_of_its_own():
-    """An equation of another chapter may be used where the paper's own chapter refers to it as well."""
+    """An equation of another chapter may be used where a page of the paper's own chapter refers to it as well."""
     known, found = labels(), 0
     for module, owner, _, doc in docstrings():
         for label in re.findall(r"\{eq\}`([^`]+)`", doc):
@@ -135,8 +135,9 @@ def test_every_equation_of_a_docstring_is_in_a_chapter_and_a_paper_refers_to_tho
             assert label in known, f"{owner}: no equation {label}"
             if module.startswith("ctlib.papers."):
                 own = CHAPTER_OF[module.split(".")[2]]
-                said = f"{{eq}}`{label}`" in PROJECT.source(own).read_text(encoding="utf-8")
-                assert known[label] == own or said, f"{owner}: {label} is of {known[label]}"
+                pages = [path.read_text(encoding="utf-8") for path in PROJECT.book.glob(f"{own}*.md")]
+                said = any(f"{{eq}}`{label}`" in page for page in pages)
+                assert known[label].startswith(own) or said, f"{owner}: {label} is of {known[label]}"
     assert found > 20
 
 

@@ -81,3 +81,10 @@ def test_cards_show_what_a_page_opens_with(mini, nb):
     assert "\nIt is large.\n:::{card-footer}\n" in alpha
     assert "1 reproduced" in alpha
     assert beta.startswith("Beta\n:link: lab-beta\n:link-type: doc\n::::"), "a page without an opening"
+
+
+def test_a_cell_that_quotes_the_call_is_no_opening():
+    quoted = {"cell_type": "code", "source": 'page = """\nopening("alpha")\n"""'}
+    assert not first_screen.opens(quoted)
+    assert first_screen.opens({"cell_type": "code", "source": '%matplotlib inline\nopening("alpha")'})
+    assert not first_screen.opens({"cell_type": "markdown", "source": 'opening("alpha")'})

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from dicom_writer import write_series
 
-from ctlib.data.pairs import DosePair
 from ctlib.data.tooth import tooth_scan
 from ctlib.geometry import Volume
 
@@ -27,10 +26,6 @@ def rand(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def pair():
-    return DosePair("P1", rand(5, 4, 4), rand(5, 4, 4, seed=1))
-
-
 _P = "ctlib.data."
 EXAMPLES = {
     _P + "dicom.read_ct_series": lambda: dict(folder=Path(folder().name) / "series", gap_tolerance=0.01),
@@ -44,7 +39,6 @@ EXAMPLES = {
     _P + "tooth.MeasuredScan.geometry": lambda: dict(
         call=tooth_scan().geometry, volume=Volume((8, 8), 40.0), axis_column=290.5
     ),
-    _P + "pairs.stacks": lambda: dict(pairs=[pair()], num_slices=3, margin=1),
     _P + "pairs.split_patients": lambda: dict(ids=["L1", "L2", "L3", "L4"], shares={"a": 0.5, "b": 0.5}, seed=3),
 }
 SKIP = {
@@ -60,6 +54,5 @@ SKIP = {
     _P + "images.CTSlice": FILE,
     _P + "jpeg_lossless.decode": FILE,
     _P + "nifti.*": FILE,
-    _P + "pairs.Stacks": "made by stacks",
     _P + "stored_units.in_unit": FILE,
 }

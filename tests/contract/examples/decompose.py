@@ -48,7 +48,7 @@ EXAMPLES = {
 INNER = "a part of the solver, which decompose_mle calls with what it has checked"
 SKIP = {
     **{f"ctlib.decompose.{m}.*": INNER for m in
-       ("direct", "engine", "fixed", "gradient", "layer", "newton", "pieces", "restart", "small", "start")},
+       ("few", "direct", "engine", "fixed", "gradient", "layer", "newton", "pieces", "restart", "small", "start")},
     **{f"ctlib.decompose.mle.{n}": INNER for n in ("posed", "start_paths", "usual_spectra", "Decomposition")},
     **{f"ctlib.decompose.likelihood.{n}": INNER for n in ("score", "curvature")},
 }  # fmt: skip

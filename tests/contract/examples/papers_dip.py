@@ -144,6 +144,7 @@ SKIP = {
     "ctlib.papers.dip.budget.*": RUNS,
     "ctlib.papers.dip.compare.*": RUNS,
     "ctlib.papers.dip.experiment.Setup*": RUNS,
+    "ctlib.papers.dip.study.measured_bodies": RUNS,
     "ctlib.papers.dip.experiment.fit_*": RUNS,
     "ctlib.papers.dip.experiment.kernel_spectrum": RUNS,
     "ctlib.papers.dip.experiment.target_energies": RUNS,

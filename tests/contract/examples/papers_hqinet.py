@@ -7,9 +7,9 @@ from ctlib.nets.seeded import seeded
 from ctlib.papers.hqinet.blocks_aspp import ASPP, separable_conv
 from ctlib.papers.hqinet.blocks_decoder import DecoderBlock, Reconstruction
 from ctlib.papers.hqinet.blocks_scse import SCSE, Bottleneck
-from ctlib.papers.hqinet.cohort import DoseScanner
 from ctlib.papers.hqinet.network import HQINet, initialize, stage
 from ctlib.papers.hqinet.redcnn import REDCNN
+from ctlib.papers.hqinet.scan import Scanner
 
 SMALL = {"stem": 2, "mids": (2,), "blocks": (1,), "aspp": 2, "rates": (1,), "low": 2, "decoder": 2}
 
@@ -32,11 +32,7 @@ def net(make, *args, **options):
 
 
 def scanner():
-    return DoseScanner(8, 6)
-
-
-def counted(n, num_views, size_mm):
-    return DoseScanner(n, num_views, size_mm).image.geometry.pitch_mm
+    return Scanner(16, 20.0, 12)
 
 
 EXAMPLES = {
@@ -92,18 +88,10 @@ EXAMPLES = {
     "ctlib.papers.hqinet.information.mutual_information_bias": lambda: dict(
         x=rand(2, 4, 5), ref=rand(2, 4, 5, seed=1), bins=8, value_range=(0.0, 1.2)
     ),
-    "ctlib.papers.hqinet.comparison.slice_scores": lambda: dict(
-        x=rand(2, 1, 12, 12), ref=rand(2, 1, 12, 12, seed=1), mi_bins=8
-    ),
-    "ctlib.papers.hqinet.comparison.mean_psnr": lambda: dict(x=rand(2, 1, 4, 5), ref=rand(2, 1, 4, 5, seed=1)),
-    "ctlib.papers.hqinet.cohort.gray_of": lambda: dict(mu=0.02 * rand(2, 4, 5)),
-    "ctlib.papers.hqinet.cohort.DoseScanner": lambda: dict(call=counted, n=8, num_views=6, size_mm=300.0),
-    "ctlib.papers.hqinet.cohort.DoseScanner.reconstruct": lambda: dict(
-        call=scanner().reconstruct, line_integrals=rand(2, 6, 9), photons=1e4, generator=stream()
-    ),
-    "ctlib.papers.hqinet.cohort.DoseScanner.patient": lambda: dict(
-        call=scanner().patient, seed=1, photons=1e4, dose=0.5, num_slices=2, slice_mm=4.0, texture=0.01
-    ),
+    "ctlib.papers.hqinet.filters.filter_trials": lambda: dict(num=3),
+    "ctlib.papers.hqinet.noise_power.tile_pixels": lambda: dict(pixel_mm=1.5),
+    "ctlib.papers.hqinet.observer.detectability": lambda: dict(present=rand(2, 9), absent=rand(2, 9, seed=1)),
+    "ctlib.papers.hqinet.scan.Scanner.open_beam": lambda: dict(call=scanner().open_beam, photons=1e4),
     "ctlib.papers.hqinet.volume.torso_solids": lambda: dict(seed=1, size_mm=300.0, height_mm=30.0),
     "ctlib.papers.hqinet.volume.torso_volume": lambda: dict(
         volume=Volume((2, 6, 6), (5.0, 60.0, 60.0)), seed=1, texture=0.01, supersample=1, dtype=torch.float64
@@ -118,10 +106,20 @@ SKIP = {
     "ctlib.papers.hqinet.ldct_headers.*": RECORD,
     "ctlib.papers.hqinet.ldct.*": "reads a folder: tests/papers/hqinet/test_ldct.py",
     "ctlib.papers.hqinet.ldct_split.*": "reads a folder: tests/papers/hqinet/test_ldct.py",
-    "ctlib.papers.hqinet.experiment.*": WIRING,
-    "ctlib.papers.hqinet.blocks_decoder.Reconstruction.forward": "a list of maps: tests/papers",
-    "ctlib.papers.hqinet.comparison.compare": "lists of tensors, checked by per_patient and slice_scores",
-    "ctlib.papers.hqinet.comparison.per_patient": "lists of tensors, checked by slice_scores",
+    "ctlib.papers.hqinet.blocks_decoder.Reconstruction.forward": "maps, one argument each: tests/papers",
+    "ctlib.papers.hqinet.cases.*": "slices in HU with a scanner: tests/papers/hqinet/test_cases.py",
+    "ctlib.papers.hqinet.cohort.*": "reads folders: tests/papers/hqinet",
+    "ctlib.papers.hqinet.detection.*": WIRING,
+    "ctlib.papers.hqinet.filters.*": "another type for every filter: tests/papers/hqinet/test_hqinet_study.py",
+    "ctlib.papers.hqinet.judged.*": "records of cases, checked by body_scores",
+    "ctlib.papers.hqinet.lesions.*": "slices in HU with a scanner: tests/papers/hqinet/test_lesions.py",
+    "ctlib.papers.hqinet.noise_power.*": "as many tiles as the image happens to have: tests/papers/hqinet",
+    "ctlib.papers.hqinet.noise_study.*": WIRING,
+    "ctlib.papers.hqinet.observer.*": "random halves of images: tests/papers/hqinet/test_observer.py",
+    "ctlib.papers.hqinet.patches.*": "random places in cases: tests/papers/hqinet/test_cases.py",
+    "ctlib.papers.hqinet.rivals.*": WIRING,
+    "ctlib.papers.hqinet.scan.*": "counts are random, and a geometry's own: tests/papers/hqinet/test_scan.py",
+    "ctlib.papers.hqinet.study.*": WIRING,
+    "ctlib.papers.hqinet.tables.*": WIRING,
+    "ctlib.papers.hqinet.training.*": WIRING,
 }
-NOISE = "noise of another shape is other noise"
-ALLOW = {"ctlib.papers.hqinet.cohort.DoseScanner.reconstruct": {"missing axis": NOISE, "batch": NOISE}}

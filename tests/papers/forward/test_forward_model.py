@@ -77,7 +77,8 @@ def test_no_method_gives_negative_values_and_each_has_as_many_trials(made):
         assert float(x.min()) >= 0
 
 
-def test_what_is_compared_is_tuned_elsewhere_and_split_into_noise_and_the_rest(made):
+def test_what_is_compared_is_tuned_elsewhere_and_split_into_noise_and_the_rest(made, monkeypatch):
+    monkeypatch.setattr(comparison, "SETTLED", 0.05)  # where TV ends has a test of its own
     scan, other = comparison.Scan(40, 5000.0, 10.0), bodies.synthetic_body(1, 64)
     tuning = comparison.tuned(other, scan)
     found = comparison.compared(made, scan, tuning, [0, 1])

@@ -12,8 +12,8 @@ from projection_writer import write_frames, write_views
 
 from ctlib.data.deeplesion import divide_lesions, find_lesions, load_images
 from ctlib.errors import ArgumentError, CtlibError, DataError
+from ctlib.papers.hqinet.cohort import exam_cases
 from ctlib.papers.hqinet.dicom_projections import read_projections
-from ctlib.papers.hqinet.experiment import recorded_cohort
 from ctlib.papers.hqinet.ldct import find_cohort, read_cohort
 from ctlib.papers.hqinet.ldct_split import describe_cohort
 
@@ -22,7 +22,7 @@ def read_doses(root):
     cohort = find_cohort(root)
     assert str(root) in describe_cohort(cohort)
     pairs = read_cohort(cohort)
-    pairs += tuple(p for of in recorded_cohort(cohort, 8, 3).values() for p in of)
+    pairs += tuple(c.gray() for of in exam_cases(cohort, 8, 3)[0].values() for c in of)
     for p in pairs:
         assert p.low.shape == p.full.shape
         for x in (p.low, p.full):

@@ -163,7 +163,7 @@ def test_reconstruction_uses_all_scales_or_the_finest():
     maps = [rand(1, 3, 2, 2).requires_grad_(), rand(1, 3, 4, 4).requires_grad_()]
     for multi_scale in (True, False):
         head = initialize(Reconstruction(3, 2, multi_scale), "kaiming", 0)
-        coarse, _ = torch.autograd.grad(head(maps).square().sum(), maps, allow_unused=True)
+        coarse, _ = torch.autograd.grad(head(*maps).square().sum(), maps, allow_unused=True)
         assert (coarse is not None) == multi_scale
 
 

@@ -20,13 +20,13 @@ from ldct_writer import (
     write_scout,
 )
 
-from ctlib.data.pairs import stacks
 from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.hqinet.cohort import exam_case, exam_cases
 from ctlib.papers.hqinet.dicom_projections import read_projections
-from ctlib.papers.hqinet.experiment import recorded_cohort, sample_sets
 from ctlib.papers.hqinet.ldct import Exam, Patches, find_cohort, find_exams, read_cohort, read_dose_pair, read_runs
 from ctlib.papers.hqinet.ldct_header import read_header
 from ctlib.papers.hqinet.ldct_split import PUBLIC_SPLIT, describe_cohort, divide, public_split
+from ctlib.papers.hqinet.patches import CasePatches
 
 silent = pytest.mark.usefixtures("silent")
 
@@ -65,7 +65,7 @@ def test_one_patient_alone_is_read_but_not_divided(tmp_path):
     assert_exact(read_cohort(next((base / "C121").iterdir())), ["C121"])
     assert "no split: patients: got 1 in" in describe_cohort(base / "C121")
     with pytest.raises(ArgumentError, match=r"patients: got 1 in .*, needs at least 3"):
-        recorded_cohort(base / "C121", 8, 4)
+        exam_cases(base / "C121", 8, 4)
 
 
 @silent
@@ -257,11 +257,13 @@ def test_no_sample_reaches_across_a_gap(tmp_path):
         write_image_series(tmp_path / name, volume, "L004", series, SeriesDescription=name)
     (tmp_path / "Low Dose" / "1-007.dcm").unlink()
     (tmp_path / "Full Dose" / "1-002.dcm").unlink()
-    samples = stacks(read_cohort(tmp_path, least=3))
+    cases = [exam_case(pair, "L", 1.0, 8) for pair in read_cohort(tmp_path, least=3)]
+    samples = CasePatches(cases, 8, turned=False, window_hu=(0.0, 120.0))
     assert len(samples) == 3 + 2
-    levels = (samples.inputs[:, :, 0, 0] * 2000 - 1000) / 10
+    inputs, targets = samples(range(5), range(5))
+    levels = 12 * inputs[:, :, 0, 0]
     assert torch.allclose(levels.diff(dim=1), torch.ones(5, 2), atol=1e-3)
-    assert torch.allclose(levels[:, 1], (samples.full[:, 0, 0, 0] * 2000 - 1000) / 10, atol=1e-3)
+    assert torch.allclose(levels[:, 1], 12 * targets[:, 0, 0, 0], atol=1e-3)
 
 
 @silent
@@ -278,15 +280,14 @@ def test_five_patients_of_one_region_with_gaps_make_three_parts(tmp_path):
     text = describe_cohort(tmp_path)
     assert "5 pairs, 0 incomplete; 42 slices at both doses in 7 runs; 1 localizers" in text
     assert "split (drawn by patient and region, seed 0): train 3, val 1, test 1" in text
-    cohort = recorded_cohort(base, 16, 4)
+    cohort, _ = exam_cases(base, 16, 4)
     assert {part: len({p.patient for p in pairs}) for part, pairs in cohort.items()} == {
         "train": 3,
         "val": 1,
         "test": 1,
     }
     assert all(len(p.low) >= 3 for pairs in cohort.values() for p in pairs)
-    sets = sample_sets(cohort, 3, 1)
-    assert min(map(len, sets.values())) >= 2
+    assert min(len(CasePatches(cases, 8)) for cases in cohort.values()) >= 2
     assert divide(find_cohort(base), seed=1)[0] != divide(find_cohort(base), seed=0)[0]
 
 

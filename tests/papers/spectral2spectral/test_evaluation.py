@@ -9,15 +9,12 @@ from ctlib.papers.spectral2spectral.evaluation import (
     edge_slope,
     iodine_steps,
     maps_in_units,
-    over_seeds,
     profile_error,
     rod_errors,
     shared_noise,
-    similarity_outcome,
     spine_row,
     vessel_error,
 )
-from ctlib.papers.spectral2spectral.experiment import Run
 from ctlib.papers.spectral2spectral.scene import Acquisition, simulated
 from ctlib.papers.spectral2spectral.specimens import ALUMINIUM
 
@@ -82,18 +79,3 @@ def test_shared_noise_is_that_of_the_reconstruction(mouse):
     assert abs(shared_noise(mouse, lambda A, y: y)) < 0.05
     # a sum of two neighbors along one of the two axes
     assert shared_noise(mouse, lambda A, y: y + y.roll(1, -1)) == pytest.approx(0.25, abs=0.05)
-
-
-def test_the_outcome_tells_the_first_step_from_the_last(mouse):
-    run = Run(mouse.truth, mouse.x0, {"x": mouse.x0, "z": mouse.x0}, 0.0)
-    outcome = similarity_outcome(mouse, run, "x", [0, 4])
-    assert outcome["image"] is run.x
-    np.testing.assert_allclose(outcome["ssim"], 1.0, atol=1e-6)
-    assert outcome["early"] == float(mouse.similarity(mouse.x0)[4])
-
-
-def test_a_row_a_seed(mouse, rods):
-    table = over_seeds(lambda scene, x, y: scene.error(x + y), [mouse, rods], [mouse.x0, rods.x0], [0.0, 0.0])
-    np.testing.assert_array_equal(table, torch.stack([mouse.error(mouse.x0), rods.error(rods.x0)]))
-    with pytest.raises(ValueError, match="shorter"):
-        over_seeds(lambda scene, x: 0.0, [mouse, rods], [mouse.x0])

@@ -123,13 +123,13 @@ def written(folder, data=None, **changes):
 
 
 def test_a_good_file_loads(tmp_path):
-    scan = load_spectral_scan(written(tmp_path))
+    scan = load_spectral_scan(written(tmp_path)).scan
     assert scan.counts.shape == (2, 5, 12, 20)
     assert scan.geometry == scanner_of(GEOMETRY)
     assert scan.truth is None
     expected = torch.log(scan.open_beam / 50).float()
     torch.testing.assert_close(scan.line_integrals()[0, :, 3, 4], expected)
-    one = load_spectral_scan(written(tmp_path, np.ones((5, 12, 20))))
+    one = load_spectral_scan(written(tmp_path, np.ones((5, 12, 20)))).scan
     assert one.counts.shape == (1, 5, 12, 20)
 
 
@@ -143,7 +143,7 @@ def scanner_of(g):
 def test_line_integrals_come_back_whatever_the_open_beam(tmp_path, open_beam):
     """Counts that are rounded to whole photons lose them all where the open beam counts as one."""
     given = np.linspace(-0.1, 9, 2 * 5 * 12 * 20).reshape(2, 5, 12, 20)
-    scan = load_spectral_scan(written(tmp_path, given, quantity="line integrals", open_beam=open_beam))
+    scan = load_spectral_scan(written(tmp_path, given, quantity="line integrals", open_beam=open_beam)).scan
     torch.testing.assert_close(scan.line_integrals(), torch.from_numpy(given).float(), atol=2e-6, rtol=1e-6)
     share = scan.open_beam / scan.open_beam.sum()
     torch.testing.assert_close(share, torch.tensor(open_beam, dtype=torch.float64) / sum(open_beam))
@@ -155,12 +155,15 @@ def test_counts_of_subtracted_scans_may_be_negative_here_and_there(tmp_path):
     """{eq}`s2s-subtract`: bins that are differences of scans have such readings where few photons arrive."""
     data = np.full((1, 5, 12, 20), 50)
     data[0, 4, :, 7] = -3
-    scan = load_spectral_scan(written(tmp_path, data))
+    with pytest.raises(DataError, match="values: least is -3; if bins are differences, say bin_mode: subtract"):
+        load_spectral_scan(written(tmp_path, data))
+    scan = load_spectral_scan(written(tmp_path, data, bin_mode="subtract")).scan
+    assert scan.mode == "subtract"
     assert scan.counts.min() == -3
     assert torch.isfinite(scan.line_integrals()).all()
     data[0, 4] = -3
     with pytest.raises(DataError, match="values: mean of bin 5 is -3, counts need a mean above 0"):
-        load_spectral_scan(written(tmp_path, data))
+        load_spectral_scan(written(tmp_path, data, bin_mode="subtract"))
 
 
 @pytest.mark.parametrize("bins", [1, 2, 8])
@@ -168,13 +171,12 @@ def test_a_scan_may_have_any_number_of_bins_and_is_cleaned(tmp_path, bins):
     """Its image, of a size that the network could not take, is enlarged at its rim."""
     data = np.random.default_rng(0).poisson(50, (2, bins, 12, 20))
     path = written(tmp_path, data, open_beam=[100.0] * bins, num_pixels=13)
-    scan = load_spectral_scan(path, multiple_of=8)
+    scan = load_spectral_scan(path, multiple_of=8).scan
     assert scan.geometry.volume.shape == (16, 16)
     assert scan.geometry.volume.voxel_mm == (1.0, 1.0)
     scene = scanned(scan, 4)
-    run = solve(
-        scene, spectral2spectral(scene, Settings(1, 2, 0.1, 2, 0.003, 4), 0.1), Settings(1, 2, 0.1, 2, 0.003, 4)
-    )
+    settings = Settings(1, 0.1, 2, 0.003, 4)
+    run = solve(scene, spectral2spectral(scene, settings, 0.1), settings)
     assert run.x.shape == (2, bins, 16, 16)
     assert torch.isfinite(run.x).all()
     with pytest.raises(DataError, match=f"open_beam: needs a list of {bins + 1} numbers"):
@@ -183,7 +185,7 @@ def test_a_scan_may_have_any_number_of_bins_and_is_cleaned(tmp_path, bins):
 
 def test_own_angles_and_a_shifted_detector(tmp_path):
     angles = list(np.linspace(0, 6, 12))
-    scan = load_spectral_scan(written(tmp_path, angles_rad=angles, detector_offset_mm=0.5))
+    scan = load_spectral_scan(written(tmp_path, angles_rad=angles, detector_offset_mm=0.5)).scan
     assert scan.geometry.angles == tuple(angles)
     assert scan.geometry.detector_offset_mm == 0.5
 
@@ -194,7 +196,14 @@ def test_own_angles_and_a_shifted_detector(tmp_path):
      ({"open_beam": [1.0, 1.0, 0.0, 1.0, 1.0]}, "open_beam"), ({"pitch_mm": "wide"}, "pitch_mm"),
      ({"pitch_mm": -1.0}, "pitch_mm"), ({"num_views": 12.5}, "num_views"), ({"num_views": 13}, "shape"),
      ({"angles_rad": [0.0, 1.0]}, "angles_rad"), ({"angles_rad": "all"}, "angles_rad"), ({"color": 1}, "color"),
-     ({"source_origin_mm": 5.0}, "source_origin_mm"), ({"quantity": "photons"}, "quantity")],
+     ({"source_origin_mm": 5.0}, "source_origin_mm"), ({"quantity": "photons"}, "quantity"),
+     ({"source_origin_mm": None}, "source_origin_mm"), ({"bin_mode": "sum"}, "bin_mode"),
+     ({"flat": "f.npy"}, "open_beam"), ({"open_beam": None}, "open_beam"), ({"vials": {}}, "vials"),
+     ({"vials": [{"x_mm": 1}]}, r"vials\[0\]"),
+     ({"vials": [{"x_mm": 0, "y_mm": 0, "radius_mm": 1, "densities": {"water": 1}}]}, r"vials\[0\]"),
+     ({"vials": [{"x_mm": 0, "y_mm": 0, "radius_mm": 4, "densities": {"water": "much"}}]},
+      r"vials\[0\].densities.water"),
+     ({"vials": [{"x_mm": 0, "y_mm": 0, "radius_mm": 4, "densities": {"water": 1, "iodine": 0.1}}]}, "vials")],
 )  # fmt: skip
 def test_a_wrong_geometry_is_named(tmp_path, changes, field):
     with pytest.raises(DataError, match=f": {field}: "):
@@ -203,7 +212,7 @@ def test_a_wrong_geometry_is_named(tmp_path, changes, field):
 
 @pytest.mark.parametrize(
     ("data", "field"),
-    [(np.ones((2, 4, 12, 20)), "shape"), (np.ones((12, 20)), "shape"), (np.ones((0, 5, 12, 20)), "shape"),
+    [(np.ones((2, 4, 12, 20)), "shape"), (np.ones((12, 20)), "shape"), (np.ones((0, 5, 12, 20)), "values"),
      (-np.ones((1, 5, 12, 20)), "values"), (np.full((1, 5, 12, 20), np.nan), "values"),
      (np.ones((1, 5, 12, 20), dtype=complex), "type"), (np.full((1, 5, 12, 20), "a"), "type")],
 )  # fmt: skip
@@ -229,3 +238,45 @@ def test_missing_and_broken_files(tmp_path):
     np.save(path, np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(DataError, match="NPY"):
         load_spectral_scan(path)
+
+
+def test_without_distances_the_beam_is_parallel(tmp_path):
+    scan = load_spectral_scan(written(tmp_path, source_origin_mm=None, source_detector_mm=None)).scan
+    assert type(scan.geometry).__name__ == "ParallelBeam"
+
+
+def test_flat_fields_are_averaged_and_divide_column_by_column(tmp_path):
+    flat = 100.0 + np.arange(20.0)
+    frames = np.stack([np.tile(flat - 5, (5, 1)), np.tile(flat + 5, (5, 1))])
+    np.save(tmp_path / "flat.npy", frames)
+    line = np.linspace(0.1, 1, 12)[:, None]
+    data = np.broadcast_to(flat * np.exp(-line), (1, 5, 12, 20))
+    scan = load_spectral_scan(written(tmp_path, data, open_beam=None, flat="flat.npy")).scan
+    torch.testing.assert_close(scan.line_integrals()[0, 3], torch.from_numpy(np.tile(line, 20)).float())
+    torch.testing.assert_close(scan.full_spectrum()[0, 0], torch.from_numpy(np.tile(line, 20)).float())
+    np.save(tmp_path / "flat.npy", frames[..., :-1])
+    with pytest.raises(DataError, match=r"flat.npy: shape: "):
+        load_spectral_scan(written(tmp_path, data, open_beam=None, flat="flat.npy"))
+
+
+def test_a_tiff_stack_is_read_slice_by_slice(tmp_path):
+    from PIL import Image
+
+    data = np.random.default_rng(0).poisson(50, (2, 5, 12, 20)).astype(np.float32)
+    pages = [Image.fromarray(page) for page in data.reshape(-1, 12, 20)]
+    written(tmp_path)
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    scan = load_spectral_scan(tmp_path / "scan.tif").scan
+    np.testing.assert_array_equal(scan.counts.numpy(), data)
+
+
+def test_an_hdf5_file_names_its_datasets(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    data = np.random.default_rng(0).poisson(50, (2, 5, 12, 20))
+    written(tmp_path)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["entry/counts"], file["entry/dark"] = data, data[:1]
+    with pytest.raises(DataError, match="dataset: is not named; the file holds entry/counts, entry/dark"):
+        load_spectral_scan(tmp_path / "scan.h5")
+    written(tmp_path, dataset="entry/counts")
+    np.testing.assert_array_equal(load_spectral_scan(tmp_path / "scan.h5").scan.counts.numpy(), data)

@@ -10,7 +10,7 @@ from ctlib.papers.spectral2spectral.noise2noise import ThinnedPairs, half_views
 from ctlib.papers.spectral2spectral.noise2sim import box_distance, similar_slices
 from ctlib.papers.spectral2spectral.noise_level import neighbor_correlation, noise_level
 from ctlib.papers.spectral2spectral.prior import SelfTrainedPrior, batches, bin_scale
-from ctlib.papers.spectral2spectral.subspace import MaterialSubspace, projected, within
+from ctlib.papers.spectral2spectral.subspace import MaterialSubspace, within
 from ctlib.projector import Projector
 
 
@@ -187,13 +187,3 @@ def test_a_prior_within_the_subspace_sees_white_noise():
     covariance = torch.cov(seen[0].movedim(1, 0).flatten(1))
     assert torch.allclose(covariance, torch.eye(3), atol=0.04)
     torch.testing.assert_close(out, space.spectra(space.coordinates(noise)))
-
-
-def test_a_projected_prior():
-    space = MaterialSubspace.spanned_by(torch.eye(3)[:, :2], torch.ones(3))
-    x = torch.rand(1, 3, 4, 4, generator=rng())
-    got = projected(space, lambda v, k: 2 * v + k)(x, 1)
-    torch.testing.assert_close(got[:, :2], 2 * x[:, :2] + 1)
-    assert float(got[:, 2].abs().max()) < 1e-6
-    with pytest.raises(ArgumentError, match="matrix"):
-        MaterialSubspace.spanned_by(torch.eye(3)[:2], torch.ones(2))

@@ -146,14 +146,21 @@ def test_similar_loss_counts_the_similar_pixels_alone():
     assert float(losses.similar_loss(lambda t: t, x, target, mask)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("ends", [(0.0, 1.0), (0.05, 0.9)])
-def test_similarity_is_scikit_images_of_the_scaled_bins(ends):
+SCALED = {
+    "quantiles": lambda t: normalized(t, 0.005, 0.995),
+    "extremes": lambda t: normalized(t, 0.0, 1.0),
+    "mean": lambda t: t / t.mean((-2, -1), keepdim=True),
+}
+
+
+@pytest.mark.parametrize("scaling", SCALED)
+def test_similarity_is_scikit_images_of_the_scaled_bins(scaling):
     images = torch.rand(2, 3, 24, 30, dtype=torch.float64, generator=rng())
     reference = 0.5 * images[:, :1] + 0.5 * torch.rand(2, 1, 24, 30, dtype=torch.float64, generator=rng(1))
-    a, b = (normalized(t, *ends).expand_as(images).flatten(0, 1).numpy() for t in (images, reference))
+    a, b = (SCALED[scaling](t).expand_as(images).flatten(0, 1).numpy() for t in (images, reference))
     options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     theirs = np.mean([skimage_ssim(p, q, **options) for p, q in zip(a, b, strict=True)])
-    assert float(losses.spectral_similarity_loss(images, reference, *ends)) == pytest.approx(1 - theirs, abs=1e-6)
+    assert float(losses.spectral_similarity_loss(images, reference, scaling)) == pytest.approx(1 - theirs, abs=1e-6)
 
 
 def test_similarity_gradient():

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from ctlib.papers.spectral2spectral.vial_scene import FIELD_MM, PIXEL_MM, content, made, measured, measures, step_at
+from ctlib.papers.spectral2spectral.noise_level import neighbor_correlation
+from ctlib.papers.spectral2spectral.vial_scene import (
+    FIELD_MM,
+    PIXEL_MM,
+    content,
+    correlated,
+    made,
+    measured,
+    measures,
+    step_at,
+)
 from ctlib.papers.spectral2spectral.vials import CONTENT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,3 +80,17 @@ def test_a_stored_slice_is_averaged_and_cut(tmp_path):
     assert found.voxel_mm == 2 * PIXEL_MM
     assert found.truth is None
     np.testing.assert_allclose(found.x0[0, :, 0, 0], stored[:, 2:4, 2:4].mean((1, 2)) / 0.453, rtol=1e-5)
+
+
+def test_noise_is_blurred_until_neighbors_share_as_much_as_asked():
+    white = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    found = neighbor_correlation(correlated(white, (0.0, 0.45, 0.74))[0])
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.45, 0.74]), rtol=0, atol=0.02)
+
+
+def test_a_made_specimen_may_have_the_correlation_of_a_measured_one(scene):
+    other = made(1, SIGMA, 64, 48, scene.matrix, shared=(0.6,) * 8)
+    noise, before = other.x0 - other.truth, scene.x0 - scene.truth
+    assert float(neighbor_correlation(noise).min()) > 0.5 > float(neighbor_correlation(before).max())
+    np.testing.assert_allclose(noise[..., 16:48, 16:48].std((0, 2, 3)), SIGMA, rtol=0.05)
+    assert other.body.shape == (1, 1, 64, 64)

@@ -1,0 +1,120 @@
+"""The chapter's jobs: kept, found again, in order."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ctlib.errors import ArgumentError, DataError
+from ctlib.papers.spectral2spectral.experiment import Settings
+from ctlib.papers.spectral2spectral.kept import Kept
+from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, SPAN, TAUGHT, TRIALS, run_method, trials_of
+from ctlib.papers.spectral2spectral.study import VALIDATION, Study, run_plan
+
+pytest.importorskip("xraylib")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SETTINGS = Settings(
+    outer=2,
+    rho=0.1,
+    steps=2,
+    lr=0.003,
+    width=4,
+    printed_width=4,
+    printed_depth=2,
+    epochs=5,
+    classical_outer=2,
+    watch_every=2,
+)
+
+
+def study(folder=None, **changes):
+    given = dict(
+        seeds={"rods": [1], "mouse": [1]}, n=24, views=12, counts=2e4, slices={"rods": 2, "mouse": 3}, tuning_slices=2,
+        drift=0.01, settings=SETTINGS, methods=["TV", TAUGHT, PRINTED], trials=2, doses=[1e4], sizes=[16],
+        phase_methods=["TV", SPAN], phase_trials=1, phase_seeds=[1], ablations={"without RG": {"lam_r": 0.0}},
+        checkpoints=folder,
+    )  # fmt: skip
+    return Study(**{**given, **changes})
+
+
+def test_as_many_settings_for_every_method_and_none_for_the_printed_one():
+    found = trials_of(list(TRIALS), 3)
+    assert {m: len(t) for m, t in found.items()} == {m: 1 if m == PRINTED else 3 for m in TRIALS}
+    assert found[PRINTED] == [{}]
+    with pytest.raises(ArgumentError, match="num"):
+        trials_of(["TV"], 5)
+
+
+@pytest.mark.parametrize("method", TRIALS)
+def test_every_method_runs_and_trained_ones_have_a_course(method):
+    s = study()
+    scene = s.scene(s.site("mouse", VALIDATION))
+    run, course = run_method(method, scene, SETTINGS, TRIALS[method][0])
+    assert run.x.shape == run.z.shape == scene.x0.shape
+    assert bool(run.x.isfinite().all())
+    assert bool(course) == (method in ("Noise2Sim", "Noise2Noise", TAUGHT, BINS, PRINTED))
+
+
+def test_a_plan_is_done_once_and_read_afterwards(tmp_path):
+    told = []
+    assert run_plan(study(tmp_path), say=told.append)
+    jobs = list(study(tmp_path).plan())
+    assert [j.block for j in jobs] == (
+        ["tuning, rods"] * 5 + ["rods"] * 3 + ["tuning, mouse"] * 5 + ["mouse"] * 3 + ["phase, 16 pixels"] * 4
+        + ["ablations"] * 2
+    )  # fmt: skip
+    assert len(told) == len(jobs)
+    again = study(tmp_path)
+    again.scene = None  # nothing is simulated again
+    assert run_plan(again, say=told.append)
+    found = again.found("TV", "mouse", 1)
+    assert set(found["scores"]) == {"error", "ssim", "noise", "edges"}
+    assert found["pictures"]["coronal"].shape == (5, 3, 24)
+    assert again.tuned("mouse").best("TV").settings["image"] in ("x", "z")
+
+
+def test_a_plan_stops_at_its_limit_and_needs_a_folder(tmp_path):
+    told = []
+    assert not run_plan(study(tmp_path), limit_s=1e-9, say=told.append)
+    assert len(told) <= 1
+    with pytest.raises(ArgumentError, match="checkpoints"):
+        run_plan(study())
+
+
+def test_other_settings_are_other_results(tmp_path):
+    a, b = study(tmp_path), study(tmp_path, settings=replace(SETTINGS, rho=0.2))
+    job = a.tuning_jobs("rods")[0]
+    assert a.kept.path(job.name, {"x": 1}) == b.kept.path(job.name, {"x": 1})
+    first, second = a.result(job), b.result(job)
+    assert first["scores"]["x"]["error"] != second["scores"]["x"]["error"]
+    assert len(list(tmp_path.glob("rods-seed100-*"))) == 2
+
+
+def test_baselines_know_floor_and_truth():
+    base = study().baselines("mouse", 1)
+    assert base["truth"]["scores"]["error"] == [0.0] * 5
+    assert np.mean(base["noiseless"]["scores"]["error"]) < np.mean(base["first"]["scores"]["error"])
+
+
+def test_kept_results_are_named_after_all_they_depend_on(tmp_path):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"value": torch.arange(3)}
+
+    kept = Kept(tmp_path, "ctlib.prox")
+    for _ in range(2):
+        assert torch.equal(kept.get("a", {"n": 1}, make)["value"], torch.arange(3))
+    assert torch.equal(Kept(tmp_path, "ctlib.prox").get("a", {"n": 1}, make)["value"], torch.arange(3))
+    assert len(calls) == 1
+    kept.get("a", {"n": 2}, make)
+    Kept(tmp_path, "ctlib.linop").get("a", {"n": 1}, make)
+    assert len(calls) == 3
+    assert kept.has("a", {"n": 1})
+    kept.path("a", {"n": 1}).write_bytes(b"broken")
+    kept.forget("a", {"n": 1})
+    with pytest.raises(DataError, match="checkpoint"):
+        kept.get("a", {"n": 1}, make)
