@@ -58,7 +58,7 @@ TINY = {
     "06-generative-tomography": {
         "seeds": [0], "seeds_of": [1, 1, 1, 1, 1], "n": 32, "views": 16, "few_views": 8, "worlds": ["synthetic"],
         "num_real": [4, 2, 2], "num_synthetic": [4, 2, 2], "sizes": [[2, 4, 2], [4, 4, 2]], "depths": [1, 2],
-        "steps": 2, "short_steps": 2, "tune_steps": 2, "batch": 2, "noise_images": [4, 2, 2],
+        "steps": 6, "short_steps": 6, "tune_steps": 6, "batch": 2, "noise_images": [4, 2, 2],
         "noise_steps": [2, 1, 1], "noise_width": 4, "noise_seeds": [0],
     },
     "06a-generator": {

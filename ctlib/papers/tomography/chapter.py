@@ -29,18 +29,19 @@ def images_of(p: Mapping) -> image_study.Study:
 
 def generators_of(p: Mapping) -> generator_study.GeneratorStudy:
     """The generators of the second page with these parameters."""
-    plain = ("n", "views", "signals", "eps_sd", "bits", "depths", "blocks", "positions", "noise_width", "noise_steps",
+    plain = ("n", "views", "signals", "eps_sd", "bits", "depths", "blocks", "noise_width", "noise_steps",
              "noise_batch", "noise_lr", "image_steps", "image_batch", "image_lr", "critic_widths",
              "device")  # fmt: skip
     settings = GanSettings(
         p["gan_steps"], p["gan_batch"], p["gan_lr"], "warm-up", precision=p["precision"], start_lr=p["gan_lr"] / 8,
         rise=max(1, p["gan_steps"] // 10), halve=max(1, p["gan_steps"] // 5), lam=p["lam"],
-        z_shape=tuple(p["z_shape"]), z_radius=p["z_radius"] or None, eta=p["eta"], betas=tuple(p["gan_betas"]),
+        z_shape=tuple(p["z_shape"]), eta=p["eta"], betas=(0.5, 0.99),
     )  # fmt: skip
     worlds = {w: k for k, w in enumerate(p["worlds"])}
     return generator_study.GeneratorStudy(
         **{name: p[name] for name in plain},
-        step=p["k"],
+        step=0.0,
+        positions="fixed",
         folder=p["data"],
         limits={w: tuple(p[f"num_{w}"]) for w in worlds},
         size=Size(*p["size"]),

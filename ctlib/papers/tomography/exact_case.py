@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from ctlib.projector import Projector
 
 REACH = 2.0  # correlation length of the images [pixels]
 LOSSES = ("equation 1", "KL", "KL unbiased", "KL of four", "energy score")
+PARTS = ("rays", "pixels", "within 68 %", "covariance", "mean")  # of `judged_exactly`
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ExactCase:
         return x, x @ self.A.T + self.noise * torch.randn(num, len(self.A), generator=generator, dtype=torch.float64)
 
 
-def exact_case(noise: float, n: int = 12, views: int = 8) -> ExactCase:
+def exact_case(noise: float, n: int = 8, views: int = 6) -> ExactCase:
     """The case of a noise level: correlated images, n x n pixels of size 1, and rays of `views` views."""
     noise, n = contract.number("noise", noise, above=0), contract.count("n", n, 2)
     projector = Projector(ParallelBeam(Volume((n, n), 1.0), contract.count("views", views, 1), n, 1.0))
@@ -64,17 +65,18 @@ def exact_case(noise: float, n: int = 12, views: int = 8) -> ExactCase:
 
 
 def trained_generator(
-    case: ExactCase, kind: str, seed: int = 0, steps: int = 800, batch: int = 64, lr: float = 0.01
+    case: ExactCase, kind: str, seed: int = 0, steps: int = 800, batch: int = 64, lr: float = 0.02
 ) -> tuple[Tensor, Tensor]:
     """(B, M) of the generator x = B y + M z, z ~ N(0, 1), trained with one loss: (N, M) and (N, N).
 
-    It can be the posterior exactly, B the gain and M a root of the covariance. It starts at B = 0 and small random M.
+    It can be the posterior exactly, B the gain and M a root of the covariance. It starts at the posterior's mean, as a
+    generator of images starts at a trained network, with a random M.
     """
     contract.choice("kind", kind, LOSSES)
     steps, batch = contract.count("steps", steps, 1), contract.count("batch", batch, 1)
     source = torch.Generator().manual_seed(contract.seed("seed", seed))
     num, n = len(case.root), case.n
-    B = torch.zeros_like(case.gain).requires_grad_()
+    B = case.gain.clone().requires_grad_()
     M = (0.5 / math.sqrt(num) * torch.randn(num, num, generator=source, dtype=torch.float64)).requires_grad_()
     optimizer = torch.optim.Adam([B, M], lr)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -122,3 +124,12 @@ def judged_exactly(case: ExactCase, generator: tuple[Tensor, Tensor]) -> Mapping
         "covariance": float((law - case.cov).norm() / case.cov.norm()),
         "mean": float((error.square().mean() / case.cov.diagonal().mean()).sqrt()),
     }
+
+
+def judged_losses(noise: Sequence[float], steps: int) -> dict[tuple[float, str], Mapping[str, float]]:
+    """`judged_exactly` of a generator trained with every loss, by (noise level, loss)."""
+    found = {}
+    for level in contract.numbers("noise", noise, above=0):
+        case = exact_case(level)
+        found |= {(level, m): judged_exactly(case, trained_generator(case, m, steps=steps)) for m in LOSSES}
+    return found

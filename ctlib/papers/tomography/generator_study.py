@@ -179,7 +179,7 @@ class GeneratorStudy:
         def make() -> dict:
             settings = Settings(
                 self.image_steps, self.image_batch, self.image_lr, "warm-up", seed, self.settings.precision, "radam",
-                start_lr=1e-3 * self.image_lr, rise=max(1, self.image_steps // 20), halve=max(1, self.image_steps // 9),
+                start_lr=1e-3 * self.image_lr, rise=max(1, self.image_steps // 20), halve=max(1, self.image_steps // 7),
             )  # fmt: skip
             loss = partial(l1_ssim_loss, data_range=1.0, alpha=self.weights[0], beta=self.weights[1])
             fit(net, loss, scans.fetch_images, len(scans.images["train"]), settings)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -54,12 +54,12 @@ class Judged:
         return self.paths[key]
 
     def rows(self, world: str) -> list[list]:
-        """Rows: loss, and per signal spread over sigma, coverage of rays and of pixels, energy score."""
+        """Rows: loss and signal, spread over sigma, coverage of rays and of pixels, energy score."""
         lines = []
-        for loss in self.study.losses[world]:
-            cells = [self.of(world, loss, w)[:, k] for k in range(len(self.study.signals))
-                     for w in ("rays", "ray 68 %", "pixel 68 %", "score")]  # fmt: skip
-            lines.append([loss, *(_spread(v) for v in cells)])
+        for k, s in enumerate(self.study.signals):
+            for loss in self.study.losses[world]:
+                cells = [self.of(world, loss, w)[:, k] for w in ("rays", "ray 68 %", "pixel 68 %", "score")]
+                lines.append([f"s = {s:g}, {loss}", *(_spread(v) for v in cells)])
         return lines
 
     def history(self, world: str, loss: str, what: str) -> dict[str, tuple]:
@@ -210,14 +210,16 @@ def exact_claims(exact: Mapping[tuple[float, str], Mapping[str, float]]) -> Iter
     yield "gtr-exact-covariance", at(ENERGY, "covariance") / at(TWO, "covariance"), {}
 
 
-def sample_cells(study: GeneratorStudy, world: str, body: int, losses: tuple[str, ...] = (TWO, ENERGY)):
-    """(titles, images) by signal: FBP of mu, two samples of every loss, the truth; first seed, one test body."""
-    scans, seed, cells = study.scans(world), study.seeds[world][0], []
-    for s in study.signals:
+def sample_cells(study: GeneratorStudy, shown: Sequence[tuple[str, int]]) -> tuple[list[str], list[Tensor]]:
+    """(titles, images) of test bodies (world, place), a row a signal: FBP of mu, two samples of KL and of the energy
+    score, the truth; first seed.
+    """
+    cells = []
+    for (world, body), s in product(shown, study.signals):
+        scans, seed = study.scans(world), study.seeds[world][0]
         feature = scans.features["test"][s][body : body + 1]
         cells.append((f"FBP, s = {s:g}", scans.bench.fbp(study.posterior(world, seed)(feature)[0])[0, 0]))
-        for loss in losses:
+        for loss in (TWO, ENERGY):
             cells += [(loss, x) for x in study.sampled(study.job(world, loss, seed), feature, 2)[:, 0]]
         cells.append(("truth", scans.gray("test")[body, 0]))
-    titles, images = zip(*cells, strict=True)
-    return titles, [x.cpu().clamp(0, 1) for x in images]
+    return [title for title, _ in cells], [x.cpu().clamp(0, 1) for _, x in cells]

@@ -130,9 +130,9 @@ class Study:
         return {**own, **told, "size": asdict(self.sizes[job.size]), "folder": Path(data).name}
 
     def schedule(self, steps: int, lr: float, seed: int) -> Settings:
-        """RAdam as in the paper: an exponential rise, then halvings until the training has settled."""
+        """RAdam as in the paper: an exponential rise, then as many halvings as the paper's ten epochs hold."""
         rise = max(1, steps // 20)
-        rates = {"start_lr": 1e-3 * lr, "rise": rise, "halve": max(1, steps // 9)}
+        rates = {"start_lr": 1e-3 * lr, "rise": rise, "halve": max(1, steps // 7)}
         given = {"precision": self.precision, "optimizer": "radam"}
         return Settings(steps, self.batch, lr, "warm-up", seed, **given, **rates)
 
@@ -166,7 +166,7 @@ class Study:
 
         loss = partial(l1_ssim_loss, data_range=1.0, alpha=self.weights[0], beta=self.weights[1])
         path = self.kept.path(job.name, self.about(job), "training") if self.checkpoints else None
-        began, every = time.process_time(), max(job.steps // 24, min(job.steps, 10))
+        began, every = time.process_time(), max(1, job.steps // min(24, max(6, job.steps // 12)))  # 6 to 24 looks
         judge = lambda net: 1 - self.validation(net, before, bench)  # noqa: E731
         settings = self.schedule(job.steps, job.lr, job.seed)
         run = fit(

@@ -59,11 +59,17 @@ def least_gap(study: Study, a: Sequence[dict], b: Sequence[dict], what: str = "S
     return np.array([(x - y).min() for x, y in pairs])
 
 
+def weight_ratios(study: Study) -> list[float]:
+    """Weights of the methods with FBP over those of the end-to-end network, at every size."""
+    sized = {j.size: study.contenders(j) for j in [*study.jobs("main"), *study.jobs("sizes")]}
+    return [c.weights(m) / c.weights(END) for c in sized.values() for m in (BEHIND, APART)]
+
+
 def main_claims(study: Study) -> Iterator[Claim]:
     """(claim, values a seed, curves) of the comparison at one size."""
     by, where = rows(study), home(study)
     both = curves(end=by[END], behind=by[BEHIND])
-    yield "gtr-size", [study.result(j)["weights"] / by[END][0]["weights"] for j in study.jobs("main")], {}
+    yield "gtr-size", weight_ratios(study), {}
     yield "gtr-ssim", least_gap(study, by[END], by[BEHIND]), both
     yield "gtr-ssim-interval", [interval(study, where, by[END], by[BEHIND], s)[1] for s in study.signals], both
     yield "gtr-psnr", least_gap(study, by[END], by[BEHIND], "PSNR"), both

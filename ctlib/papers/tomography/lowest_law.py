@@ -33,15 +33,25 @@ def pair_energy(estimator: str, eta: float, y: Tensor) -> Tensor:
 
         l(a, b) = -log(v) / 2 + (v + ((a + b) / 2)^2) / 2 - 1/2,    v = c (a - b)^2 + eta^2
 
-    With eta = 0 a place pairs with itself through the mean of the logarithm over its cell, log h - 3/2 for |a - b|.
+    With eta = 0 the logarithm of |a - b| is its mean over two cells of width h that lie k apart, with
+    F(k) = k^2 log(k) / 2 - 3 k^2 / 4:
+
+        log h + F(k + 1) - 2 F(k) + F(|k - 1|),    log h - 3/2 for a cell with itself
     """
     eta, c = contract.number("eta", eta, at_least=0), FACTORS[contract.choice("estimator", estimator, tuple(FACTORS))]
     y = contract.tensor("y", y, promote=True).double()
     v = c * (y[:, None] - y).square() + eta**2
-    log = v.log()
-    if eta == 0:
-        log.fill_diagonal_(math.log(c) + 2 * (math.log(float(y[1] - y[0])) - 1.5))
+    log = v.log() if eta else math.log(c) + 2 * _mean_log(y)
     return -0.5 * log + 0.5 * (v + ((y[:, None] + y) / 2).square()) - 0.5
+
+
+def _mean_log(y: Tensor) -> Tensor:
+    """Mean of log|a - b| over the cells of every two places of an even grid (N,): (N, N)."""
+    k = torch.arange(len(y) + 1, dtype=torch.float64)
+    F = torch.special.xlogy(k.square() / 2, k) - 0.75 * k.square()
+    by_distance = F[1:] - 2 * F[:-1] + torch.cat([F[1:2], F[:-2]])
+    place = torch.arange(len(y))
+    return (y[1] - y[0]).log() + by_distance[(place[:, None] - place).abs()]
 
 
 def lowest_law(

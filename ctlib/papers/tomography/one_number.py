@@ -13,6 +13,7 @@ from ctlib.papers.tomography.losses import two_sample_kl
 from ctlib.papers.tomography.lowest_law import semicircle_cdf
 from ctlib.papers.tomography.proper import energy_score, many_sample_kl
 
+BATCH = 1024  # draws a step
 TARGET = torch.zeros(()), torch.ones(())  # mean and deviation
 
 
@@ -39,8 +40,8 @@ def trained_numbers(kind: str, seed: int = 0, steps: int = 1500, eta: float = 0.
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        z = torch.randn(per_draw, 2048, generator=source)
-        value = loss(net(z[..., None])[..., 0], torch.randn(2048, generator=source))
+        z = torch.randn(per_draw, BATCH, generator=source)
+        value = loss(net(z[..., None])[..., 0], torch.randn(BATCH, generator=source))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

@@ -127,7 +127,8 @@ def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
     How new is a test image to a network that has seen so few bodies?
     """
-    images, others = contract.together(("Y", "X"), images=images, others=others)
+    images = contract.tensor("images", images, ("N", "Y", "X"))
+    others = contract.alike("others", contract.tensor("others", others, ("M", *images.shape[1:])), "images", images)
     turned = [t for k in range(4) for t in (others.rot90(k, (-2, -1)), others.flip(-1).rot90(k, (-2, -1)))]
     far = torch.stack([torch.cdist(images.flatten(1).double(), t.flatten(1).double()) for t in turned])
     least = far.amin(0).min(1)

@@ -95,8 +95,8 @@ def test_scores_are_those_inside_the_body():
 
 def test_the_nearest_image_is_found_in_any_turn():
     images = torch.rand(3, 6, 6)
-    index, far = nearest(turned(images[1], 5)[None], images)
-    assert index.tolist() == [1]
+    index, far = nearest(torch.stack([turned(images[1], 5), images[0]]), images)  # as many of both or not
+    assert index.tolist() == [1, 0]
     assert far.abs().max() < 1e-6
     assert len({turned(images[0], k).numpy().tobytes() for k in range(8)}) == 8
 

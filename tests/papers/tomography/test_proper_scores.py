@@ -20,8 +20,8 @@ def normal(*shape, seed=0):
 
 def test_the_lowest_law_without_a_floor_is_the_semicircle():
     y, p, least = laws.lowest_law("ml", 0.0)
-    assert least == pytest.approx(math.log(2) + 0.25, abs=2e-3)
-    assert float((p @ y**2).sqrt()) == pytest.approx(1, abs=5e-3)
+    assert least == pytest.approx(math.log(2) + 0.25, abs=1e-4)
+    assert float((p @ y**2).sqrt()) == pytest.approx(1, abs=1e-3)
     assert float(y[p > 0].abs().max()) == pytest.approx(2, abs=0.05)
     density = p / (y[1] - y[0])
     inner = y.abs() < 1.8
