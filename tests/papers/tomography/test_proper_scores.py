@@ -81,7 +81,7 @@ def test_no_other_gaussian_scores_better_than_that_of_the_truth(patch):
 
 
 def test_only_norms_that_see_several_pixels_see_their_correlation():
-    mix = torch.ones(4, 4, dtype=torch.float64) / 4 + 0.866 * torch.eye(4, dtype=torch.float64)
+    mix = torch.ones(4, 4, dtype=torch.float64) + torch.eye(4, dtype=torch.float64)  # correlations of 7 / 8
     mix = mix / (mix @ mix.T).diagonal().sqrt()[:, None]
     drawn = lambda root, *shape, seed: (normal(*shape, 4, seed=seed) @ root.T).unflatten(-1, (2, 2))  # noqa: E731
     truth = drawn(mix, 40_000, seed=0)
