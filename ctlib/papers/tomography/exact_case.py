@@ -101,14 +101,14 @@ def trained_generator(
     return B.detach(), M.detach()
 
 
-def judged_exactly(case: ExactCase, generator: tuple[Tensor, Tensor]) -> Mapping[str, float]:
+def judged_exactly(case: ExactCase, trained: tuple[Tensor, Tensor]) -> Mapping[str, float]:
     """What a generator's law is beside the posterior's: both are Gaussian, so nothing is sampled.
 
     rays, pixels   median of the deviation over the posterior's
     within 68 %    share of pixels' truths in the generator's central interval of 68 %, over images and noise
     covariance     |M M^T - cov| / |cov|;  mean  root mean square error of B y over that of the posterior's mean
     """
-    B, M = generator
+    B, M = trained
     law = M @ M.T
     sd = law.diagonal().sqrt()
     full = case.root @ case.root.T

@@ -14,15 +14,15 @@ from ctlib.papers.tomography.lowest_law import semicircle_cdf
 from ctlib.papers.tomography.proper import energy_score, many_sample_kl
 
 BATCH = 1024  # draws a step
-TARGET = torch.zeros(()), torch.ones(())  # mean and deviation
 
 
 def of_kind(kind: str, eta: float = 0.0) -> tuple[int, Callable[[Tensor, Tensor], Tensor]]:
     """(samples a draw, loss of samples (J, B) and truths (B,)) of a loss by name."""
+    target = torch.zeros(()), torch.ones(())  # mean and deviation
     kinds = {
-        "KL": (2, lambda y, _: two_sample_kl(y[0], y[1], *TARGET, eta=eta)),
-        "KL unbiased": (2, lambda y, _: two_sample_kl(y[0], y[1], *TARGET, estimator="unbiased", eta=eta)),
-        "KL of four": (4, lambda y, _: many_sample_kl(y, *TARGET, eta=eta)),
+        "KL": (2, lambda y, _: two_sample_kl(y[0], y[1], *target, eta=eta)),
+        "KL unbiased": (2, lambda y, _: two_sample_kl(y[0], y[1], *target, estimator="unbiased", eta=eta)),
+        "KL of four": (4, lambda y, _: many_sample_kl(y, *target, eta=eta)),
         "energy score": (2, lambda y, x: energy_score(y[..., None, None], x[..., None, None], (1,))),
     }
     return kinds[contract.choice("kind", kind, tuple(kinds))]

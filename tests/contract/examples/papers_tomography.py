@@ -264,6 +264,7 @@ SKIP = {
     "ctlib.papers.tomography.critic_study.steepest": "a gradient of a critic: by Critic",
     "ctlib.papers.tomography.exact_case.ExactCase*": WIRING,
     "ctlib.papers.tomography.exact_case.judged_exactly": WIRING,
+    "ctlib.papers.tomography.exact_case.judged_losses": "trains: by trained_generator",
     "ctlib.papers.tomography.exact_case.trained_generator": "trains: tests/papers/tomography/test_exact_case.py",
     "ctlib.papers.tomography.experiment.Family*": WIRING,
     "ctlib.papers.tomography.generator_study.*": WIRING,
