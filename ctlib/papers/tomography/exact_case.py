@@ -53,7 +53,7 @@ class ExactCase:
 
 def exact_case(noise: float, n: int = 8, views: int = 6) -> ExactCase:
     """The case of a noise level: correlated images, n x n pixels of size 1, and rays of `views` views."""
-    noise, n = contract.number("noise", noise, above=0), contract.count("n", n, 2)
+    noise, n = contract.number("noise", noise, above=0, at_most=1e6), contract.count("n", n, 2)
     projector = Projector(ParallelBeam(Volume((n, n), 1.0), contract.count("views", views, 1), n, 1.0))
     eye = torch.eye(n * n, dtype=torch.float64)
     A = projector(eye.reshape(-1, n, n)).flatten(1).T

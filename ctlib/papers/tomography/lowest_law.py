@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ctlib import contract
-from ctlib.errors import MissingDependency
+from ctlib.errors import ArgumentError, MissingDependency
 from ctlib.papers.tomography.losses import FACTORS, calibrated_ratio, two_sample_kl
 
 SHIFT = 10.0  # makes the energy matrix positive
@@ -38,11 +38,17 @@ def pair_energy(estimator: str, eta: float, y: Tensor) -> Tensor:
 
         log h + F(k + 1) - 2 F(k) + F(|k - 1|),    log h - 3/2 for a cell with itself
     """
-    eta, c = contract.number("eta", eta, at_least=0), FACTORS[contract.choice("estimator", estimator, tuple(FACTORS))]
-    y = contract.tensor("y", y, promote=True).double()
+    c, eta = FACTORS[contract.choice("estimator", estimator, tuple(FACTORS))], _floor(eta)
+    y = contract.tensor("y", y, ("N",), promote=True).double()
+    if y.ndim != 1 or len(y) < 2:
+        raise ArgumentError("y", f"shape {tuple(y.shape)}", "2 or more places (N,)")
     v = c * (y[:, None] - y).square() + eta**2
     log = v.log() if eta else math.log(c) + 2 * _mean_log(y)
     return -0.5 * log + 0.5 * (v + ((y[:, None] + y) / 2).square()) - 0.5
+
+
+def _floor(eta: float) -> float:
+    return contract.number("eta", eta, at_least=0, at_most=1e3)
 
 
 def _mean_log(y: Tensor) -> Tensor:
@@ -68,7 +74,7 @@ def lowest_law(
         from scipy.optimize import nnls
     except ImportError as error:
         raise MissingDependency("scipy", "the least law of samples") from error
-    num, reach = contract.count("num", num, 3), contract.number("reach", reach, above=0)
+    num, reach = contract.count("num", num, 3), contract.number("reach", reach, above=0, at_most=1e3)
     y = torch.linspace(-reach, reach, num, dtype=torch.float64)
     energy = pair_energy(estimator, eta, y)
     values, vectors = torch.linalg.eigh(energy + SHIFT)
@@ -94,7 +100,10 @@ def semicircle_pairs(seed: int, num: int = 300_000) -> Tensor:
 
 def loss_of_pairs(pairs: Tensor, estimator: str = "ml", eta: float = 0.0) -> float:
     """Mean two-sample KL of pairs (2, N) against N(0, 1), by the loss that trains."""
-    mu, sigma = torch.zeros(()), torch.ones(())
+    pairs, eta = contract.tensor("pairs", pairs, (2, "N"), promote=True), _floor(eta)
+    if pairs.ndim != 2 or not pairs.numel():
+        raise ArgumentError("pairs", f"shape {tuple(pairs.shape)}", "one pair or more (2, N)")
+    mu, sigma = torch.zeros((), device=pairs.device), torch.ones((), device=pairs.device)
     return float(two_sample_kl(pairs[0], pairs[1], mu, sigma, estimator=estimator, eta=eta))
 
 

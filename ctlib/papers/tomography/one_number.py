@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ctlib import contract
+from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.losses import two_sample_kl
 from ctlib.papers.tomography.lowest_law import semicircle_cdf
@@ -53,7 +54,9 @@ def trained_numbers(kind: str, seed: int = 0, steps: int = 1500, eta: float = 0.
 def distance_to(law: str, sorted_samples: Tensor) -> float:
     """Kolmogorov's distance of sorted samples (N,) to a law of mean 0 and deviation 1: "Gaussian" or "semicircle"."""
     contract.choice("law", law, ("Gaussian", "semicircle"))
-    y = contract.tensor("sorted_samples", sorted_samples, promote=True).double()
+    y = contract.tensor("sorted_samples", sorted_samples, ("N",), promote=True).double()
+    if y.ndim != 1 or not len(y):
+        raise ArgumentError("sorted_samples", f"shape {tuple(y.shape)}", "one sample or more (N,)")
     cdf = torch.special.ndtr(y) if law == "Gaussian" else semicircle_cdf(y)
     places = torch.arange(len(y), dtype=torch.float64)
     return float(torch.maximum(cdf - places / len(y), (places + 1) / len(y) - cdf).max())

@@ -48,7 +48,7 @@ def inside_skin(images: Tensor) -> Tensor:
     except ImportError as error:
         raise MissingDependency("scipy", "the silhouette of a body") from error
     found = []
-    for image in contract.tensor("images", images, ("Y", "X")).flatten(0, -3).detach().cpu():
+    for image in contract.tensor("images", images, ("N", "Y", "X")).flatten(0, -3).detach().cpu():
         dense = (image > 0.5 * MU_WATER).numpy()
         labels, num = ndimage.label(ndimage.binary_opening(dense))
         if num:
@@ -127,8 +127,10 @@ def nearest(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
     How new is a test image to a network that has seen so few bodies?
     """
-    images = contract.tensor("images", images, ("N", "Y", "X"))
-    others = contract.alike("others", contract.tensor("others", others, ("M", *images.shape[1:])), "images", images)
+    for name, several in (("images", images), ("others", others)):
+        if contract.tensor(name, several, ("N", "Y", "X")).ndim != 3 or not several.numel():
+            raise ArgumentError(name, f"shape {tuple(several.shape)}", "one image or more (N, Y, X)")
+    others = contract.alike("others", contract.trailing("others", others, images.shape[1:]), "images", images)
     turned = [t for k in range(4) for t in (others.rot90(k, (-2, -1)), others.flip(-1).rot90(k, (-2, -1)))]
     far = torch.stack([torch.cdist(images.flatten(1).double(), t.flatten(1).double()) for t in turned])
     least = far.amin(0).min(1)

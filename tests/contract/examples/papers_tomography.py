@@ -273,7 +273,6 @@ SKIP = {
     "ctlib.papers.tomography.image_study.*": WIRING,
     "ctlib.papers.tomography.image_verdicts.*": WIRING,
     "ctlib.papers.tomography.inserts.InsertCount": RECORD,
-    "ctlib.papers.tomography.kept.*": WIRING,
     "ctlib.papers.tomography.losses.distillation_loss": "pairs of tensors, checked by gaussian_kl",
     "ctlib.papers.tomography.lowest_law.best_ratio": "300 000 pairs: by loss_of_pairs",
     "ctlib.papers.tomography.lowest_law.floor_rows": "300 000 pairs: by loss_of_pairs",
@@ -305,6 +304,10 @@ FITS = {"features: axis 2 + 1": "the back-projection decides what fits", "featur
 SAMPLE = {"z: batch": "all axes but the first are one sample"}
 KERNEL = "a kernel of any number of axes"
 ALLOW = {
+    "ctlib.papers.tomography.proper.many_sample_kl": {
+        "samples: missing axis": "the first axis counts samples",
+        "samples: batch": "the first axis counts samples",
+    },
     "ctlib.papers.tomography.scans.hit": {"nan": "a ray of unknown estimate does not count as through the body"},
     "ctlib.papers.tomography.readings.Readings.sample": {
         "missing axis": NOISE,
