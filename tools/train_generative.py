@@ -42,7 +42,8 @@ def main() -> None:
     for slug in [asked.page] if asked.page else PAGES:
         study = PAGES[slug](values(slug, asked.preset, asked.folder, asked.p))
         if asked.list:
-            print(*(f"{slug}: {job.block}: {job.name}" for job in study.plan()), sep="\n")
+            study.rate = lambda method: 1.0  # a rate that was searched for would be found by training
+            print(*(f"{slug}: {job.block}: {job.name.replace('-lr1-', '-')}" for job in study.plan()), sep="\n")
             continue
         left = 60 * asked.minutes - (time.monotonic() - began)
         if left <= 0 or not run_plan(study, asked.blocks, left, lambda told: print(told, flush=True)):
