@@ -194,3 +194,10 @@ def test_importing_everything_numerical_loads_torch_and_numpy_alone():
 def test_importing_the_package_is_cheap():
     code = "import sys, ctlib; sys.exit(bool({'torch', 'numpy', 'numba', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_commands_that_have_chapters_run_load_no_torch():
+    """A build starts one for every chapter, and it only waits for its kernel: torch would cost each 1.3 CPU-seconds."""
+    code = "import sys; from ctlib.book import cli; from ctlib.book.runner import run, reference, testing\n"
+    code += "from ctlib.book.site import render; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

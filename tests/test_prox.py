@@ -114,14 +114,22 @@ def test_box_with_open_sides_and_a_wrong_one():
         project_box(v, 1.0, 0.0)
 
 
-@settings(deadline=None, max_examples=15)
-@given(st.floats(0.01, 2), st.booleans(), seeds)
-def test_tv_prox_closes_its_duality_gap(weight, nonneg, seed):
+several_weights = st.lists(st.floats(0.01, 2), min_size=5, max_size=5)  # one an image: a batch costs as one image does
+
+
+def of_each(weights):
+    """Weights (N,) as a factor of images (N, Y, X)."""
+    return torch.tensor(weights, dtype=torch.float64)[:, None, None]
+
+
+@settings(deadline=None, max_examples=6)
+@given(several_weights, st.booleans(), seeds)
+def test_tv_prox_closes_its_duality_gap(weights, nonneg, seed):
     """gap = P(x) - D(p) >= 1/2 |x - x*|^2, so a small gap proves the minimizer."""
-    v = randn(2, 12, 10, seed=seed)
+    v, weight = randn(5, 12, 10, seed=seed), of_each(weights)
     x = prox_tv(v, weight, 1500, nonneg)
     p = tv_dual(v, weight, 1500, nonneg)
-    primal = ((x - v) ** 2).sum((-2, -1)) / 2 + weight * total_variation(x)
+    primal = ((x - v) ** 2).sum((-2, -1)) / 2 + weight[:, 0, 0] * total_variation(x)
     free = v - gradient_adjoint(p)
     best = free.clamp_min(0) if nonneg else free
     dual = (v**2).sum((-2, -1)) / 2 - (free**2).sum((-2, -1)) / 2 + ((best - free) ** 2).sum((-2, -1)) / 2
@@ -130,16 +138,16 @@ def test_tv_prox_closes_its_duality_gap(weight, nonneg, seed):
     assert (gap < 1e-3 * primal).all()
 
 
-@settings(deadline=None, max_examples=10)
-@given(st.floats(0.01, 2), seeds)
-def test_tv_prox_beats_every_nearby_image(weight, seed):
-    v = randn(8, 8, seed=seed)
+@settings(deadline=None, max_examples=2)
+@given(several_weights, seeds)
+def test_tv_prox_beats_every_nearby_image(weights, seed):
+    v = randn(5, 8, 8, seed=seed)
 
     def objective(x):
-        return ((x - v) ** 2).sum((-2, -1)) / 2 + weight * total_variation(x)
+        return ((x - v) ** 2).sum((-2, -1)) / 2 + torch.tensor(weights) * total_variation(x)
 
-    x = prox_tv(v, weight, 3000)
-    nearby = x + 0.05 * randn(200, 8, 8, seed=seed + 1)
+    x = prox_tv(v, of_each(weights), 3000)
+    nearby = x + 0.05 * randn(200, 5, 8, 8, seed=seed + 1)
     assert (objective(nearby) > objective(x)).all()
 
 

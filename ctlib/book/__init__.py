@@ -5,7 +5,7 @@ from ctlib.book.ledger.claims import ClaimFailed, Ledger
 from ctlib.book.ledger.openings import opening
 from ctlib.book.ledger.outcomes import expect
 from ctlib.book.ledger.stored_runs import recorded
-from ctlib.book.page import diagram, figures
+from ctlib.book.page import figures
 from ctlib.book.page.listing import show
 from ctlib.book.page.numbers import number
 from ctlib.book.page.results_table import table
@@ -27,5 +27,15 @@ __all__ = [
     "show",
     "table",
 ]
+
+
+def __getattr__(name: str):
+    """`diagram` where a page asks for it: it loads torch, which the commands that run pages do without."""
+    if name == "diagram":
+        from ctlib.book.page import diagram
+
+        return diagram
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 begin()

@@ -47,13 +47,13 @@ def use_one_thread() -> None:
         else:
             os.environ["NUMBA_NUM_THREADS"] = "1"
     if "OMP_NUM_THREADS" not in os.environ:
-        import torch
         from threadpoolctl import threadpool_limits
 
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ.setdefault(name, "1")
         threadpool_limits(1)
-        torch.set_num_threads(1)
+        if "torch" in sys.modules:  # one that is loaded later reads the variables
+            sys.modules["torch"].set_num_threads(1)
 
 
 def check_injected(cells: list[str], values: dict[str, object]) -> bool:

@@ -32,7 +32,10 @@ def pair(scan, batch, dtype):
 
 
 def largest_difference(scan, x, y):
-    """Of both products, relative to the largest value; the matrix in float64 is what counts as right."""
+    """Of both products, relative to the largest value; the matrix in float64 is what counts as right.
+
+    Images and data may differ in number.
+    """
     A, matrix = Projector(scan, "numba"), Projector(scan, "sparse")
     out = []
     for ours, right in ((A(x), matrix(x.double())), (A.T(y), matrix.T(y.double()))):
@@ -115,12 +118,16 @@ from ctlib.backends.cpu.simd_memory import permutes
 from numba import types
 from tests.backends.test_numba_2d import SCANS, largest_difference, pair
 assert not permutes(types.float32)
-print(max(largest_difference(SCANS[k], *pair(SCANS[k], b, torch.float32)) for k in SCANS for b in (1, 4)))
+x, y = ({k: pair(s, b, torch.float32)[i] for k, s in SCANS.items()} for i, b in enumerate((4, 1)))
+print(max(largest_difference(SCANS[k], x[k], y[k]) for k in SCANS))
 """
 
 
 def test_it_computes_the_same_on_a_machine_without_wide_permutations(tmp_path):
-    """Compiled for an older instruction set, where `take` is one load per lane."""
+    """Compiled for an older instruction set, where `take` is one load per lane.
+
+    Compiling takes all the time: A for a group of four images, A.T for one, so that both products and both sizes occur.
+    """
     name = "haswell" if "x86" in os.uname().machine else "generic"
     env = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", OTHER_MACHINE], env=env, capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ import pytest
 from scans import SCANS
 
 from ctlib.backends.tables.plan import plan
-from ctlib.backends.tables.runs import LANES, TILE, runs
+from ctlib.backends.tables.runs import APART, LANES, TILE, runs
 from ctlib.geometry import ParallelBeam, Volume
 
 
@@ -14,10 +14,11 @@ def scan(request):
     return SCANS[request.param]
 
 
-def test_every_ray_stands_in_one_run_with_the_plan_s_numbers(scan):
-    found = np.concatenate([r.rays[r.rays >= 0] for r in runs(scan)])
+@pytest.mark.parametrize("apart", [0.0, APART])
+def test_every_ray_stands_in_one_run_with_the_plan_s_numbers(scan, apart):
+    found = np.concatenate([r.rays[r.rays >= 0] for r in runs(scan, apart)])
     assert sorted(found) == list(range(scan.num_rays))
-    for r, group in zip(runs(scan), plan(scan), strict=True):
+    for r, group in zip(runs(scan, apart), plan(scan), strict=True):
         start = np.empty(scan.num_rays)
         start[group.rays] = group.start[:, 0] + group.slope[:, 0] * r.middle[0] - r.middle[1]
         real = r.rays >= 0
@@ -27,12 +28,15 @@ def test_every_ray_stands_in_one_run_with_the_plan_s_numbers(scan):
         assert (r.first % LANES == 0).all()
 
 
-def test_places_rise_along_every_run_on_every_plane(scan):
-    for r in runs(scan):
+@pytest.mark.parametrize("apart", [0.0, APART])
+def test_places_rise_along_every_run_on_every_plane(scan, apart):
+    for r in runs(scan, apart):
         q = np.arange(r.num) - r.middle[0]
-        for a, n in zip(r.first, r.count, strict=True):
+        for a, n, every in zip(r.first, r.count, r.every, strict=True):
             x = r.start[a : a + n, None] + r.slope[a : a + n, None] * q
             assert (np.diff(x, axis=0) > 0).all()
+            assert (np.diff(x, axis=0) >= (apart if every > 1 else 0) - 1e-12).all()
+            assert (np.abs(np.diff(r.rays[a : a + n])) == every).all()
 
 
 def test_a_block_s_span_holds_every_plane_on_which_it_meets_the_grid(scan):
@@ -44,9 +48,10 @@ def test_a_block_s_span_holds_every_plane_on_which_it_meets_the_grid(scan):
             assert not block[high:].any()
 
 
-def test_the_candidates_of_a_pixel_hold_every_ray_that_meets_it(scan):
+@pytest.mark.parametrize("apart", [0.0, APART])
+def test_the_candidates_of_a_pixel_hold_every_ray_that_meets_it(scan, apart):
     """As the kernel counts: from ceil(s - slack), s the ray at place pixel - 1, `taps` rays on."""
-    for r in runs(scan):
+    for r in runs(scan, apart):
         pixel = np.arange(r.size) - r.middle[1]
         for run, (a, n, p) in enumerate(zip(r.first, r.count, r.inverse, strict=True)):
             for q in range(r.num):
@@ -78,5 +83,6 @@ def test_the_permutation_s_reach_is_kept():
             assert (width[r.close] <= 2 * LANES - 3).all()
     assert not runs(SCANS["coarse bins"])[0].close.all()  # so the other path is used too
     assert not runs(SCANS["fine bins"])[0].near.any()
+    assert runs(SCANS["fine bins"], APART)[0].near.all()
     assert runs(SCANS["parallel"])[0].close.all()
     assert runs(SCANS["parallel"])[0].near.all()

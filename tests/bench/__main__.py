@@ -43,7 +43,8 @@ def main(out: Path, quick: bool) -> None:
     for setup in scans:
         records += accuracy_and_times(setup, budget_s, quick, notes)
         engines.forget()
-        records += memory.records(setup, records, quick)
+        if not quick or setup is scans[0]:  # a process each
+            records += memory.records(setup, records, quick)
         write(out, bounds, notes, records)
     for group in decomposition.groups(100 if quick else 10_000, notes):
         records += compete(group, budget_s)

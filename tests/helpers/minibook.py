@@ -179,6 +179,11 @@ def miniature(folder: Path) -> Project:
     return Project(folder)
 
 
+def without_figure(text: str) -> str:
+    """A chapter's text without the lines that draw: a second of every run of it."""
+    return text[: text.index("board = ")] + text[text.index("figures.keep") :].partition("\n")[2]
+
+
 def command(project: Project, *words: str) -> list[str]:
     """The command line of the book in a process of its own."""
     return [sys.executable, "-m", "ctlib.book", *words, "--root", str(project.root)]

@@ -9,8 +9,10 @@ from unittest import mock
 import ctlib.book
 from ctlib.book.ledger.claims import Ledger
 from ctlib.book.page import widgets
-from ctlib.papers.dip import rivals
-from ctlib.papers.forward import comparison
+from ctlib.papers.dip import rivals, scan
+from ctlib.papers.forward import checks, comparison
+from ctlib.papers.spectral2spectral import scene, start
+from ctlib.recon import sirt
 
 TINY = {
     "01-forward-model": {
@@ -31,8 +33,8 @@ TINY = {
         "ct_iters": 52,
     },
     "03-spectral2spectral": {
-        "n": 32, "views": 16, "counts": 2e4, "rods_seeds": [1], "rods_slices": 2, "mouse_slices": 2, "tuning_slices": 2,
-        "outer": 2, "classical_outer": 2, "steps": 24, "width": 2, "depth": 1, "printed_width": 2, "printed_depth": 2,
+        "n": 32, "views": 12, "counts": 2e4, "rods_seeds": [1], "rods_slices": 2, "mouse_slices": 2, "tuning_slices": 2,
+        "outer": 2, "classical_outer": 2, "steps": 12, "width": 2, "depth": 1, "printed_width": 2, "printed_depth": 2,
         "epochs": 8, "phase_sizes": [16], "phase_doses": [1e4, 1e5], "phase_steps": 3,
     },
     "03a-splitting-and-losses": {"n": 24, "views": 16, "seeds": [1, 2], "outer": 12},
@@ -77,6 +79,18 @@ TINY = {
 }  # fmt: skip
 
 
+FEW_TRIALS = {
+    "FBP": [{"window": "ram-lak"}, {"window": "hann"}],
+    "SIRT": [{"num_iters": 2}, {"num_iters": 4}],
+    "TV": [{"kappa": 1.0}, {"kappa": 2.0}],
+}
+
+
+def few_iterations(A, y, num_iters, **options):
+    """SIRT of three iterations."""
+    return sirt(A, y, min(num_iters, 3), **options)
+
+
 def first_and_last(render, width=640, **axes):
     """In place of `explore`: draw two of the states, which otherwise needs Jupyter."""
     for k in (0, -1):
@@ -92,6 +106,13 @@ def few_steps():
         mock.patch.object(ctlib.book, "explore", first_and_last),
         mock.patch.object(Ledger, "verify", return_value=None),
         mock.patch.object(comparison, "SETTLED", 1e9),
+        mock.patch.object(comparison, "FIRST_ITERS", 2),
+        mock.patch.object(comparison.Scan, "trials", FEW_TRIALS),
+        mock.patch.object(checks.center_noise, "__defaults__", (20, 1e5)),
+        mock.patch.object(checks.noise_by_views, "__defaults__", ((9, 18, 36, 72), 4e6)),
         mock.patch.object(rivals.fill_tv, "__defaults__", (3,)),
+        mock.patch.object(scan.scan_by_tv, "__defaults__", (3,)),
+        mock.patch.object(start, "sirt", few_iterations),
+        mock.patch.object(scene, "sirt", few_iterations),
     ):
         yield

@@ -9,7 +9,7 @@ from ctlib.backends.cpu import packing_2d as packing
 from ctlib.backends.cpu.backprojection import CompiledBackprojection
 from ctlib.backends.cpu.simd_features import has_avx512
 from ctlib.backends.cpu.tables_2d import adjoint_tables, forward_tables
-from ctlib.backends.tables.runs import LANES, REACH, TILE, Runs, runs
+from ctlib.backends.tables.runs import APART, LANES, REACH, TILE, Runs, runs
 from ctlib.cpu.threads import num_threads, share
 
 FORWARD = {4: numba_2d.forward_4, 1: numba_2d.forward_1}
@@ -45,7 +45,9 @@ class Numba2D(CompiledBackprojection):
     def _tables(self, dtype):
         if dtype not in self.tables:
             real = torch.empty(0, dtype=dtype).numpy().dtype
-            self.tables[dtype] = [_Tables(r, real) for r in runs(self.geometry)]
+            apart = runs(self.geometry, APART)
+            read = apart if all((r.every == 1).all() for r in apart) else runs(self.geometry)
+            self.tables[dtype] = [_Tables(*both, real) for both in zip(read, apart, strict=True)]
         return self.tables[dtype]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,12 +68,12 @@ class Numba2D(CompiledBackprojection):
 
 
 class _Tables:
-    """The runs of one main axis in one precision, and the two products for one group size."""
+    """The runs of one main axis in one precision, those of A and those of A.T, and both products for one group size."""
 
-    def __init__(self, r: Runs, real):
+    def __init__(self, read: Runs, r: Runs, real):
         self.axis, self.num, self.size, self.rays, self.length = r.axis, r.num, r.size, r.rays, r.length.astype(real)
-        self.forward_tables = forward_tables(r, real)
-        self.adjoint_tables, self.kinds = adjoint_tables(r, real)
+        self.forward_tables = forward_tables(read, real)
+        self.adjoint_tables, self.kinds = adjoint_tables(r, read, real)
 
     def forward(self, x: np.ndarray, images: int, sino: np.ndarray) -> None:
         """Write these rays of sino (B, rays); B a multiple of `images`."""

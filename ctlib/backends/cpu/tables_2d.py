@@ -17,16 +17,17 @@ def forward_tables(r: Runs, real) -> tuple:
     return r.rays, place, zoom.ravel(), shift.ravel(), r.length.astype(real), r.span, r.close, run
 
 
-def adjoint_tables(r: Runs, real) -> tuple:
+def adjoint_tables(r: Runs, read: Runs, real) -> tuple:
     """(T, spans, maps, scales), flat, and (taps, near, fans) of the runs.
 
+    read    the runs that A reads; T, zoom and shift are theirs, so that X is too, bit by bit
     spans   (tile, 3, run) first ray; blocks of 16 pixels [low, high) that a run can touch on a tile of planes
     maps    (tile, 3, run) along, beside; the last ray that a pixel's candidates may begin with
     scales  (plane, 4, run) zoom, shift, above, below
     fans    whether the division matters: the candidates of pixel c begin at the whole part of
             (above + along c) / (below + beside c), which is what `inverse` gives for c - 1, plus 1 - slack
     """
-    place, zoom, shift = lines(r)
+    place, zoom, shift = _as_read(r, read)
     early, q, p = 1 - r.slack, _planes(r)[:, None], r.inverse
     below = 1 + p[:, 3] * q - p[:, 4]
     above = p[:, 0] + p[:, 1] * q - p[:, 2] + early * below
@@ -52,6 +53,18 @@ def lines(r: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     zoom = 1 + ((r.slope[end] - r.slope[r.first]) / width)[:, None] * _planes(r)
     shift = r.start[middle][:, None] + r.slope[middle][:, None] * _planes(r)
     return r.start - np.repeat(r.start[middle], -(-r.count // LANES) * LANES), zoom, shift
+
+
+def _as_read(r: Runs, read: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T of the rays and zoom, shift of the runs `r`, as `lines` gives them for the runs that these are parts of."""
+    if r is read:
+        return lines(r)
+    place, zoom, shift = lines(read)
+    at = np.empty(read.rays.max() + 1, np.int64)  # of a ray in A's order
+    held = np.flatnonzero(read.rays >= 0)
+    at[read.rays[held]] = held
+    part_of = np.searchsorted(read.first, at[r.rays[r.first]], side="right") - 1
+    return np.where(r.rays >= 0, place[at[r.rays]], 4.0 * r.size), zoom[part_of], shift[part_of]
 
 
 def _nearest(r: Runs) -> np.ndarray:

@@ -1,13 +1,15 @@
 """2-D rays in the order a SIMD engine wants them: runs of neighbors whose place along a plane increases.
 
 A run is a stretch of detector columns of one view with one main axis, flipped where needed so that on every plane q the
-place X_s(q) = start_s + slope_s q increases with the ray s. The forward product takes 16 neighboring rays at a time,
+place X_s(q) = start_s + slope_s q increases with the ray s; or every k-th column of it, where columns lie so close that
+16 pixels would meet more rays than an engine can hold. The forward product takes 16 neighboring rays at a time,
 the adjoint 16 neighboring pixels: for those it needs the way back, from a pixel to the rays that touch it. On one
 plane X is a ratio of affine functions of the detector column (a plane seen from the source), and so is its inverse.
 
 q and X are counted from the middle of the grid, which keeps float32 accurate.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +21,7 @@ from ctlib.backends.tables.plan import RayGroup, plan
 LANES = 16
 REACH = 2 * LANES
 TILE = 8  # planes the adjoint works on at once
+APART = 0.6  # [pixels] between rays of which `near` holds: 15 / APART + ceil(2 / APART + 2 SLACK) + 2 < REACH
 SLACK = 2.0**-8  # what the float32 inverse map may be off by [rays]; grows beyond 4096 columns
 
 
@@ -34,6 +37,7 @@ class Runs:
     span           (n / 16, 2) planes [low, high) that a block of 16 rays can meet
     close          (n / 16,) whether the rays of a block always lie within the reach of a permutation
     first, count   (m,) first ray of a run, number of its rays
+    every          (m,) columns from one of its rays to the next
     inverse        (m, 5) p: the ray at place c of plane q is (p0 + p1 q + p2 c) / (1 + p3 q + p4 c)
     slack          what that may be off by
     taps           (m, tiles) how many consecutive rays can touch one pixel of a tile of planes
@@ -51,6 +55,7 @@ class Runs:
     close: np.ndarray
     first: np.ndarray
     count: np.ndarray
+    every: np.ndarray
     inverse: np.ndarray
     slack: float
     taps: np.ndarray
@@ -63,17 +68,21 @@ class Runs:
 
 
 @lru_cache(maxsize=32)
-def runs(geometry) -> tuple[Runs, ...]:
-    """The runs of a 2-D geometry, one entry per main axis that occurs."""
-    return tuple(_runs(group, geometry.volume.shape, geometry.num_cols) for group in plan(geometry))
+def runs(geometry, apart: float = 0.0) -> tuple[Runs, ...]:
+    """The runs of a 2-D geometry, one entry per main axis that occurs.
+
+    apart  pixels that neighboring rays of a run shall lie apart on every plane: stretches of closer ones are dealt out
+           to several runs, as long as these have more than 16 rays
+    """
+    return tuple(_runs(group, geometry.volume.shape, geometry.num_cols, apart) for group in plan(geometry))
 
 
-def _runs(group: RayGroup, shape: tuple[int, int], columns: int) -> Runs:
+def _runs(group: RayGroup, shape: tuple[int, int], columns: int, apart: float) -> Runs:
     num, size = shape[group.axis], shape[1 - group.axis]
     slope = group.slope[:, 0]
     start = group.start[:, 0] + slope * (num // 2) - size // 2
     planes = np.array([0.0, num - 1.0]) - num // 2  # X is linear in q: what holds on the outer planes holds between
-    order, first, count = _ordered(group.rays, start[:, None] + slope[:, None] * planes, columns)
+    order, first, count, every = _ordered(group.rays, start[:, None] + slope[:, None] * planes, columns, apart)
 
     def padded(values, missing):
         return np.where(order >= 0, values[order], missing)
@@ -83,27 +92,31 @@ def _runs(group: RayGroup, shape: tuple[int, int], columns: int) -> Runs:
     slack = max(SLACK, columns * 2.0**-20)
     inverse, taps, near = _inverse(start, slope, first, count, num, size, slack)
     rays = padded(group.rays, -1)
-    return Runs(
-        group.axis, num, size, rays, start, slope, length, span, close, first, count, inverse, slack, taps, near
-    )
+    places = start, slope, length, span, close
+    return Runs(group.axis, num, size, rays, *places, first, count, every, inverse, slack, taps, near)
 
 
-def _ordered(rays: np.ndarray, ends: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rays of each run in rising order, -1 where padded; first entry and number of rays of each run."""
+def _ordered(rays: np.ndarray, ends: np.ndarray, columns: int, apart: float) -> tuple[np.ndarray, ...]:
+    """Rays of each run in rising order, -1 where padded; of each run first entry, number of rays, columns between."""
     steps = np.diff(ends, axis=0)
     rising, falling = (steps > 0).all(1), (steps < 0).all(1)
     joined = (np.diff(rays) == 1) & (rays[1:] % columns != 0) & (rising | falling)
     joined[1:] &= ~joined[:-1] | (rising[1:] == rising[:-1])
     edges = np.concatenate([[0], np.flatnonzero(~joined) + 1, [len(rays)]])
-    order = []
+    order, count, between = [], [], []
     for a, b in pairwise(edges):
         run = np.arange(a, b)
         if b - a > 1 and falling[a]:
             run = run[::-1]
-        order += [run, np.full(-len(run) % LANES, -1)]
-    count = np.diff(edges)
+        every = math.ceil(apart / np.abs(steps[a : b - 1]).min()) if b - a > 1 else 1
+        every = every if every > 1 and (b - a) // every > LANES else 1
+        for part in (run[k::every] for k in range(every)):
+            order += [part, np.full(-len(part) % LANES, -1)]
+            count.append(len(part))
+            between.append(every)
+    count = np.array(count)
     first = np.concatenate([[0], np.cumsum(-(-count // LANES) * LANES)[:-1]])
-    return np.concatenate(order), first, count
+    return np.concatenate(order), first, count, np.array(between)
 
 
 def _blocks(start, slope, real, num: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from ctlib.book.chapter import code_cells, plain_python
@@ -21,7 +22,13 @@ LOADED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def _imported(source: str, package: str, known: set[str]) -> set[str]:
-    """Modules of `known` that Python source imports, absolute or relative to `package`.
+    """Modules of `known` that Python source imports, absolute or relative to `package`."""
+    return {m for name in _named(source, package) for m in _with_parents(name) if m in known}
+
+
+@lru_cache(maxsize=2048)  # every chapter asks for the same modules, and parsing them is most of the time
+def _named(source: str, package: str) -> frozenset[str]:
+    """Dotted names that Python source imports, absolute or relative to `package`.
 
     A text "module:name" counts as an import from `package`: so the table of engines names what it loads when needed.
     """
@@ -35,7 +42,7 @@ def _imported(source: str, package: str, known: set[str]) -> set[str]:
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LOADED.fullmatch(node.value):
             found.add(f"{package}.{node.value.partition(':')[0]}")
-    return {m for name in found for m in _with_parents(name) if m in known}
+    return frozenset(found)
 
 
 def _with_parents(name: str) -> list[str]:

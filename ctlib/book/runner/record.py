@@ -17,7 +17,7 @@ from ctlib.book.ledger.kept import kept_in
 from ctlib.book.ledger.stored_runs import digest, settle
 from ctlib.book.page.output import Collector
 from ctlib.book.project import BookError, Project, UsageError
-from ctlib.book.runner import inprocess, provenance, resume, run
+from ctlib.book.runner import provenance, resume, run
 from ctlib.errors import MissingDependency
 from ctlib.files import check_writable, clean_parts, own_mark, told, write_whole
 
@@ -53,6 +53,8 @@ def record(
     made_from, kept = staleness.sources_sha256(slug, project), resume.kept(project, slug, values, preset)
     given = resume.with_checkpoints(project, slug, values, kept)
     if in_process:
+        from ctlib.book.runner import inprocess  # with torch, which a record in a kernel waits without
+
         found = inprocess.run_cells(project, slug, given, preset, kept, progress)
         seconds = kept.seconds
     else:

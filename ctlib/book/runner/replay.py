@@ -6,16 +6,19 @@ run said; all else is nbval's own: which outputs count, tags, a cell that raised
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
 
-import nbformat
-import pytest
-from nbval.plugin import IPyNbCell, IPyNbFile
+sys.modules.setdefault("rfc3987_syntax", None)  # see `ctlib.book.__main__`: a second of each process of the tests
 
-from ctlib.book.runner.reference import code_cells_of
+import nbformat  # noqa: E402
+import pytest  # noqa: E402
+from nbval.plugin import IPyNbCell, IPyNbFile  # noqa: E402
+
+from ctlib.book.runner.reference import code_cells_of  # noqa: E402
 
 REPLAYED = "replayed"
 

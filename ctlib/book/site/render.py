@@ -66,7 +66,8 @@ def render(project: Project, preset: str, runs: dict[str, Path]) -> Path:
 def _sphinx(source: Path, work: Path) -> Path:
     """Folder of the pages that Jupyter Book makes of `source`."""
     shutil.rmtree(work, ignore_errors=True)
-    main = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    # jsonschema would build a grammar of web addresses, as in `ctlib.book.__main__`
+    main = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_book.cli.main import main; sys.exit(main())"
     flags = ["-W", "-n", "--keep-going", "--all", "-q", "--path-output", str(work)]
     command = [sys.executable, "-c", main, "build", str(source), *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -24,9 +24,15 @@ PAPERS = {  # (setting, task): what the paper calls best, and the claim that it 
     ("scales", "inpaint"): (4, "dip-inpaint-scales"),
     ("scales", "restore"): (5, "dip-restore-scales"),
 }
+NAMES = {"lr": "learning rate", "reg_noise": "input noise", "scales": "scales", "sr": "super-resolve"}  # as readers say
 COLUMNS = ["sweep", "paper's", "best by fit", "best by truth", "PSNR [dB]", "paper's behind [dB]"]
 Sweep = Mapping[float, Fit]
 Place = tuple[str, str, str]  # role, setting, task
+
+
+def in_words(name: str) -> str:
+    """A setting or a task in words."""
+    return NAMES.get(name, name)
 
 
 def all_sweeps(study: Study) -> dict[Place, Sweep]:
@@ -58,14 +64,14 @@ def sweep_row(place: Place, fits: Sweep) -> list:
     behind = by_truth[top] - by_truth[paper] if paper in by_truth else None
     role, setting, kind = place
     best = (f"{v:g}" for v in (paper, max(by_fit, key=by_fit.get), top))
-    return [f"{role}, {kind}, {setting}", *best, by_truth[top], behind]
+    return [f"{role}, {in_words(kind)}, {in_words(setting)}", *best, by_truth[top], behind]
 
 
 def sweep_plots(sweeps: Mapping[Place, Sweep]) -> tuple[dict, dict, list]:
     """({plot: {value: (steps, PSNR)}}, {plot: {value: best step}}, (plot, value) that the paper calls best)."""
     lines, tops, papers = {}, {}, []
     for (_, setting, kind), fits in sweeps.items():
-        title = f"{kind}, {setting}"
+        title = f"{in_words(kind)}, {in_words(setting)}"
         lines[title] = {f"{v:g}": (np.arange(1, len(f.energy) + 1), f.psnr_average) for v, f in fits.items()}
         best = {f"{v:g}": f.best(averaged=True) for v, f in fits.items()}
         tops[title] = {v: (step + 1, db) for v, (step, db) in best.items()}
@@ -79,7 +85,7 @@ def winners(sweeps: Mapping[Place, Sweep]) -> dict[str, Fit]:
     for (_, setting, kind), fits in sweeps.items():
         by = peaks(fits)
         top = max(by, key=by.get)
-        out[f"{kind}\n{setting} {top:g}"] = fits[top]
+        out[f"{in_words(kind)}\n{in_words(setting)} {top:g}"] = fits[top]
     return out
 
 

@@ -8,13 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from minibook import without_figure
 from PIL import Image
 
 from ctlib.book.ledger.stored_runs import digest, read_run
 from ctlib.book.ledger.verdicts import record_of
 from ctlib.book.page.output import Collector
 from ctlib.book.project import ROOT, BookError
-from ctlib.book.runner import record
+from ctlib.book.runner import inprocess, record
 from ctlib.errors import DataError
 
 FIELDS = ("claims", "figures", "parameters", "slug", "preset", "sources_sha256", "versions", "device", "machine")
@@ -49,6 +50,7 @@ def test_a_readers_own_file_is_recorded_by_name_and_other_parameters_are_refused
     own = tmp_path / "somewhere" / "own.txt"
     own.parent.mkdir()
     own.write_text("x")
+    mini.source("01-alpha").write_text(without_figure(mini.source("01-alpha").read_text()))
     done = book("record", "alpha", "--preset", "laptop", "-p", "name", str(own))
     assert done.returncode == 0, done.stderr
     text = (mini.book / "results" / "laptop" / "01-alpha.json").read_text()
@@ -93,7 +95,7 @@ def test_a_machine_without_jupyter_can_record_and_one_without_yaml_is_told_what_
 
 
 def test_a_run_without_claims_is_refused(mini, monkeypatch):
-    monkeypatch.setattr(record.inprocess, "run_cells", lambda *args: Collector())
+    monkeypatch.setattr(inprocess, "run_cells", lambda *args: Collector())
     with pytest.raises(BookError, match="checked no claim"):
         record.record(mini, "01-alpha", "laptop", in_process=True)
     assert not (mini.book / "results").exists()

@@ -7,11 +7,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from minibook import ALPHA
 
 from ctlib.book.ledger.stored_runs import read_run
 from ctlib.book.project import BookError
-from ctlib.book.runner import record, resume
+from ctlib.book.runner import inprocess, record, resume
 
 STATE = """
 import torch
@@ -70,6 +71,13 @@ ledger.check("alpha-sum", [100 + number for number in numbers])
 
 def cell(source: str) -> str:
     return f"```{{code-cell}} ipython3\n{source.strip()}\n```\n\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """What all processes below need is loaded once, before they fork: optimizers load torch's compiler, two seconds."""
+    torch.optim.Adam([torch.zeros(1)])
+    pytest.importorskip("matplotlib.pyplot")
 
 
 @pytest.fixture
@@ -302,7 +310,7 @@ def test_trainings_get_a_folder_beside_it_which_is_no_parameter_of_the_record(mi
     )
     path.write_text(text.replace("n * rate, 2", "n * rate + len(checkpoints), 2"))
     seen = []
-    monkeypatch.setattr(record.inprocess, "run_cells", lambda *args: seen.append(args[2:4]) or stopped())
+    monkeypatch.setattr(inprocess, "run_cells", lambda *args: seen.append(args[2:4]) or stopped())
     with pytest.raises(BookError, match="stopped"):
         record.record(mini, "01-alpha", "laptop", in_process=True)
     values, preset = seen[0]

@@ -6,6 +6,7 @@ import socket
 
 import nbformat
 import pytest
+from minibook import without_figure
 
 from ctlib.book.ledger import staleness
 from ctlib.book.project import ROOT, Project, UsageError
@@ -213,10 +214,7 @@ def test_a_failing_cell_ends_the_run_and_is_named(mini, book):
 def test_an_expectation_that_breaks_raises_at_ci_and_is_recorded_elsewhere(mini, book):
     path = mini.book / "claims" / "01-alpha.yml"
     path.write_text(path.read_text().replace("min: 10", "min: 1000"))
-    code = mini.source("01-alpha").read_text()
-    mini.source("01-alpha").write_text(
-        code[: code.index("board = ")] + code[code.index("figures.keep") :].partition("\n")[2]
-    )
+    mini.source("01-alpha").write_text(without_figure(mini.source("01-alpha").read_text()))
     done = book("run", "alpha")
     assert done.returncode == 1
     assert "ClaimFailed: 01-alpha: alpha-sum: not reproduced, expected reproduced" in done.stderr
