@@ -23,6 +23,8 @@ LABS = {
     "05d-derived": "05",
     "lab-dip-fit": "02",
     "lab-real-mouse": "03",
+    "06a-generator": "06",
+    "06b-side-matters": "06",
 }  # a lab counts with its chapter
 
 # A module, or a folder of modules, and why it is in the core although fewer than two chapters use it.

@@ -39,7 +39,9 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "04-hqinet": (2000, 300, 7000),  # at the paper's width: pixels a step x 176, steps x 4, seeds x 3; bfloat16
     "04a-hqinet-tested": (2000, 300, 7000),  # widths x 4, pixels a step x 192, steps x 4; bfloat16
     "03-spectral2spectral": (64, 100, 9000),  # pixels x 16, steps x 4; estimated from measured steps; bfloat16
-    "06-generative-tomography": (34000, 1000, 0),  # pixels x 16, channels^2 x 16, steps x 67, batch x 2; bfloat16
+    "06-generative-tomography": (1100, 1000, 17000),  # pixels x 4, channels^2 x 7, steps x 10, batch x 4; bfloat16
+    "06a-generator": (20000, 1000, 5000),  # pixels x 16, channels^2 x 7, steps x 50, batch x 2; bfloat16
+    "06b-side-matters": (30000, 1000, 200),  # pixels x 16, channels^2 x 16, steps x 20, batch x 4; bfloat16
 }
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ctlib.contract import choice, count, number, shape
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography.latent import random_sphere
-from ctlib.papers.tomography.losses import critic_loss, data_term, rays, sampler_loss
+from ctlib.papers.tomography.losses import critic_loss, data_term, rays, two_sample_kl
+from ctlib.papers.tomography.proper import energy_score, many_sample_kl
 from ctlib.train.described import code_of
 from ctlib.train.distributed import rank_and_size
 from ctlib.train.identity import of_training
@@ -22,6 +23,9 @@ from ctlib.train.sampling import batch_indices, stream
 from ctlib.train.settings import Settings, learning_rate, make_optimizer
 from ctlib.train.sketch import sketch
 
+KINDS = ("data", "kl", "energy")
+ENERGY_UNIT = 0.02  # gray: about the energy score where trainings start, so that lam means as much with every kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class GanSettings(Settings):
@@ -29,7 +33,8 @@ class GanSettings(Settings):
 
     lam        weight of the critic in the sampler's loss
     z_shape    of one latent sample; drawn on the sphere of radius z_radius, by default sqrt of its size
-    kind       "data": equation 1; "kl": two-sample KL, with its estimator and eta
+    kind       "data": equation 1; "kl": KL term of the samples, with its estimator and eta; "energy": energy score
+    samples    drawn of every reading in a step
     betas      of the optimizers; no momentum, as is usual with spectral normalization
     precision  of the networks; projections and losses are in float32
     """
@@ -37,6 +42,7 @@ class GanSettings(Settings):
     lam: float
     z_shape: tuple[int, ...]
     kind: str = "kl"
+    samples: int = 2
     estimator: str = "ml"
     eta: float = 0.05
     z_radius: float | None = None
@@ -44,10 +50,10 @@ class GanSettings(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        choice("kind", self.kind, ("data", "kl"))
+        choice("kind", self.kind, KINDS)
         numbers = {"lam": number("lam", self.lam, at_least=0), "eta": number("eta", self.eta, at_least=0)}
         numbers |= {"betas": tuple(number("betas", b, at_least=0, below=1) for b in self.betas)}
-        numbers |= {"z_shape": shape("z_shape", self.z_shape)}
+        numbers |= {"z_shape": shape("z_shape", self.z_shape), "samples": count("samples", self.samples, 2)}
         if self.z_radius is not None:
             numbers["z_radius"] = number("z_radius", self.z_radius, above=0)
         for name, value in numbers.items():
@@ -55,15 +61,15 @@ class GanSettings(Settings):
 
 
 def latents(settings: GanSettings, step: int) -> Tensor:
-    """The two z of every reading of a step, (2 batch, *z_shape): first all first ones, then all second ones."""
+    """The z of every reading of a step, (samples * batch, *z_shape): first all first ones, then all second ones."""
     step = count("step", step)
     source = torch.Generator().manual_seed(stream("latent", settings.seed, step))
-    return random_sphere((2 * settings.batch, *settings.z_shape), source, settings.z_radius)
+    return random_sphere((settings.samples * settings.batch, *settings.z_shape), source, settings.z_radius)
 
 
 @dataclass(frozen=True)
 class GanBatch:
-    """What a step sees: features (B, F, V, U), mu and sigma (B, V, U) of these readings, real images (N, 1, Y, X).
+    """What a step sees: features (B, F, V, U), mu and sigma (B, V, U) of these readings, their bodies (B, 1, Y, X).
 
     mask  rays that count, broadcast to (B, V, U); None for all
     """
@@ -95,9 +101,9 @@ class Players:
         return {"sampler": self.sampler, "critic": self.critic, **steps, "scaler": self.precision.scaler}
 
     def samples(self, features: Tensor, z: Tensor) -> Tensor:
-        """Two images of every reading, (2 B, 1, Y, X); what does not depend on z is done once."""
-        twice = lambda: [torch.cat([m, m]) for m in self.sampler.prepare(features)]  # noqa: E731
-        return self.precision(lambda: self.sampler.render(twice(), z))
+        """Images of every reading, (samples * B, 1, Y, X); what does not depend on z is done once."""
+        again = lambda: [m.repeat(self.settings.samples, 1, 1, 1) for m in self.sampler.prepare(features)]  # noqa: E731
+        return self.precision(lambda: self.sampler.render(again(), z))
 
     def critic_step(self, real: Tensor, fakes: Tensor, lr: float) -> Tensor:
         """Lower D on real images against generated ones; both in one call, so in one step of the power method."""
@@ -110,14 +116,30 @@ class Players:
     def sampler_step(self, batch: GanBatch, fakes: Tensor, lr: float) -> dict[str, Tensor]:
         """Lower the sampler's loss with the critic as it is."""
         self.critic.eval().requires_grad_(False)
-        y1, y2 = self.project(fakes[:, 0]).chunk(2)
-        scores, s, target = self.precision(self.critic, fakes), self.settings, (batch.mu, batch.sigma)
-        options = {"estimator": s.estimator, "eta": s.eta} if s.kind == "kl" else {}
-        loss = sampler_loss((y1, y2), scores, *target, s.lam, s.kind, batch.mask, **options)
+        images = fakes[:, 0].unflatten(0, (self.settings.samples, -1))
+        y = self.project(fakes[:, 0]).unflatten(0, images.shape[:2])
+        match = match_term(self.settings, images, y, batch)
+        loss = match + self.settings.lam * self.precision(self.critic, fakes).mean()
         self.precision.descend(self.optimizers[self.sampler], loss, lr)
         self.critic.requires_grad_(True)
-        match = loss.detach() - s.lam * scores.detach().mean()
-        return {"sampler": loss.detach(), "match": match, "spread": spread(y1, y2, batch.sigma, batch.mask).detach()}
+        width = spread(y[0], y[1], batch.sigma, batch.mask)
+        return {"sampler": loss.detach(), "match": match.detach(), "spread": width.detach()}
+
+
+def match_term(settings: GanSettings, images: Tensor, y: Tensor, batch: GanBatch) -> Tensor:
+    """How samples match what is known of their readings: the first term of the sampler's loss, {eq}`gtr-objective`.
+
+    images  (samples, B, Y, X);  y  their sinograms (samples, B, V, U)
+    """
+    known = batch.mu, batch.sigma
+    if settings.kind == "energy":
+        return energy_score(images, batch.real[:, 0]) / ENERGY_UNIT
+    if settings.kind == "data":
+        return torch.stack([data_term(one, *known, batch.mask) for one in y]).mean()
+    options = {"estimator": settings.estimator, "eta": settings.eta}
+    if settings.samples == 2:
+        return two_sample_kl(y[0], y[1], *known, batch.mask, **options)
+    return many_sample_kl(y, *known, batch.mask, **options)
 
 
 def spread(y1: Tensor, y2: Tensor, sigma: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -169,7 +191,7 @@ def fit_gan(
 
     about = {}
     if path is not None:
-        about = {"scan": _scan(project, fetch), "code of the losses": code_of(sampler_loss, critic_loss)}
+        about = {"scan": _scan(project, fetch), "code of the losses": code_of(match_term, critic_loss)}
         about |= of_training(settings, fetch, num_samples)
     run = Run(players.parts(), about, settings.seed)
     train(run, update, settings.steps, path, every, callback, players.precision.device)

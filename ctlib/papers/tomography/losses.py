@@ -126,24 +126,3 @@ def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     if real.device != fake.device:
         raise ArgumentError("fake", f"scores on {fake.device}", f"some on {real.device}, as real")
     return real.mean() - fake.mean()
-
-
-def sampler_loss(
-    samples: tuple[Tensor, ...], scores: Tensor, mu: Tensor, sigma: Tensor, lam: float, kind: str = "kl",
-    mask: Tensor | None = None, **options,
-) -> Tensor:  # fmt: skip
-    """What G minimizes: the match of A G(r, z) with N(mu, sigma^2), plus lam E D(G).
-
-    samples  sinograms A G(r, z_j): one or more for "data", two for "kl"
-    kind     "data": equation 1 of {cite}`ronchetti2020`; "kl": `two_sample_kl` in its place, with its `options`
-    """
-    (scores,), lam = rays(scores=scores), contract.number("lam", lam)
-    if not isinstance(samples, (tuple, list)) or not samples:
-        raise ArgumentError("samples", type(samples).__name__, "one or two sinograms")
-    if kind == "data":
-        match = torch.stack([data_term(y, mu, sigma, mask) for y in samples]).mean()
-    elif kind == "kl" and len(samples) == 2:
-        match = two_sample_kl(*samples, mu, sigma, mask, **options)
-    else:
-        raise ArgumentError("kind", (kind, f"{len(samples)} samples"), "'data', or 'kl' with 2 samples")
-    return match + lam * scores.mean()

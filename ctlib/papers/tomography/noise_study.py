@@ -54,9 +54,13 @@ class NoiseStudy:
         fit(net, loss, fetch, len(self.scans.sinograms["train"]), settings, path, 50)
         return net
 
+    def untrained(self, seed: int) -> tuple[nn.Module, nn.Module]:
+        """(mu network, sigma network) as they start."""
+        return self.net(MeanNet, 1, seed), self.net(SpreadNet, 1, seed + 1000)
+
     def two_stages(self, seed: int) -> tuple[nn.Module, nn.Module]:
         """(mu network, sigma network), one trained after the other, {eq}`gtr-mean` and {eq}`gtr-nll`."""
-        mean = self.net(MeanNet, 1, seed)
+        mean, spread = self.untrained(seed)
         self.train(mean, mean_loss, self.scans.fetch_sinograms, "mean", seed, self.steps[0])
 
         def with_mean(indices, seeds):
@@ -65,7 +69,6 @@ class NoiseStudy:
                 return features, torch.stack([y, mean(features)], 1)
 
         loss = lambda sigma, known: gaussian_nll(known[:, 0], known[:, 1], sigma)  # noqa: E731
-        spread = self.net(SpreadNet, 1, seed + 1000)
         return mean, self.train(spread, loss, with_mean, "spread", seed, self.steps[1])
 
     def distilled(self, nets: tuple[nn.Module, nn.Module], seed: int) -> nn.Module:

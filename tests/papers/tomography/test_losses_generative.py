@@ -20,7 +20,6 @@ from ctlib.papers.tomography.losses import (
     kl_floor,
     mean_loss,
     ray_mean,
-    sampler_loss,
     two_sample_kl,
 )
 
@@ -170,15 +169,8 @@ def test_distillation_is_least_at_the_teacher():
     assert float(distillation_loss((mu + 0.1, 2 * sigma), (mu, sigma))) == pytest.approx(float(want), rel=1e-12)
 
 
-def test_wasserstein_losses_and_their_sum_with_the_match():
-    y, mu, sigma = some(9)
-    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([5.0, 6.0])
-    assert float(critic_loss(real, fake)) == -3.5
-    assert torch.allclose(sampler_loss((y,), fake, mu, sigma, 2.0, "data"), data_term(y, mu, sigma) + 11)
-    both = sampler_loss((y, mu), fake, mu, sigma, 0.0, "data")
-    assert torch.allclose(both, data_term(y, mu, sigma) / 2)
-    got = sampler_loss((y, mu), fake, mu, sigma, 2.0, estimator="unbiased")
-    assert torch.allclose(got, two_sample_kl(y, mu, mu, sigma, estimator="unbiased") + 11)
+def test_the_critic_is_low_on_real_images():
+    assert float(critic_loss(torch.tensor([1.0, 3.0]), torch.tensor([5.0, 6.0]))) == -3.5
 
 
 def test_the_critic_that_minimizes_its_loss_measures_the_distance():
@@ -195,8 +187,6 @@ def test_the_critic_that_minimizes_its_loss_measures_the_distance():
         lambda t: fitted_gaussian(t, t, "mle"),
         lambda t: two_sample_kl(t, t, t, t, direction="both"),
         lambda t: two_sample_kl(t, t, t, t, eta=-1.0),
-        lambda t: sampler_loss((t,), t, t, t, 1.0),
-        lambda t: sampler_loss((t, t), t, t, t, 1.0, "nll"),
     ],
 )
 def test_wrong_arguments_are_named(call):

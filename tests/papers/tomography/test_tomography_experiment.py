@@ -7,12 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ctlib import metrics
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.nets.seeded import seeded
-from ctlib.papers.tomography import experiment
 from ctlib.papers.tomography.bodies import FIELD_MM, bodies
-from ctlib.papers.tomography.experiment import Family, ImageStudy, average_of_views
+from ctlib.papers.tomography.experiment import Family, average_of_views
 from ctlib.papers.tomography.losses import distillation_loss, gaussian_nll, mean_loss
 from ctlib.papers.tomography.networks import Sampler
 from ctlib.papers.tomography.noise_networks import SMALLEST, MeanNet, PosteriorNet, SpreadNet
@@ -55,11 +53,6 @@ def noise(scans):
 @pytest.fixture
 def family():
     return Family(N, [[4, 4], [8, 4]], [[1, 1], [2, 1]], [1, 3], [2, 3], "fixed", BACK, ramp)
-
-
-@pytest.fixture
-def study(scans):
-    return ImageStudy(scans, (1.0, 0.5), Settings(6, 2, 0.01))
 
 
 def num_weights(net):
@@ -247,113 +240,3 @@ def test_a_family_uses_its_back_projection_and_its_ramp_where_asked(family):
     found = with_ramp.images(features)
     torch.testing.assert_close(found[:, 0], BACK(ramp(features[:, 0])))
     assert (found[:, 1] == 0).all()
-
-
-def test_quality_of_the_truth_and_of_a_constant_error(study, scans):
-    gray = scans.gray("test")
-    best = study.quality(gray)
-    assert best["SSIM"] == pytest.approx(1)
-    assert best["RMSE"] == 0
-    off = study.quality(gray + 0.1)
-    assert off["RMSE"] == pytest.approx(0.1, rel=1e-4)
-    assert off["PSNR"] == pytest.approx(20, abs=1e-3)  # of range 1
-    assert off["SSIM"] < 0.999
-    some = slice(1, 3)
-    assert study.quality(gray[some], some)["RMSE"] == 0
-    assert study.quality(gray[some], slice(0, 2))["RMSE"] > 0.01
-    assert study.scored({3.0: gray, 5.0: gray + 0.1}) == {3.0: best, 5.0: off}
-    halves = study.quality(torch.cat([gray[:1] + 0.3, gray[1:]]))
-    assert halves["RMSE"] == pytest.approx(0.1, rel=1e-4)  # the mean over three bodies
-    assert halves["SSIM"] == pytest.approx(
-        float(metrics.ssim(gray[:1, 0] + 0.3, gray[:1, 0], data_range=1.0).mean() + 2) / 3, rel=1e-5
-    )
-
-
-def test_the_truth_has_no_misfit_with_its_line_integrals_and_that_of_mu_with_mu(study, scans):
-    one = slice(1, 2)
-    gray, y = scans.gray("test")[one], scans.sinograms["test"][one]
-    sigma = torch.where(hit(y), 0.1, 1e-4)  # rays through air do not count
-    mu = torch.where(hit(y), y + 0.25, 0.1)
-    nepers, sigmas = study.misfits(gray, (mu, sigma), one)
-    assert nepers == pytest.approx(0, abs=1e-6)
-    assert sigmas == pytest.approx(2.5, rel=1e-4)
-    error = A(0.1 * RANGE * torch.ones(1, N, N))[hit(y)].square().mean().sqrt()
-    nepers, sigmas = study.misfits(gray + 0.1, (y, sigma), one)
-    assert nepers == pytest.approx(float(error), rel=1e-4)
-    assert sigmas == pytest.approx(float(error) / 0.1, rel=1e-4)
-
-
-def test_misfits_are_means_over_bodies(study, scans):
-    y = scans.sinograms["test"]
-    mu = y + torch.tensor([0.1, 0.2, 0.3])[:, None, None] * hit(y)
-    known = torch.where(hit(y), mu, 0.0), torch.full_like(y, 0.1)
-    assert study.misfits(scans.gray("test"), known)[1] == pytest.approx(2, rel=0.03)
-
-
-def test_images_are_kept_by_signal(study, scans):
-    run = lambda f: f[:, :1]  # noqa: E731
-    for part in ("test", "val"):
-        found = study.over_signals(run, part)
-        assert list(found) == list(SIGNALS)
-        assert all(torch.equal(x, scans.features[part][s][:, :1]) for s, x in found.items())
-    assert torch.equal(study.over_signals(run)[3.0], scans.features["test"][3.0][:, :1])
-
-
-def test_a_network_behind_a_reconstruction_sees_its_images(study, scans):
-    first = lambda f: BACK(ramp(f[:, 1:2]))  # noqa: E731
-    given, target = study.fetch_after(first)(*of_seeds([3, 1], [7, 8]))
-    features, images = scans.fetch_images(*of_seeds([3, 1], [7, 8]))
-    assert torch.equal(given, first(features))
-    assert torch.equal(target, images)
-
-
-def test_a_training_of_images_gets_better_and_its_seed_sets_it(study, family, scans, tmp_path):
-    def trained(seed, steps, checkpoints="", weights=(1.0, 0.5)):
-        net = seeded(0, family.end_to_end, with_ramp=True)
-        kept = replace(study, checkpoints=checkpoints, weights=weights)
-        return kept.train(net, scans.fetch_images, "end to end", seed, steps)
-
-    seen = scans.features["test"][5.0]
-    start, end = (study.quality(predict(trained(0, steps), seen)) for steps in (0, 40))
-    assert end["RMSE"] < 0.7 * start["RMSE"]
-    weights = [trained(*a).g2.unet.head.weight for a in ((0, 2), (0, 2), (1, 2), (0, None), (0, 6))]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-    assert torch.equal(weights[3], weights[4])  # the steps of the settings
-    assert not torch.equal(trained(0, 2, weights=(0.0, 1.0)).g2.unet.head.weight, weights[0])
-    trained(3, 1, str(tmp_path))
-    assert [f.name for f in tmp_path.iterdir()] == ["end-to-end-3.ckpt"]
-
-
-@pytest.fixture(scope="module")
-def few_views():
-    """A scan of five views, over the half circle."""
-    return Projector(replace(GEOMETRY, num_views=5, angles=None))
-
-
-def test_another_scan_has_three_methods_at_every_signal(study, family, scans, few_views):
-    found = experiment.other_scan(study, family, few_views, math.pi / 5, 4, "few views", 0, 1)
-    assert list(found) == ["FBP", "FBP + U-Net", "end to end"]
-    assert all(tuple(by) == SIGNALS for by in found.values())
-    assert all(x.shape == (3, 1, N, N) for by in found.values() for x in by.values())
-    back = average_of_views(few_views, math.pi / 5)
-    readings = scans.read(few_views, "test", 3000)
-    for s in SIGNALS:
-        seen = scans.levels.features(readings[s], s)
-        torch.testing.assert_close(found["FBP"][s], back(ramp(seen[:, 1:2])))
-    middle = slice(5, 11)
-    body = found["FBP"][5.0][:, 0, middle, middle].mean()
-    assert float(body) == pytest.approx(float(scans.gray("test")[:, 0, middle, middle].mean()), rel=0.25)
-
-
-def test_networks_of_another_scan_follow_from_seed_and_steps(study, family, few_views):
-    run = lambda seed, steps: experiment.other_scan(  # noqa: E731
-        study, family, few_views, math.pi / 5, 4, "few views", seed, steps
-    )
-    first, again, other, longer = run(0, 1), run(0, 1), run(1, 1), run(0, 12)
-    for method in ("FBP + U-Net", "end to end"):
-        assert torch.equal(first[method][3.0], again[method][3.0])
-        assert not torch.equal(first[method][3.0], other[method][3.0])
-        scores = [study.quality(x[method][5.0])["RMSE"] for x in (first, longer)]
-        assert scores[1] < scores[0]
-    assert torch.equal(first["FBP"][3.0], other["FBP"][3.0])  # nothing is learned

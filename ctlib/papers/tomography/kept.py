@@ -1,0 +1,68 @@
+"""Results of trainings and evaluations, each in a file named after all that it depends on; two processes can share."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ctlib.train.checkpoint import load_checkpoint, save_checkpoint
+from ctlib.train.described import digest, sources
+
+
+class Results:
+    """A folder of results: what was computed before is read; what another process is at is waited for.
+
+    folder   None: results are kept in memory alone
+    modules  whose code belongs to every name: changed code finds nothing, and what it would have found stays
+    """
+
+    def __init__(self, folder: str | Path | None, *modules: str):
+        self.folder, self.memory = None if folder is None else Path(folder), {}
+        self.code = json.dumps(sources(*modules), sort_keys=True)
+
+    def path(self, name: str, about: Mapping[str, object], ending: str = "result") -> Path:
+        """The file of a result: a readable name, and a digest of all that it depends on."""
+        key = digest(json.dumps(dict(about), sort_keys=True), self.code)[:16]
+        return (self.folder or Path()) / f"{name.replace(' ', '-')}-{key}.{ending}"
+
+    def get(self, name: str, about: Mapping[str, object], make: Callable[[], dict], wait: bool = True) -> dict | None:
+        """A result of plain data and tensors, from memory, from its file, or computed and written.
+
+        about  numbers, texts, lists and dictionaries: everything but the code that the result depends on
+        wait   where another process is computing it; else None is returned at once
+
+        DataError for a file that is damaged: delete it.
+        """
+        path = self.path(name, about)
+        if path not in self.memory:
+            if self.folder is None:
+                self.memory[path] = make()
+            elif (found := self._shared(path, about, make, wait)) is None:
+                return None
+            else:
+                self.memory[path] = found
+        return self.memory[path]
+
+    def _shared(self, path: Path, about: Mapping[str, object], make: Callable[[], dict], wait: bool) -> dict | None:
+        """From the file, or written to it while no other process is."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return load_checkpoint(path)["result"]
+        with path.with_suffix(".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return None
+            if path.exists():
+                return load_checkpoint(path)["result"]
+            result = make()
+            save_checkpoint(path, {"about": dict(about), "result": result})
+        path.with_suffix(".lock").unlink(missing_ok=True)
+        return load_checkpoint(path)["result"]
+
+    def forget(self) -> None:
+        """Free the memory of results that are in files."""
+        if self.folder is not None:
+            self.memory.clear()
