@@ -34,7 +34,6 @@ REASONS = {
     "data.tooth": "a measured scan for whoever wants one; the forward model is its first user",
     "decompose": "maximum likelihood as others would adopt it; chapter 3 uses the decomposition of images",
     "implicit": "the implicit derivative, which knows no application",
-    "metrics.paired": "intervals of paired differences, for any comparison of methods; chapter 4 is the first to",
     "metrics.calibration": "for whatever claims an uncertainty; chapter 6 is the first to",
     "phantoms.shepp_logan": "the field's phantom: exact line integrals for tests, README and newcomers",
     "physics.compton": "what silicon detectors and scatter are made of",
