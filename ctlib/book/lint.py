@@ -16,6 +16,7 @@ from ctlib.book.chapter import CodeCell, canonical, code_cells, plain_python
 from ctlib.book.project import Project, UsageError
 
 LINE_LENGTH = 95  # what a page and JupyterLab show without scrolling
+SHOWN_LAST = ("show", "table", "recorded", "diagram.network", "diagram.pipeline")  # they return what a cell shows
 THROWN_AWAY = "_"  # the one name that may be bound again: nobody reads it
 
 
@@ -78,7 +79,8 @@ def problems(project: Project, slug: str) -> list[Problem]:
     cells = code_cells(project.source(slug))
     found = [*_broken_rules(project, slug, cells)]
     if not any(p.rule == "SYNTAX" for p in found):
-        found += [*_names_bound_again(cells), *_unformatted(project, slug), *_declared_wrongly(project, slug, cells)]
+        found += [*_names_bound_again(cells), *_never_shown(cells)]
+        found += [*_unformatted(project, slug), *_declared_wrongly(project, slug, cells)]
     return sorted(found)
 
 
@@ -122,6 +124,18 @@ def _names_bound_again(cells: list[CodeCell]) -> Iterator[Problem]:
             if where != number and name != THROWN_AWAY:
                 text = f"`{name}` is already bound at line {line}: one name, one cell"
                 yield Problem(cell.line + row - 1, "BOUND", text)
+
+
+def _never_shown(cells: list[CodeCell]) -> Iterator[Problem]:
+    """What a cell makes to be seen and drops: a notebook shows the last expression of a cell alone."""
+    for cell in cells:
+        for node in ast.parse(plain_python(cell.source)).body[:-1]:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                name = ast.unparse(node.value.func)
+                if name in SHOWN_LAST:
+                    yield Problem(
+                        cell.line + node.lineno - 1, "UNSEEN", f"`{name}` is not last in its cell: nobody sees it"
+                    )
 
 
 def _bound(node: ast.AST) -> dict[str, int]:

@@ -144,6 +144,14 @@ def test_a_name_bound_in_two_cells_is_told(mini, how):
     assert told.text == f"`total` is already bound at line {first}: one name, one cell"
 
 
+def test_what_a_cell_makes_to_be_seen_must_come_last(mini):
+    first, *_ = with_code(mini, "show(ArgumentError)\ntable([], [])\nprint(1)", "print(2)\nshow(ArgumentError)", "")
+    told = [(p.line - first, p.text) for p in problems(mini, "01-alpha") if p.rule == "UNSEEN"]
+    assert told == [
+        (k, f"`{name}` is not last in its cell: nobody sees it") for k, name in enumerate(("show", "table"))
+    ]
+
+
 OWN = {
     "in a function": "def f():\n    total = 2\n    return total",
     "an argument": "def f(total=1):\n    return total",

@@ -136,7 +136,7 @@ def limited_share(study: PanelStudy, limit: float = 5e-4) -> float:
     primary, scatter = study.stack("train")
     total = (primary + scatter)[:1].clone().requires_grad_()
     loss = study.trained_on.loss("cross", study.rows("printed"))
-    loss(torch.zeros_like(total), total, study.references()[:1]).backward()
+    loss(torch.zeros_like(total), total, study.scatterless()[:1]).backward()
     return float((total.grad.abs() > limit).double().mean())
 
 

@@ -140,7 +140,7 @@ class PanelStudy:
         sets = torch.arange(num), torch.arange(num, num + len(val[0]))
         return torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]]), *sets
 
-    def references(self) -> Tensor:
+    def scatterless(self) -> Tensor:
         """Images (N, 2, Z, Y, X) of training and validation bodies without scatter."""
         if "images" not in self.cache:
             primary = self.all_signals()[0]
@@ -178,7 +178,7 @@ class PanelStudy:
         proxy = self.proxy_net() if by_proxy else None
         decompose = (lambda x: proxy(x * proxy.open_beam)) if by_proxy else None
         loss = self.trained_on.loss(kind, rows, limit, decompose)
-        target = scatter if kind == "direct" else mixed(self.references(), rows)
+        target = scatter if kind == "direct" else mixed(self.scatterless(), rows)
         pools = tuple(tuple(p) for p in self.pools)
         net = seeded(seed, ScatterNet, self.model.num_bins, tuple(self.channels), last_stride=1, pools=pools)
         path = Path(self.checkpoints, f"{_file(method)}-seed{seed}.fit") if self.checkpoints else None
@@ -235,7 +235,7 @@ class PanelStudy:
 
     def _losses(self, method: str, seed: int) -> dict[str, float]:
         primary, scatter = self.stack("val")
-        references = self.references()[-len(primary) :]
+        references = self.scatterless()[-len(primary) :]
         sums = dict.fromkeys(("scatter", *LOSSES), 0.0)
         for p, s, reference in zip(primary, scatter, references, strict=True):
             guess = self.guess(method, seed, p + s)

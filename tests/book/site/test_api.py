@@ -68,6 +68,14 @@ def test_type_variables_and_types_of_other_libraries_are_named_not_linked():
     assert not is_plain_type("ctlib.projector.Nothing")
 
 
+def test_no_function_or_method_is_named_as_a_page():
+    """A link to the page would be one to the function as well, and Sphinx refuses to choose."""
+    stems = {path.stem for path in PROJECT.book.glob("*.md")}
+    kinds = ast.FunctionDef | ast.ClassDef
+    trees = {path: ast.walk(ast.parse(path.read_text())) for path in LIBRARY.rglob("*.py")}
+    assert not [(str(p), n.name) for p, t in trees.items() for n in t if isinstance(n, kinds) and n.name in stems]
+
+
 def pages():
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted((PROJECT.book / "api").glob("*.md"))}
 
