@@ -12,7 +12,9 @@ LIBRARY = sorted((ROOT / "ctlib").rglob("*.py"))
 TEXTS = [
     *LIBRARY,
     *(p for p in sorted((ROOT / "tests").rglob("*.py")) if p != Path(__file__)),
-    *sorted((ROOT / "book").glob("**/*.md")),
+    *sorted(
+        p for p in (ROOT / "book").glob("**/*.md") if ".ipynb_checkpoints" not in p.parts
+    ),  # what JupyterLab leaves
     *sorted((ROOT / "book" / "claims").glob("*.yml")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml")),
 ]

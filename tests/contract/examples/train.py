@@ -54,7 +54,6 @@ SKIP = {
     "ctlib.train.sketch.*": "of whatever a training holds, also of other types",
     "ctlib.train.described.*": "of whatever a training holds, also of other types",
     "ctlib.train.identity.*": "what `fit` says of a training whose arguments it has checked",
-    "ctlib.train.kept.*": "results under any name: tests/train/test_kept.py",
     "ctlib.train.tuning.*": "settings by name and a function that scores them: tests/train/test_tuning.py",
     "ctlib.train.validation.*": "a part of `fit`, which checks what it is given",
     "ctlib.files.*": "paths and marks of processes",
