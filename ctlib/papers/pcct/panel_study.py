@@ -108,29 +108,28 @@ class PanelStudy:
         scatter = scatter[:, : geometry.num_views].double() * self.setting.photons / open_beam
         return primary.float(), scatter.float()
 
-    def stack(self, part: str) -> tuple[Tensor, Tensor]:
-        """Primary and scaled scatter (N, E, V, R, U) of the bodies of "train" and "val" over the arc."""
+    def unscaled(self, part: str) -> tuple[Tensor, Tensor]:
+        """Primary and scatter as simulated (N, E, V, R, U) of the bodies of "train" and "val" over the arc."""
         if part not in self.cache:
             found = [self.signals(b, False) for b in self.bodies[part]]
-            primary, scatter = (torch.stack(s) for s in zip(*found, strict=True))
-            self.cache[part] = primary, self.scale(primary, scatter) * scatter
+            self.cache[part] = tuple(torch.stack(s) for s in zip(*found, strict=True))
         return self.cache[part]
 
-    def scale(self, primary: Tensor | None = None, scatter: Tensor | None = None) -> float:
+    def stack(self, part: str) -> tuple[Tensor, Tensor]:
+        """Primary and scaled scatter (N, E, V, R, U) of the bodies of "train" and "val" over the arc."""
+        primary, scatter = self.unscaled(part)
+        return primary, self.scale() * scatter
+
+    def scale(self) -> float:
         """Factor that brings the training bodies' mean scatter-to-primary ratio to the one wanted."""
         if "scale" not in self.cache:
-            found = (
-                [self.signals(b, False) for b in self.bodies["train"]]
-                if primary is None
-                else zip(primary, scatter, strict=True)
-            )
-            self.cache["scale"] = self.spr / float(torch.stack([(s / p).mean() for p, s in found]).mean())
+            primary, scatter = self.unscaled("train")
+            self.cache["scale"] = self.spr / float((scatter / primary).flatten(1).mean(1).mean())
         return self.cache["scale"]
 
     def test_signals(self, body: Body) -> tuple[Tensor, Tensor]:
         """Primary and scaled scatter (E, V, R, U) of a body over the test's circle."""
         primary, scatter = self.signals(body, True)
-        self.stack("train")
         return primary, self.scale() * scatter
 
     def all_signals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

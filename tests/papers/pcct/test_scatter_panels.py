@@ -130,6 +130,13 @@ def test_scatter_is_scaled_to_its_mean_and_smooth(made):
     assert (scatter >= 0).all()
 
 
+def test_the_scale_is_that_of_the_training_bodies_whoever_is_asked_for_first(made):
+    asked = replace(made, cache={})
+    scaled = asked.stack("val")[1]
+    assert asked.scale() == made.scale()
+    assert torch.equal(scaled, made.stack("val")[1])
+
+
 def test_the_true_scatter_leaves_no_error_and_a_wrong_ratio_its_size(made):
     primary, scatter = made.test_signals(made.bodies["test"][0])
     right = errors(made.tested_on, primary, scatter, scatter, made.cm)
