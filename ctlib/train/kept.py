@@ -1,4 +1,4 @@
-"""Results of computations of minutes, each in a file named after all that it depends on."""
+"""Results of computations of minutes, each in a file named after all that it depends on; processes can share them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctlib.train.described import digest, sources
 
 
 class Kept:
-    """A folder of results: a computation that was done before is read, not done again.
+    """A folder of results: what was computed before is read; what another process is at is waited for.
 
     folder   None: results are kept in memory alone
     modules  whose code belongs to every name: changed code finds nothing, and what it would have found stays
@@ -19,36 +19,46 @@ class Kept:
 
     def __init__(self, folder: str | Path | None, *modules: str):
         self.folder, self.memory = None if folder is None else Path(folder), {}
-        self.code = json.dumps(sources(*modules))
+        self.code = json.dumps(sources(*modules), sort_keys=True)
 
-    def path(self, name: str, about: Mapping[str, object]) -> Path:
+    def path(self, name: str, about: Mapping[str, object], ending: str = "result") -> Path:
         """The file of a result: a readable name, and a digest of all that it depends on."""
         key = digest(json.dumps(dict(about), sort_keys=True), self.code)[:16]
-        return (self.folder or Path()) / f"{name}-{key}.result"
+        return (self.folder or Path()) / f"{name.replace(' ', '-')}-{key}.{ending}"
 
-    def has(self, name: str, about: Mapping[str, object]) -> bool:
-        """Whether a result is there already."""
-        path = self.path(name, about)
-        return path in self.memory or (self.folder is not None and path.exists())
-
-    def get(self, name: str, about: Mapping[str, object], make: Callable[[], dict]) -> dict:
+    def get(self, name: str, about: Mapping[str, object], make: Callable[[], dict], wait: bool = True) -> dict | None:
         """A result of plain data and tensors, from memory, from its file, or computed and written.
 
         about  numbers, texts, lists and dictionaries: everything but the code that the result depends on
+        wait   where another process is computing it; else None is returned at once
+
         DataError for a file that is damaged: delete it.
         """
         path = self.path(name, about)
         if path not in self.memory:
-            if self.folder is not None and path.exists():
-                self.memory[path] = load_checkpoint(path)["result"]
-            else:
-                self.memory[path] = make()
-                if self.folder is not None:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    save_checkpoint(path, {"about": dict(about), "result": self.memory[path]})
+            found = make() if self.folder is None else self._shared(path, about, make, wait)
+            if found is None:
+                return None
+            self.memory[path] = found
         return self.memory[path]
 
-    def forget(self, name: str, about: Mapping[str, object]) -> None:
-        """Free the memory of a result that is in its file."""
+    def _shared(self, path: Path, about: Mapping[str, object], make: Callable[[], dict], wait: bool) -> dict | None:
+        """From the file, or written to it while no other process is."""
+        from filelock import FileLock, Timeout
+
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path.with_suffix(".lock"))
+            try:
+                with lock.acquire(timeout=-1 if wait else 0):
+                    if not path.exists():  # another may have written it while this one waited
+                        save_checkpoint(path, {"about": dict(about), "result": make()})
+            except Timeout:
+                return None
+            path.with_suffix(".lock").unlink(missing_ok=True)
+        return load_checkpoint(path)["result"]
+
+    def forget(self) -> None:
+        """Free the memory of results that are in files."""
         if self.folder is not None:
-            self.memory.pop(self.path(name, about), None)
+            self.memory.clear()

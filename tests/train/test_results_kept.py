@@ -1,7 +1,11 @@
 """Results of minutes in files: found again, named after all that they depend on, damaged ones refused."""
 
+import threading
+import time
+
 import pytest
 import torch
+from other_process import another_at
 
 from ctlib.errors import DataError
 from ctlib.train.kept import Kept
@@ -22,9 +26,9 @@ def test_kept_results_are_named_after_all_they_depend_on(tmp_path):
     kept.get("a", {"n": 2}, make)
     Kept(tmp_path, "ctlib.linop").get("a", {"n": 1}, make)
     assert len(calls) == 3
-    assert kept.has("a", {"n": 1})
+    assert not list(tmp_path.glob("*.lock"))
     kept.path("a", {"n": 1}).write_bytes(b"broken")
-    kept.forget("a", {"n": 1})
+    kept.forget()
     with pytest.raises(DataError, match="checkpoint"):
         kept.get("a", {"n": 1}, make)
 
@@ -33,15 +37,23 @@ def test_without_a_folder_results_stay_in_memory_and_with_one_they_can_leave_it(
     calls = []
     make = lambda: {"n": len(calls), "called": calls.append(1)}  # noqa: E731
     alone = Kept(None)
-    assert not alone.has("a", {})
     assert alone.get("a", {}, make)["n"] == 0
-    alone.forget("a", {})
-    assert alone.has("a", {})
+    alone.forget()
     assert alone.get("a", {}, make)["n"] == 0
     assert list(tmp_path.iterdir()) == []
     there = Kept(tmp_path)
     there.get("a", {}, make)
-    there.forget("a", {})
+    there.forget()
     assert there.memory == {}
     assert there.get("a", {}, make)["n"] == 1
     assert len(calls) == 2
+
+
+def test_what_another_process_is_at_is_passed_over_or_waited_for(tmp_path):
+    kept = Kept(tmp_path)
+    with another_at(kept.path("a", {})) as end:
+        assert kept.get("a", {}, lambda: {"value": 1}, wait=False) is None
+        threading.Timer(0.2, end.set).start()
+        began = time.monotonic()
+        assert kept.get("a", {}, lambda: {"value": 1}) == {"value": 1}
+        assert time.monotonic() - began > 0.1

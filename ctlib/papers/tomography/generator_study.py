@@ -20,7 +20,6 @@ from ctlib.papers.tomography.contenders import Size
 from ctlib.papers.tomography.critic import Critic
 from ctlib.papers.tomography.experiment import Family
 from ctlib.papers.tomography.inserts import insert_threshold
-from ctlib.papers.tomography.kept import Results
 from ctlib.papers.tomography.latent import random_sphere
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
 from ctlib.papers.tomography.noise_study import NoiseStudy
@@ -28,6 +27,7 @@ from ctlib.papers.tomography.scans import RANGE, Scans, both, hit
 from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 from ctlib.papers.tomography.worlds import World, world_of
 from ctlib.train import Settings, fit
+from ctlib.train.kept import Kept
 
 CODE = [
     f"ctlib.papers.tomography.{m}"
@@ -106,7 +106,7 @@ class GeneratorStudy:
     thresholds: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        self.kept = Results(self.checkpoints or None, *CODE)
+        self.kept = Kept(self.checkpoints or None, *CODE)
 
     def world(self, name: str) -> World:
         if name not in self.worlds:

@@ -17,11 +17,11 @@ from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.bench import Bench, scan_geometry
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT, Contenders, Size
 from ctlib.papers.tomography.image_scores import noise_and_blur, scores
-from ctlib.papers.tomography.kept import Results
 from ctlib.papers.tomography.losses import mean_loss
 from ctlib.papers.tomography.scans import AT_ONCE
 from ctlib.papers.tomography.worlds import World, world_of
 from ctlib.train import Settings, fit
+from ctlib.train.kept import Kept
 from ctlib.train.tuning import Tuning, tune
 
 CODE = [
@@ -97,7 +97,7 @@ class Study:
     worlds: dict[str, World] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        self.kept, self.searches = Results(self.checkpoints or None, *CODE), {}
+        self.kept, self.searches = Kept(self.checkpoints or None, *CODE), {}
 
     def world(self, name: str) -> World:
         if name not in self.worlds:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import nn
 
 from ctlib.papers.tomography.bench import Bench, scan_geometry
-from ctlib.papers.tomography.kept import Results
 from ctlib.papers.tomography.noise_study import NoiseStudy
 from ctlib.papers.tomography.scans import Scans, both, hit, predict
 from ctlib.papers.tomography.worlds import synthetic_world
 from ctlib.train import Settings
+from ctlib.train.kept import Kept
 
 NAMES = ("n", "views", "noise_images", "noise_steps", "noise_width", "low_signals", "eps_sd", "bits")
 CODE = [
@@ -38,7 +38,7 @@ def noise_nets(p: Mapping, scans: Scans, seed: int) -> tuple[nn.Module, nn.Modul
         mean, spread = study.two_stages(seed)
         return {"mean": mean.state_dict(), "spread": spread.state_dict()}
 
-    found = Results(p["checkpoints"] or None, *CODE).get(f"rays-seed{seed}", about, make)
+    found = Kept(p["checkpoints"] or None, *CODE).get(f"rays-seed{seed}", about, make)
     nets = study.untrained(seed)
     for net, name in zip(nets, ("mean", "spread"), strict=True):
         net.load_state_dict(found[name])
