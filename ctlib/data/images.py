@@ -61,6 +61,13 @@ def window(hu: Tensor, low: float, high: float) -> Tensor:
     return ((hu - low) / (high - low)).clamp(0, 1)
 
 
+def turn(image: Tensor, way: int) -> Tensor:
+    """One of the eight ways to turn and mirror an image (..., Y, X) of equal sides: quarter turns, then the mirror."""
+    image = contract.tensor("image", image, ("Y", "X"))
+    turned = torch.rot90(image, contract.count("way", way, 0, 7) % 4, (-2, -1))
+    return turned.flip(-1) if way >= 4 else turned
+
+
 def load_slice(path: str | Path, index: int | None = None, unit: str | None = None) -> CTSlice:
     """Read one slice of a .dcm, .png, .npy, .nii or .nii.gz file, of a DICOM file of any name, or of a folder of them.
 

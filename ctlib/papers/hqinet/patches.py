@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ctlib import contract
+from ctlib.data.images import turn
 from ctlib.errors import ArgumentError
 from ctlib.papers.hqinet.cases import WINDOW_HU, Case
 from ctlib.train.sampling import stream
@@ -67,12 +68,6 @@ class CasePatches:
         pixel = int(body[torch.randint(len(body), (), generator=generator)])
         middle = divmod(pixel, shape[1])
         return tuple(min(max(m - self.size // 2, 0), n - self.size) for m, n in zip(middle, shape, strict=True))
-
-
-def turn(image: Tensor, way: int) -> Tensor:
-    """One of the eight ways to turn and mirror an image (..., Y, X) of equal sides: quarter turns, then the mirror."""
-    turned = torch.rot90(image, contract.count("way", way, 0, 7) % 4, (-2, -1))
-    return turned.flip(-1) if way >= 4 else turned
 
 
 def fixed_patches(patches: CasePatches, num: int, seed: int = 0) -> tuple[Tensor, Tensor]:

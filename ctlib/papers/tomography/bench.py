@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctlib.contract import choice
+from ctlib.data.images import turn
 from ctlib.geometry import ParallelBeam, Volume
 from ctlib.papers.tomography.bodies import FIELD_MM
 from ctlib.papers.tomography.experiment import average_of_views
@@ -80,7 +81,7 @@ class Bench:
         """Features (B, 3, V, U) of fresh readings, line integrals (B, V, U), gray images (B, 1, Y, X) of bodies."""
         x = self.images["train"][indices.to(self.images["train"].device)]
         if self.turned:
-            x = torch.stack([turned(image, seed // 8) for image, seed in zip(x, seeds, strict=True)])
+            x = torch.stack([turn(image, seed // 8 % 8) for image, seed in zip(x, seeds, strict=True)])
         y = self.A(x)
         return self.levels.drawn(y, seeds), y, x[:, None] / RANGE
 
@@ -91,9 +92,3 @@ class Bench:
             read = {s: self.levels.read(y, s, first + i) for i, s in enumerate(self.levels.signals)}
             self.seen[part, repeat] = {s: self.levels.features(r, s) for s, r in read.items()}
         return self.seen[part, repeat]
-
-
-def turned(image: Tensor, seed: int) -> Tensor:
-    """An image (Y, X) turned by quarters and mirrored in one of eight ways."""
-    image = image.rot90(seed % 4, (-2, -1))
-    return image.flip(-1) if seed // 4 % 2 else image

@@ -50,3 +50,8 @@ class Family:
     def post(self, width: int, size: int) -> PostProcessor:
         """A U-Net behind FBP, as deep as g2."""
         return self.unet(1, width, size, self.positions)
+
+
+def paper_rates(steps: int, lr: float) -> dict[str, float]:
+    """Options of a "warm-up" schedule as in the paper: an exponential rise, then the halvings of its ten epochs."""
+    return {"start_lr": 1e-3 * lr, "rise": max(1, steps // 20), "halve": max(1, steps // 7)}

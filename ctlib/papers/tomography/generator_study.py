@@ -18,7 +18,7 @@ from ctlib.papers.tomography.bench import Bench
 from ctlib.papers.tomography.bodies import FIELD_MM
 from ctlib.papers.tomography.contenders import Size
 from ctlib.papers.tomography.critic import Critic
-from ctlib.papers.tomography.experiment import Family
+from ctlib.papers.tomography.experiment import Family, paper_rates
 from ctlib.papers.tomography.inserts import insert_threshold
 from ctlib.papers.tomography.latent import random_sphere
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
@@ -179,7 +179,7 @@ class GeneratorStudy:
         def make() -> dict:
             settings = Settings(
                 self.image_steps, self.image_batch, self.image_lr, "warm-up", seed, self.settings.precision, "radam",
-                start_lr=1e-3 * self.image_lr, rise=max(1, self.image_steps // 20), halve=max(1, self.image_steps // 7),
+                **paper_rates(self.image_steps, self.image_lr),
             )  # fmt: skip
             loss = partial(l1_ssim_loss, data_range=1.0, alpha=self.weights[0], beta=self.weights[1])
             fit(net, loss, scans.fetch_images, len(scans.images["train"]), settings)

@@ -16,6 +16,7 @@ from ctlib.losses import l1_ssim_loss
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.bench import Bench, scan_geometry
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT, Contenders, Size
+from ctlib.papers.tomography.experiment import paper_rates
 from ctlib.papers.tomography.image_scores import noise_and_blur, scores
 from ctlib.papers.tomography.losses import mean_loss
 from ctlib.papers.tomography.scans import AT_ONCE
@@ -130,11 +131,8 @@ class Study:
         return {**own, **told, "size": asdict(self.sizes[job.size]), "folder": Path(data).name}
 
     def schedule(self, steps: int, lr: float, seed: int) -> Settings:
-        """RAdam as in the paper: an exponential rise, then as many halvings as the paper's ten epochs hold."""
-        rise = max(1, steps // 20)
-        rates = {"start_lr": 1e-3 * lr, "rise": rise, "halve": max(1, steps // 7)}
-        given = {"precision": self.precision, "optimizer": "radam"}
-        return Settings(steps, self.batch, lr, "warm-up", seed, **given, **rates)
+        """RAdam, as in the paper."""
+        return Settings(steps, self.batch, lr, "warm-up", seed, self.precision, "radam", **paper_rates(steps, lr))
 
     def mean_net(self, job: Job) -> nn.Module:
         """The network of line integrals before FBP, with half of the steps, trained or as it is kept."""

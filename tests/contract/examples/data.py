@@ -30,6 +30,7 @@ _P = "ctlib.data."
 EXAMPLES = {
     _P + "dicom.read_ct_series": lambda: dict(folder=Path(folder().name) / "series", gap_tolerance=0.01),
     _P + "images.load_slice": lambda: dict(path=Path(folder().name) / "volume.npy", index=1, unit="HU"),
+    _P + "images.turn": lambda: dict(image=rand(4, 3), way=5),
     _P + "images.window": lambda: dict(hu=1000 * rand(3, 4), low=-100.0, high=400.0),
     _P + "enclosing_circle.enclosing_circle": lambda: dict(points=rand(7, 2)),
     _P + "enclosing_circle.mask_circle": lambda: dict(mask=rand(5, 6) > 0.5),

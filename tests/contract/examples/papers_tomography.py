@@ -267,6 +267,7 @@ SKIP = {
     "ctlib.papers.tomography.exact_case.judged_losses": "trains: by trained_generator",
     "ctlib.papers.tomography.exact_case.trained_generator": "trains: tests/papers/tomography/test_exact_case.py",
     "ctlib.papers.tomography.experiment.Family*": WIRING,
+    "ctlib.papers.tomography.experiment.paper_rates": "options of `Settings`, which checks them",
     "ctlib.papers.tomography.generator_study.*": WIRING,
     "ctlib.papers.tomography.generator_verdicts.*": WIRING,
     "ctlib.papers.tomography.image_scores.*": WIRING,

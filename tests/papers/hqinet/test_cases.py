@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from ctlib.data.anatomy import real_slices
+from ctlib.data.images import turn
 from ctlib.data.pairs import DosePair
 from ctlib.errors import ArgumentError
 from ctlib.papers.hqinet.cases import Case, dose_for, inside_body, on_grid, real_case, runs_of, synthetic_case
 from ctlib.papers.hqinet.cohort import counted, exam_case
 from ctlib.papers.hqinet.judged import body_psnr, body_scores, compare, judged_slices, per_patient
 from ctlib.papers.hqinet.noise_power import noise_of
-from ctlib.papers.hqinet.patches import CasePatches, fixed_patches, turn
+from ctlib.papers.hqinet.patches import CasePatches, fixed_patches
 from ctlib.papers.hqinet.scan import Scanner
 
 

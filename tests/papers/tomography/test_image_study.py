@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from ctlib.data.images import turn
 from ctlib.papers.tomography import image_verdicts as verdicts
-from ctlib.papers.tomography.bench import turned
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT, METHODS, Size
 from ctlib.papers.tomography.image_scores import noise_and_blur, scores
 from ctlib.papers.tomography.image_study import COMPARED, Study
@@ -95,10 +95,10 @@ def test_scores_are_those_inside_the_body():
 
 def test_the_nearest_image_is_found_in_any_turn():
     images = torch.rand(3, 6, 6)
-    index, far = nearest(torch.stack([turned(images[1], 5), images[0]]), images)  # as many of both or not
+    index, far = nearest(torch.stack([turn(images[1], 5), images[0]]), images)  # as many of both or not
     assert index.tolist() == [1, 0]
     assert far.abs().max() < 1e-6
-    assert len({turned(images[0], k).numpy().tobytes() for k in range(8)}) == 8
+    assert len({turn(images[0], k).numpy().tobytes() for k in range(8)}) == 8
 
 
 def test_what_a_body_encloses_is_inside_its_skin():
