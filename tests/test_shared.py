@@ -14,6 +14,7 @@ LABS = {
     "01a-iterative-reconstruction": "01",
     "01b-projector-tested": "01",
     "02a-why-it-works": "02",
+    "02b-settings": "02",
     "03a-splitting-and-losses": "03",
     "03b-own-scan": "03",
     "04a-hqinet-tested": "04",

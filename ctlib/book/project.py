@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +61,11 @@ class Project:
         return numbered + sorted(p.stem for p in others if p.read_text(encoding="utf-8").startswith("---\njupytext:"))
 
     def slug(self, name: str) -> str:
-        """The slug that a person's name for a chapter means: `02`, `deep-image-prior` or the whole slug."""
+        """The slug that a person's name for a chapter means: `02`, `2a`, `deep-image-prior` or the whole slug."""
         name = name.removesuffix(".md").rsplit("/", 1)[-1]
-        found = [
-            s
-            for s in self.chapters()
-            if name in (s, s.partition("-")[2]) or (name.isdigit() and f"{name.zfill(2)}-" == s[:3])
-        ]
+        page = re.fullmatch(r"(\d+)([a-z]?)", name)
+        number = f"{page[1].zfill(2)}{page[2]}" if page else name
+        found = [s for s in self.chapters() if name in (s, s.partition("-")[2]) or number == s.partition("-")[0]]
         if len(found) != 1:
             raise UsageError(f"unknown chapter {name!r}; chapters are: {', '.join(self.chapters())}")
         return found[0]

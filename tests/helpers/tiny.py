@@ -23,14 +23,17 @@ TINY = {
     },
     "01b-projector-tested": {"grid_sizes": [16, 32, 256], "dense_size": 8},
     "02-deep-image-prior": {
-        "seeds": [0], "n": 16, "large": 16, "channels": 2, "inputs": 2, "skip": 1, "inpaint_skip": 1, "scales": 2,
-        "iters": 52, "noisy_iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52, "sweep_iters": 52,
-        "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "restore_reg": [0.03, 0.1], "original_skip": 2,
-        "sr_factor": 2,
+        "seeds": [0], "n": 16, "channels": 2, "inputs": 2, "skip": 1, "inpaint_skip": 1, "scales": 2, "sr_factor": 2,
+        "iters": 52, "noisy_iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52,
     },
     "02a-why-it-works": {
         "seeds": [0], "n": 16, "channels": 2, "inputs": 2, "skip": 1, "scales": 2, "sr_factor": 2, "ct_views": 8,
         "ct_iters": 52,
+    },
+    "02b-settings": {
+        "n": 16, "large": 16, "channels": 2, "inputs": 2, "skip": 1, "inpaint_skip": 1, "scales": 2, "sr_factor": 2,
+        "sweep_halved": 0, "iters": 52, "sr_iters": 52, "inpaint_iters": 52, "restore_iters": 52,
+        "sweep_scales": [2, 3], "sweep_reg": [0.01, 0.03], "restore_reg": [0.03, 0.1], "original_skip": 2,
     },
     "03-spectral2spectral": {
         "n": 32, "views": 12, "counts": 2e4, "rods_seeds": [1], "rods_slices": 2, "mouse_slices": 2, "tuning_slices": 2,

@@ -17,6 +17,7 @@ TEST_MODULES = ("pytest", "hypothesis")
 CHAPTER_MODULES = {
     "02-deep-image-prior": ("skimage", "pydicom"),
     "02a-why-it-works": ("pydicom",),
+    "02b-settings": ("skimage", "pydicom"),
     "04a-hqinet-tested": ("skimage",),
 }
 COLLECTED = (0, 5)  # exit codes of pytest: all passed; nothing to run on this machine
@@ -36,6 +37,7 @@ WORK = {  # chapter: (more work than `laptop`, how many times faster, seconds of
     "05d-derived": (15, 4, 1200),  # on the processor: steps x 7.5, draws x 5
     "02-deep-image-prior": (2700, 300, 0),  # pixels x 28, channels^2 x 16, steps x 6; float32
     "02a-why-it-works": (32, 100, 2000),  # pixels x 16, steps x 2; float32
+    "02b-settings": (90, 100, 10000),  # pixels x 16, steps x 5; float32
     "04-hqinet": (2000, 300, 7000),  # at the paper's width: pixels a step x 176, steps x 4, seeds x 3; bfloat16
     "04a-hqinet-tested": (2000, 300, 7000),  # widths x 4, pixels a step x 192, steps x 4; bfloat16
     "03-spectral2spectral": (64, 100, 9000),  # pixels x 16, steps x 4; estimated from measured steps; bfloat16

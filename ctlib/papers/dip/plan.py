@@ -51,7 +51,7 @@ class Study:
     seeds         by role, of weights, input, noise and masks; sweeps have the first alone
     setup         the original settings; `changes` by kind of task where the original differs
     steps         by kind of task, of those that are fitted; "ct": from projections
-    sweep_steps   at most so many in a sweep
+    halved        how often a sweep's steps are halved: it ends at one of the stopping points that may be chosen
     degrade       options of `make_task`; sigma_high: noise of "noisy"
     sweeps        {setting: values}; restore_reg: input noises of restoration, where the paper's figure shows one more
     swept         {role: settings that are swept there}
@@ -65,7 +65,7 @@ class Study:
     seeds: Mapping[str, Sequence[int]]
     setup: Setup
     steps: Mapping[str, int]
-    sweep_steps: int
+    halved: int = 1
     sigma_high: float = 0.3
     degrade: Mapping[str, object] = field(default_factory=dict)
     sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -95,22 +95,25 @@ class Study:
         return self.task(role, kind, seed)[0]
 
     def job(self, block: str, role: str, kind: str, seed: int | None = None, **changes) -> Job:
-        """The fit of a task with the original settings, changed ones aside; sweeps are cut to `sweep_steps`."""
+        """The fit of a task with the original settings, changed ones aside; those end where sweeps do."""
         setup = replace(self.setup, **{**self.changes.get(kind, {}), **changes})
         seed, steps = self.seeds[role][0] if seed is None else seed, self.steps[kind]
-        steps = min(steps, self.sweep_steps) if changes else steps
+        steps = self.sweep_steps(kind) if changes else steps
         return Job(block, self.bodies[role].name, kind, seed, steps, setup)
+
+    def sweep_steps(self, kind: str) -> int:
+        """How long the fits of a sweep are."""
+        return max(1, self.steps[kind] >> self.halved)
 
     def values(self, kind: str, setting: str) -> Sequence[float]:
         """The values of a setting that are compared in a task."""
         return self.restore_reg if (kind, setting) == ("restore", "reg_noise") else self.sweeps[setting]
 
     def marks(self, kind: str) -> list[int]:
-        """Steps whose images are kept: stopping points that may be chosen, where sweeps end, and some between."""
+        """Steps whose images are kept: stopping points that may be chosen, and some between."""
         steps = self.steps[kind]
-        ends = [steps, min(steps, self.sweep_steps)]
         between = np.geomspace(max(1, steps >> (TRIALS - 1)), steps, 2 * TRIALS - 1)
-        return sorted({max(0, round(float(s)) - 1) for s in [*ends, *between]} | set(self.stops(kind)))
+        return sorted({max(0, round(float(s)) - 1) for s in between} | {self.sweep_steps(kind) - 1, *self.stops(kind)})
 
     def stops(self, kind: str) -> list[int]:
         """The stopping points that may be chosen: the last step, half of the steps, a quarter ... down to the first."""
@@ -149,7 +152,7 @@ class Study:
 
     def sweep(self, role: str, setting: str, kind: str) -> dict[float, Fit]:
         """The fits of a sweep, all as long: {value: fit}."""
-        steps = min(self.steps[kind], self.sweep_steps)
+        steps = self.sweep_steps(kind)
         return {v: self.fit(j).first(steps) for v, j in self.sweep_jobs(role, setting, kind).items()}
 
     def advice_job(self, role: str, kind: str) -> Job:
@@ -161,7 +164,7 @@ class Study:
         return self.job("deviations", "real", kind, **self.original[kind])
 
     def plan(self) -> list[Job]:
-        """All fits, the most important first: tasks, learning rates, the other sweeps, what deviations do."""
+        """All fits, the most important first: tasks, learning rates, other sweeps, the larger size, deviations."""
         first, others = [], []
         for role in (r for r in ("real", "val", "synthetic") if r in self.bodies):
             for job in self.main_jobs(role):
@@ -174,8 +177,8 @@ class Study:
                         jobs += self.sweep_jobs(role, setting, kind).values()
                 if "lr" in settings and "lr" in asked:
                     jobs += [self.advice_job(role, kind) for kind in self.advice]
-            if "lr" in settings and "large" in self.bodies:
-                jobs += self.main_jobs("large")
+        if "large" in self.bodies:
+            jobs += self.main_jobs("large")
         jobs += [self.original_job(kind) for kind in self.original]
         once: dict[str, Job] = {}
         for job in jobs:

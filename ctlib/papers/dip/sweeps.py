@@ -127,7 +127,7 @@ def other_claims(study: Study, sweeps: Mapping[Place, Sweep]) -> Measured:
     yield from ((claim, values, None) for claim, values in found.items() if values)
     roles = [role for role, asked in study.swept.items() if "lr" in asked]
     fits = {(role, "paper"): study.fit(study.advice_job(role, "sr")) for role in roles}
-    fits |= {(role, "original"): study.fits(role, "sr")[0].first(study.sweep_steps) for role in roles}
+    fits |= {(role, "original"): study.fits(role, "sr")[0].first(study.sweep_steps("sr")) for role in roles}
     top = {name: f.best(averaged=True)[1] for name, f in fits.items()}
     if roles:
         gain = [top[role, "paper"] - top[role, "original"] for role in roles]

@@ -17,7 +17,7 @@ def study(folder=None, **changes):
     steps = {"denoise": 6, "noisy": 4, "sr": 4, "inpaint": 5, "restore": 8, "ct": 3}
     values = {
         "bodies": named, "seeds": {"real": [0, 1], "synthetic": [0], "val": [1000], "large": [0]},
-        "setup": Setup(2, 2, 1, 2), "steps": steps, "sweep_steps": 5, "sigma_high": 0.3, "degrade": {"factor": 2},
+        "setup": Setup(2, 2, 1, 2), "steps": steps, "halved": 1, "sigma_high": 0.3, "degrade": {"factor": 2},
         "sweeps": {"lr": [0.001, 0.01], "reg_noise": [0.01, 0.03], "scales": [1, 2]}, "restore_reg": [0.03, 0.1],
         "swept": {"real": ["lr", "reg_noise", "scales"], "synthetic": ["lr"]},
         "advice": {"denoise": {"lr": 0.001, "scales": 1}}, "original": {"inpaint": {"skip": 3}}, "scan": (6, 1e4),
@@ -58,7 +58,7 @@ def test_original_settings_are_scored_beside_ours_after_as_many_steps():
     ((name, ours, theirs, gain),) = compare.original_rows(s)
     assert name.startswith("inpaint")
     assert gain == theirs - ours != 0
-    assert len(s.fit(s.original_job("inpaint")).energy) == 5
+    assert len(s.fit(s.original_job("inpaint")).energy) == 2  # half of five
     assert theirs == compare.score_of(s, "real", "inpaint", 0, s.fit(s.original_job("inpaint")).average)
 
 
@@ -66,13 +66,13 @@ def test_a_sweep_changes_one_setting_and_goes_on_from_the_main_fit():
     s = study()
     main = s.fits("real", "denoise")[0]
     swept = s.sweep("real", "lr", "denoise")
-    assert swept[0.01].energy == main.energy[:5]
+    assert swept[0.01].energy == main.energy[:3]
     assert swept[0.001].energy[0] == main.energy[0]  # same weights, same data
     assert swept[0.001].energy[2] != main.energy[2]
-    assert [len(f.energy) for f in swept.values()] == [5, 5]
+    assert [len(f.energy) for f in swept.values()] == [3, 3]
     assert all(f.average is not None for f in swept.values())
     shallow = s.sweep("real", "scales", "sr")
-    assert [len(f.energy) for f in shallow.values()] == [4, 4]
+    assert [len(f.energy) for f in shallow.values()] == [2, 2]
 
 
 def test_stopping_points_halve_and_their_images_are_kept():
@@ -80,7 +80,7 @@ def test_stopping_points_halve_and_their_images_are_kept():
     assert s.stops("denoise") == [0, 1, 2, 5, 11, 24, 49, 99]
     fit = s.fits("real", "denoise")[0]
     assert set(s.stops("denoise")) <= fit.averages.keys()
-    assert 4 in fit.averages  # where sweeps end
+    assert s.sweep_steps("denoise") - 1 in fit.averages
 
 
 def test_what_is_tuned_on_has_other_noise_and_a_noisy_task_keeps_pixels_back():
