@@ -1,6 +1,7 @@
 """The core is what chapters share: a module that fewer than two of them use is listed here, with its reason."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ REASONS = {
 }
 
 
+@cache
 def origin(name):
     """The module that defines what a dotted import names, through what packages hand on."""
     module = own(name)
@@ -65,7 +67,10 @@ def used_by(source):
             yield from (origin(f"{node.module}.{a.name}") for a in node.names)
 
 
-EDGES = {m: set(used_by(p.read_text(encoding="utf-8"))) - {None, m} for m, p in MODULES.items() if m not in PACKAGES}
+@cache
+def edges():
+    """{module: the modules that it names}."""
+    return {m: set(used_by(p.read_text(encoding="utf-8"))) - {None, m} for m, p in MODULES.items() if m not in PACKAGES}
 
 
 def reach(page: Path):
@@ -76,7 +81,7 @@ def reach(page: Path):
     while todo:
         module = todo.pop()
         seen.add(module)
-        todo |= EDGES.get(module, set()) - seen
+        todo |= edges().get(module, set()) - seen
     return seen
 
 
@@ -86,7 +91,7 @@ def chapters_of():
     pages = {p.stem[:2]: [p] for p in CHAPTERS}
     for lab, number in LABS.items():
         pages[number].append(BOOK / f"{lab}.md")
-    found = {m: set() for m in EDGES if level(m) != "r" and room(m) != "papers"}
+    found = {m: set() for m in edges() if level(m) != "r" and room(m) != "papers"}
     for number, several in pages.items():
         for module in set().union(*map(reach, several)) & found.keys():
             found[module].add(number)

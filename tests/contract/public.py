@@ -85,15 +85,23 @@ def discovered() -> tuple[str, ...]:
 
 
 @cache
-def collected(what: str) -> dict:
-    """All entries of EXAMPLES, SKIP or ALLOW; a name may stand in one file alone."""
+def example_files() -> dict:
+    """{file: its module}."""
     found = {}
     for path in sorted((Path(__file__).parent / "examples").glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"contract_examples_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        found[path.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[path.name])
+    return found
+
+
+@cache
+def collected(what: str) -> dict:
+    """All entries of EXAMPLES, SKIP or ALLOW; a name may stand in one file alone."""
+    found = {}
+    for file, module in example_files().items():
         entries = getattr(module, what, {})
-        assert not entries.keys() & found.keys(), f"{path.name}: {entries.keys() & found.keys()} stands elsewhere too"
+        assert not entries.keys() & found.keys(), f"{file}: {entries.keys() & found.keys()} stands elsewhere too"
         found |= entries
     return found
 

@@ -20,6 +20,7 @@ TEXTURE = 0.02  # relative standard deviation of soft tissue
 LENGTHS = (0.04, 0.016)  # correlation lengths of the texture, shares of the field of view
 CONTRAST = (0.005, 0.010)  # of an insert against what it lies in, either sign [1/mm]
 AXES = (0.10, 0.16)  # half axes of an insert in half fields of view
+TRIALS = 200  # places at which something is tried before it may touch another
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,11 @@ class _Body(Anatomy):
 
     def free(self, radius: float) -> tuple[float, float]:
         """A place in the body for a circle of this radius."""
-        r, t = math.sqrt(self.rng.uniform()), self.rng.uniform(0, 2 * math.pi)
+        return self.at(radius, *self.rng.uniform(size=2))
+
+    def at(self, radius: float, share: float, turn: float) -> tuple[float, float]:
+        """The place for a circle of this radius that two numbers in [0, 1) stand for."""
+        r, t = math.sqrt(share), 2 * math.pi * turn
         u, v = ((s - radius) * r for s in self.inner)
         return self.turned(u * math.cos(t), v * math.sin(t))
 
@@ -116,10 +121,15 @@ class _Body(Anatomy):
         return c * x - s * y, s * x + c * y
 
     def place(self, radius: float) -> tuple[float, float]:
-        """The same, away from all that is taken where 200 trials find it, else as far away as they do."""
-        tried = [self.free(radius + 0.06) for _ in range(200)]
-        room = [min((math.dist(p, q[:2]) - q[2] for q in self.taken), default=1.0) - radius for p in tried]
-        return next((p for p, gap in zip(tried, room, strict=True) if gap > 0.06), tried[int(np.argmax(room))])
+        """The same, away from all that is taken where some trial finds it, else as far away as they do."""
+        tried = {}
+        for drawn in self.rng.uniform(size=(TRIALS, 2)):
+            p = self.at(radius + 0.06, *drawn)
+            gap = min((math.dist(p, q[:2]) - q[2] for q in self.taken), default=1.0) - radius
+            if gap > 0.06:
+                return p
+            tried.setdefault(gap, p)
+        return tried[max(tried)]
 
     def insert(self) -> Insert:
         axes = self.rng.uniform(*AXES, 2)

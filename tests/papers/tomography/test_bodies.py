@@ -13,19 +13,23 @@ from ctlib.phantoms.anatomy import MU
 from ctlib.projector import Projector
 
 GRID = Volume((64, 64), FIELD_MM / 64)
-MANY = [body(s, GRID, torch.float64) for s in range(40)]
 y, x = (torch.from_numpy(GRID.axis(i)) for i in range(2))
 RADIUS = torch.hypot(y[:, None], x[None, :])
 
 
-def test_bodies_touch_the_inscribed_circle_and_are_zero_outside():
-    reach = [float(RADIUS[b.image > 0.005].max()) / (FIELD_MM / 2) for b in MANY]
+@pytest.fixture(scope="module")
+def many():
+    return [body(s, GRID, torch.float64) for s in range(40)]
+
+
+def test_bodies_touch_the_inscribed_circle_and_are_zero_outside(many):
+    reach = [float(RADIUS[b.image > 0.005].max()) / (FIELD_MM / 2) for b in many]
     assert min(reach) > 0.93
-    assert all(float(b.image[RADIUS > FIELD_MM / 2].abs().max()) == 0 for b in MANY)
+    assert all(float(b.image[RADIUS > FIELD_MM / 2].abs().max()) == 0 for b in many)
 
 
-def test_values_are_those_of_tissues_and_most_of_the_body_is_soft():
-    for b in MANY:
+def test_values_are_those_of_tissues_and_most_of_the_body_is_soft(many):
+    for b in many:
         assert float(b.image.min()) >= 0
         assert float(b.image.max()) < MU["cortical bone"] + 0.004
         inside = b.background[b.background > 0.01]
@@ -33,25 +37,25 @@ def test_values_are_those_of_tissues_and_most_of_the_body_is_soft():
         assert float(b.background[b.soft].std()) > 1e-4  # texture
 
 
-def test_rays_through_the_middle_have_two_to_four_nepers():
+def test_rays_through_the_middle_have_two_to_four_nepers(many):
     A = Projector(ParallelBeam(GRID, 60, 64, FIELD_MM / 64))
-    p = A(torch.stack([b.image for b in MANY]))
+    p = A(torch.stack([b.image for b in many]))
     middle = p[:, :, 31:33].mean((1, 2))
     assert 2.2 < float(middle.min()) < float(middle.max()) < 3.4
     assert float(p.max()) < 4.0
 
 
-def test_inserts_are_the_difference_to_the_background():
+def test_inserts_are_the_difference_to_the_background(many):
     """Total of the difference: the sum of contrast times area of the ellipses, up to the texture on them."""
-    for b in MANY:
+    for b in many:
         d = b.image - b.background
         total = sum(i.contrast * math.pi * math.prod(i.axes_mm) for i in b.inserts)
         size = sum(abs(i.contrast) * math.pi * math.prod(i.axes_mm) for i in b.inserts)
         assert float(d.sum()) * GRID.voxel_mm[0] ** 2 == pytest.approx(total, abs=0.04 * size)
 
 
-def test_each_insert_has_its_contrast_at_its_center_and_they_do_not_touch():
-    for b in MANY:
+def test_each_insert_has_its_contrast_at_its_center_and_they_do_not_touch(many):
+    for b in many:
         for i in b.inserts:
             cx, cy = i.center_mm
             row, col = int(np.abs(GRID.axis(0) - cy).argmin()), int(np.abs(GRID.axis(1) - cx).argmin())
@@ -62,18 +66,18 @@ def test_each_insert_has_its_contrast_at_its_center_and_they_do_not_touch():
         far = [math.dist(i.center_mm, j.center_mm) - max(i.axes_mm) - max(j.axes_mm)
                for k, i in enumerate(b.inserts) for j in b.inserts[:k]]  # fmt: skip
         assert min(far, default=1.0) > 0
-    assert {len(b.inserts) for b in MANY} == {2, 3, 4}
+    assert {len(b.inserts) for b in many} == {2, 3, 4}
 
 
-def test_seeds_are_bodies_and_size_does_not_matter():
+def test_seeds_are_bodies_and_size_does_not_matter(many):
     again = body(3, GRID, torch.float64)
-    assert torch.equal(again.image, MANY[3].image)
-    assert again.inserts == MANY[3].inserts
-    assert float((MANY[3].image - MANY[4].image).abs().mean()) > 1e-3
+    assert torch.equal(again.image, many[3].image)
+    assert again.inserts == many[3].inserts
+    assert float((many[3].image - many[4].image).abs().mean()) > 1e-3
     fine = body(3, Volume((128, 128), FIELD_MM / 128), torch.float64)
-    assert fine.inserts == MANY[3].inserts
+    assert fine.inserts == many[3].inserts
     coarse = torch.nn.functional.avg_pool2d(fine.background[None], 2)[0]
-    assert float((coarse - MANY[3].background).abs().mean()) < 5e-4  # texture and rasters differ, the anatomy does not
+    assert float((coarse - many[3].background).abs().mean()) < 5e-4  # texture and rasters differ, the anatomy does not
 
 
 def test_many_at_once():

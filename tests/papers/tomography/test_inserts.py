@@ -1,5 +1,7 @@
 """Counting inserts: known disks, true images, and images made wrong on purpose."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -9,10 +11,18 @@ from ctlib.papers.tomography.bodies import FIELD_MM, Body, Insert, body
 from ctlib.papers.tomography.inserts import RING, count_inserts, insert_radius, insert_threshold, local_contrast
 
 GRID = Volume((48, 48), FIELD_MM / 48)
-CALIBRATION = [body(s, GRID) for s in range(30)]
-TEST = [body(s, GRID) for s in range(100, 140)]
-T = insert_threshold(CALIBRATION, GRID)
 everywhere = torch.ones(41, 41, dtype=torch.bool)
+
+
+@cache
+def judged():
+    """Bodies that the threshold was not set on."""
+    return [body(s, GRID) for s in range(100, 140)]
+
+
+@cache
+def threshold():
+    return insert_threshold([body(s, GRID) for s in range(30)], GRID)
 
 
 def disk(radius, center=(20, 20), size=41):
@@ -47,32 +57,32 @@ def test_no_answer_outside_soft_tissue():
 
 
 def rates(images):
-    counts = [count_inserts(x, b, GRID, T) for x, b in zip(images, TEST, strict=True)]
+    counts = [count_inserts(x, b, GRID, threshold()) for x, b in zip(images, judged(), strict=True)]
     shown = [s for c in counts for s in c.shown]
     return sum(shown) / len(shown), sum(len(c.false) for c in counts) / len(counts)
 
 
 def test_the_truth_shows_all_and_nothing_else():
     """On bodies that the threshold was not set on."""
-    shown, false = rates([b.image for b in TEST])
+    shown, false = rates([b.image for b in judged()])
     assert shown >= 0.97
     assert false <= 0.05
 
 
 def test_the_background_shows_none():
-    assert rates([b.background for b in TEST]) == (0.0, 0.0)
+    assert rates([b.background for b in judged()]) == (0.0, 0.0)
 
 
 def test_blank_and_wrong_sign():
-    assert rates([torch.zeros_like(b.image) for b in TEST])[0] < 0.2
-    negative = [2 * b.background - b.image for b in TEST]
+    assert rates([torch.zeros_like(b.image) for b in judged()])[0] < 0.2
+    negative = [2 * b.background - b.image for b in judged()]
     assert rates(negative)[0] == 0.0
 
 
 def test_an_insert_that_is_not_there_is_found_where_it_is():
     """A disk of an insert's contrast, as far from the true inserts as soft tissue allows; few cast a shadow."""
     counted = []
-    for b in TEST[:30]:
+    for b in judged()[:30]:
         y, x = (torch.from_numpy(GRID.axis(k)) for k in range(2))
         far = torch.stack([torch.hypot(x - i.center_mm[0], (y - i.center_mm[1])[:, None]) for i in b.inserts]).amin(0)
         hard = torch.nn.functional.max_pool2d((~b.soft).double()[None], 9, 1, 4)[0] > 0
@@ -81,7 +91,7 @@ def test_an_insert_that_is_not_there_is_found_where_it_is():
         if float(far.max()) < 30:
             continue
         made = b.image + 0.008 * disk(insert_radius(GRID), (row, col), 48)
-        false = count_inserts(made, b, GRID, T).false
+        false = count_inserts(made, b, GRID, threshold()).false
         assert min(max(abs(p - row), abs(q - col)) for p, q in false) <= 2
         counted.append(len(false))
     assert len(counted) >= 8
@@ -90,21 +100,21 @@ def test_an_insert_that_is_not_there_is_found_where_it_is():
 
 def test_noise_makes_false_ones_and_more_noise_more():
     g = torch.Generator().manual_seed(0)
-    noise = torch.randn(len(TEST), 48, 48, generator=g)
-    few, many = (rates([b.image + s * n for b, n in zip(TEST, noise, strict=True)])[1] for s in (0.003, 0.02))
+    noise = torch.randn(len(judged()), 48, 48, generator=g)
+    few, many = (rates([b.image + s * n for b, n in zip(judged(), noise, strict=True)])[1] for s in (0.003, 0.02))
     assert few < 1 < 5 < many
 
 
 def test_the_threshold_is_half_of_a_weak_insert():
-    assert 0.4 * 0.005 < T < 0.6 * 0.008
+    assert 0.4 * 0.005 < threshold() < 0.6 * 0.008
 
 
 def test_bad_input():
-    b = TEST[0]
+    b = judged()[0]
     with pytest.raises(ArgumentError, match="threshold"):
         count_inserts(b.image, b, GRID, 0.0)
     with pytest.raises(ArgumentError, match="image"):
-        count_inserts(b.image[1:], b, GRID, T)
+        count_inserts(b.image[1:], b, GRID, threshold())
     with pytest.raises(ArgumentError, match="bodies"):
         insert_threshold([], GRID)
     with pytest.raises(ArgumentError, match="soft"):
