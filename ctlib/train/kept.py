@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ctlib.train.checkpoint import load_checkpoint, save_checkpoint
 from ctlib.train.described import digest, sources
+
+
+@contextmanager
+def claimed(path: str | Path, wait: bool = True) -> Iterator[bool]:
+    """Whether a file is this process's to write, among all that ask; its folder is made.
+
+    wait  until no other process is at it; else False is what is given at once
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+        path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 class Kept:
@@ -44,18 +68,12 @@ class Kept:
 
     def _shared(self, path: Path, about: Mapping[str, object], make: Callable[[], dict], wait: bool) -> dict | None:
         """From the file, or written to it while no other process is."""
-        from filelock import FileLock, Timeout
-
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path.with_suffix(".lock"))
-            try:
-                with lock.acquire(timeout=-1 if wait else 0):
-                    if not path.exists():  # another may have written it while this one waited
-                        save_checkpoint(path, {"about": dict(about), "result": make()})
-            except Timeout:
-                return None
-            path.with_suffix(".lock").unlink(missing_ok=True)
+            with claimed(path, wait) as ours:
+                if not ours:
+                    return None
+                if not path.exists():  # another may have written it while this one waited
+                    save_checkpoint(path, {"about": dict(about), "result": make()})
         return load_checkpoint(path)["result"]
 
     def forget(self) -> None:

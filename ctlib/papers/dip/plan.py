@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from ctlib.contract import count, number
-from ctlib.errors import ArgumentError
+from ctlib.contract import number
 from ctlib.papers.dip.bodies import Body
 from ctlib.papers.dip.experiment import Setup, fit_task, hold_out
 from ctlib.papers.dip.fit import Fit
 from ctlib.papers.dip.scan import scan_task
 from ctlib.papers.dip.tasks import Task, make_task
+from ctlib.train.kept import claimed
 
 KINDS = ("denoise", "noisy", "sr", "inpaint", "restore")  # noisy: denoising at the high level, 5 % of pixels held out
 SWEPT = ("denoise", "sr", "inpaint", "restore")
@@ -36,11 +35,16 @@ class Job:
     setup: Setup
 
     @property
-    def file(self) -> str:
-        """Name of its checkpoint: all that tells it from the other fits of a chapter."""
+    def name(self) -> str:
+        """All that tells it from the other fits of a chapter."""
         s = self.setup
         net = f"{s.scales}x{s.channels}-skip{s.skip}-{s.up}"
-        return f"{self.body}-{self.kind}-seed{self.seed}-{self.steps}-lr{s.lr:g}-noise{s.reg_noise:g}-{net}.fit"
+        return f"{self.body}-{self.kind}-seed{self.seed}-{self.steps}-lr{s.lr:g}-noise{s.reg_noise:g}-{net}"
+
+    @property
+    def file(self) -> str:
+        """Its checkpoint."""
+        return f"{self.name}.fit"
 
 
 @dataclass
@@ -132,6 +136,15 @@ class Study:
             self.done[job.file] = fit_task(task, job.seed, job.steps, job.setup, **options)
         return self.done[job.file]
 
+    def do(self, job: Job, wait: bool = True) -> str | None:
+        """Make a fit or find it, and say how good it is; None where another process is at it and `wait` is false."""
+        with claimed(Path(self.checkpoints, job.file), wait) as ours:
+            if not ours:
+                return None
+            fit = self.fit(job)
+        self.done.pop(job.file)  # it is in its file
+        return f"{fit.psnr_average[-1]:.2f} dB"
+
     def fits(self, role: str, kind: str) -> list[Fit]:
         """The main fits of a task on a body, one a seed."""
         return [self.fit(j) for j in self.main_jobs(role) if j.kind == kind]
@@ -206,29 +219,3 @@ def hours(study: Study, jobs: Sequence[Job], gigaflops: float = 230.0) -> dict[s
         fits, spent = out.get(job.block, (0, 0.0))
         out[job.block] = fits + 1, spent + job.steps * megaflops(job, sizes[job.body]) / rate
     return out
-
-
-def run_plan(
-    study: Study, blocks: Sequence[str] = (), limit_s: float = float("inf"), say: Callable[[str], None] = print
-) -> int:
-    """Make the fits of a plan in its order and keep each in the study's folder; the number of those still to make.
-
-    blocks   parts of the plan, all by default;  limit_s  no fit is begun after so many seconds
-    say      is told the hours of every block first, then every fit as it ends
-    """
-    if not study.checkpoints:
-        raise ArgumentError("checkpoints", repr(study.checkpoints), "a folder in which the fits are kept")
-    limit_s = number("limit_s", limit_s, above=0, finite=False)
-    plan, start = study.plan(), time.monotonic()
-    jobs = [j for j in plan if not blocks or j.block in blocks]
-    for block, (fits, spent) in hours(study, jobs).items():
-        say(f"{block}: {fits} fits, {spent:.2f} h")
-    for k, job in enumerate(jobs):
-        if time.monotonic() - start > limit_s:
-            return len(jobs) - k
-        began = time.monotonic()
-        fit = study.fit(job)
-        study.done.pop(job.file)  # it is in its file
-        step_ms = 1000 * (time.monotonic() - began) / count("steps", job.steps, 1)
-        say(f"{k + 1}/{len(jobs)} {job.file}: {fit.psnr_average[-1]:.2f} dB, {step_ms:.0f} ms a step")
-    return 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from ctlib.papers.hqinet.cohort import cases_of
 from ctlib.papers.hqinet.judged import JudgedSlices, judged_slices
 from ctlib.papers.hqinet.patches import CasePatches, fixed_patches
 from ctlib.papers.hqinet.training import Trained, Training, builder, restore, sizes, train_once
+from ctlib.train.distributed import rank_and_size
+from ctlib.train.kept import claimed
 
 TUNING_SEED = 100  # of trainings that choose a learning rate; used nowhere else
 TUNED = {"HQINet": "hqinet", "U-Net": "unet", "RED-CNN": "redcnn"}
@@ -107,9 +109,12 @@ class Study:
 
     def trial(self, method: str, settings: Mapping[str, float]) -> float:
         """PSNR [dB] on the validation patches of a short training; of the whole one where there is no trial."""
+        return self.make(self.trial_of(method, settings)).best
+
+    def trial_of(self, method: str, settings: Mapping[str, float]) -> Training:
+        """The training that is a trial."""
         changes = {"steps": self.p["tune_steps"], "block": "tuning", **settings} if settings else {}
-        seed = TUNING_SEED if settings else self.p["seeds"][0]
-        return self.make(self.training(method, seed, **changes)).best
+        return self.training(method, TUNING_SEED if settings else self.p["seeds"][0], **changes)
 
     def choose(self, methods: Sequence[str] = tuple(TUNED)) -> None:
         """Set the learning rates to the best of the trials, where some were asked for."""
@@ -150,37 +155,45 @@ class Study:
         """HQINet at the paper's width where it is trained, else the one of this study."""
         return FULL if self.p["full_seeds"] else "HQINet"
 
-    def plan(self) -> list[Training]:
+    @property
+    def checkpoints(self) -> str:
+        """The folder of the trainings; empty: none."""
+        return self.p["checkpoints"]
+
+    def tuning(self, methods: Sequence[str]) -> list[Training]:
+        """The short trainings that choose the learning rates of methods."""
+        trials = self.trials()
+        return [self.trial_of(m, s) for m in methods for s in trials[m] if self.p["tune_rates"]]
+
+    def plan(self) -> Iterator[Training]:
         """All trainings, the most important first; learning rates are chosen on the way."""
+        yield from self.tuning(["HQINet"])
         self.choose(["HQINet"])
-        jobs = [self.training(FULL, s) for s in self.p["full_seeds"]]
-        jobs += [self.training("HQINet", s) for s in self.p["seeds"]]
+        yield from (self.training(FULL, s) for s in self.p["full_seeds"])
+        yield from (self.training("HQINet", s) for s in self.p["seeds"])
+        yield from self.tuning(["U-Net", "RED-CNN"])
         self.choose(["U-Net", "RED-CNN"])
         for block in ("main", "ablations"):
             methods = (["U-Net", "RED-CNN"] if block == "main" else []) + [
                 m for m, v in VARIANTS.items() if v[0] == block
             ]
-            jobs += [self.training(m, s) for m in methods for s in self.seeds_of(m)]
-        return jobs
+            yield from (self.training(m, s) for m in methods for s in self.seeds_of(m))
+
+    def do(self, job: Training, wait: bool = True) -> str | None:
+        """Make a training or find it, and say how good it is; None where another process is at it, if not waited for.
+
+        The processes of one training, several devices, make it together.
+        """
+        alone = rank_and_size()[1] == 1
+        with claimed(Path(self.checkpoints, job.file), wait) if alone else nullcontext(True) as ours:
+            if not ours:
+                return None
+            best = self.make(job).best
+        self.done.pop(job.file)  # it is in its file
+        return f"{best:.2f} dB"
 
 
 def study_of(p: Mapping) -> Study:
     """The experiment of the chapter with these parameters, by name as its first cell declares them."""
     cases, told = cases_of(p)
     return Study(p, cases, told)
-
-
-def run_plan(study: Study, limit_s: float = float("inf"), say: Callable[[str], None] = print) -> int:
-    """Make the trainings of a plan in its order, each with a checkpoint in the study's folder; those still to make."""
-    if not study.p["checkpoints"]:
-        raise ArgumentError("checkpoints", repr(study.p["checkpoints"]), "a folder in which the trainings are kept")
-    start, jobs = time.monotonic(), study.plan()
-    for k, job in enumerate(jobs):
-        if time.monotonic() - start > limit_s:
-            return len(jobs) - k
-        began = time.monotonic()
-        best = study.make(job).best
-        study.done.pop(job.file)  # it is in its file
-        step_ms = 1000 * (time.monotonic() - began) / job.steps
-        say(f"{k + 1}/{len(jobs)} {job.block}, {job.file}: {best:.2f} dB, {step_ms:.0f} ms a step")
-    return 0

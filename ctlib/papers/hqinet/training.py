@@ -46,10 +46,15 @@ class Training:
     options: tuple[tuple[str, object], ...] = ()
 
     @property
-    def file(self) -> str:
-        """Name of its checkpoint: all that tells it from the other trainings of a chapter."""
+    def name(self) -> str:
+        """All that tells it from the other trainings of a chapter."""
         name = self.method.replace(" ", "-").replace(",", "").replace("'", "")
-        return f"{name}-seed{self.seed}-{self.steps}x{self.batch}x{self.patch}-lr{self.lr:g}.ckpt"
+        return f"{name}-seed{self.seed}-{self.steps}x{self.batch}x{self.patch}-lr{self.lr:g}"
+
+    @property
+    def file(self) -> str:
+        """Its checkpoint."""
+        return f"{self.name}.ckpt"
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ctlib.contract import number
-from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import seeded
 from ctlib.papers.pcct.bodies import Body
 from ctlib.papers.pcct.experiment import Setting, trained_proxy
@@ -21,7 +18,7 @@ from ctlib.papers.pcct.proxy import ProxyDecomposition, solver_samples
 from ctlib.papers.pcct.scatter_kernel import fit_scatter_kernel
 from ctlib.papers.pcct.scatter_net import ScatterNet, direct_loss, scatter_ratio
 from ctlib.papers.pcct.training import fit_scatter_net
-from ctlib.train.kept import Kept
+from ctlib.train.kept import Kept, claimed
 
 METHODS = {  # name: kind of loss, weights of its images, gradient limit, through the proxy
     "Direct": ("direct", "printed", None, False),
@@ -43,11 +40,16 @@ def _file(name: str) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """A part of the plan: "scatter" of a body, "train" or "score" of a method with a seed."""
+    """A part of the plan: block "scatter" of a body, "train" or "score" of a method with a seed."""
 
-    kind: str
-    name: str
+    block: str
+    method: str
     seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of its block."""
+        return f"{self.method}, seed {self.seed}"
 
 
 @dataclass
@@ -245,53 +247,24 @@ class PanelStudy:
         return {k: v / len(primary) for k, v in sums.items()}
 
     def plan(self) -> Iterator[Job]:
-        """Bodies, then trainings and scores, main verdicts first: the first seed of Direct and Cross."""
+        """Bodies, then trainings, then scores; main verdicts first: the first seed of Direct and Cross."""
         for part in ("train", "val", "test"):
             yield from (Job("scatter", b.name) for b in self.bodies[part])
-        order = sorted(
-            ((k, list(METHODS).index(m), m, s) for m in METHODS for k, s in enumerate(self.seeds.get(m, ())))
-        )
-        for _, _, method, seed in order:
-            yield Job("train", method, seed)
-            yield Job("score", method, seed)
+        order = sorted((k, list(METHODS).index(m), m, s) for m in METHODS for k, s in enumerate(self.seeds.get(m, ())))
+        yield from (Job("train", m, s) for *_, m, s in order)
+        yield from (Job("score", m, s) for *_, m, s in order)
         yield from (Job("score", m) for m in ANALYTIC)
 
-    def do(self, job: Job) -> None:
-        """Make a job's result, or find it."""
-        if job.kind == "scatter":
-            self.cells(next(b for part in self.bodies.values() for b in part if b.name == job.name))
-        elif job.kind == "train":
-            self.training(job.name, job.seed)
-        else:
-            self.scores(job.name, job.seed)
-            self.losses(job.name, job.seed)
-
-
-def run_panels(
-    study: PanelStudy, share: tuple[int, int] = (0, 1), limit_s: float = float("inf"), say: Callable = print
-) -> int:
-    """Do the jobs of a plan in its order and keep each; the number still to do.
-
-    share    (k, n): of the trainings and bodies only every n-th from the k-th, for n processes side by side; run once
-             more with (0, 1) at the end
-    limit_s  no job is begun after so many seconds;  say  is told every job as it ends
-    """
-    if not study.checkpoints:
-        raise ArgumentError("checkpoints", repr(study.checkpoints), "a folder in which the results are kept")
-    limit_s, start = number("limit_s", limit_s, above=0, finite=False), time.monotonic()
-    jobs = list(study.plan())
-    for kind in ("scatter", "train"):
-        some = [j for j in jobs if j.kind == kind]
-        own = some[share[0] :: share[1]] if share[1] > 1 else some
-        for k, job in enumerate(own):
-            if time.monotonic() - start > limit_s:
-                return len(own) - k
-            began = time.monotonic()
-            study.do(job)
-            say(f"{job.kind} {job.name} {job.seed}: {time.monotonic() - began:.0f} s")
-    if share[1] > 1:
-        return 0
-    for job in (j for j in jobs if j.kind == "score"):
-        study.do(job)
-        say(f"score {job.name} {job.seed}")
-    return 0
+    def do(self, job: Job, wait: bool = True) -> str | None:
+        """Make a job's result, or find it; None where another process is at it, if it is not waited for."""
+        with claimed(Path(self.checkpoints, f"{job.block}-{_file(job.name)}.job"), wait) as ours:
+            if not ours:
+                return None
+            if job.block == "scatter":
+                self.cells(next(b for part in self.bodies.values() for b in part if b.name == job.method))
+            elif job.block == "train":
+                self.training(job.method, job.seed)
+            else:
+                self.scores(job.method, job.seed)
+                self.losses(job.method, job.seed)
+        return ""

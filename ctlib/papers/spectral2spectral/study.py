@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from ctlib.contract import number
-from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.experiment import Settings
 from ctlib.papers.spectral2spectral.jobs import Job, Site
 from ctlib.papers.spectral2spectral.measured import IMAGES, measured, seen
@@ -109,11 +106,19 @@ class Study:
         views = round(self.views * site.n / self.n)
         return {**asdict(site), "views": views, "mode": self.mode(site.kind)}
 
-    def result(self, job: Job) -> dict:
-        """Scores, curve and sections of a reconstruction, as `measured` gives them: kept, or computed now."""
+    def result(self, job: Job, wait: bool = True) -> dict | None:
+        """Scores, curve and sections of a reconstruction, as `measured` gives them: kept, or computed now.
+
+        wait  where another process is computing it; else None
+        """
         settings = asdict(self.settings_of(job))
         about = self.about(job.site) | {"method": job.method, "options": dict(job.options), **settings}
-        return self.kept.get(job.name, about, lambda: measured(self.scene(job.site), *self.run(job)))
+        return self.kept.get(job.name, about, lambda: measured(self.scene(job.site), *self.run(job)), wait)
+
+    def do(self, job: Job, wait: bool = True) -> str | None:
+        """Make a result or find it, and say its mean errors; None as in `result`."""
+        found = self.result(job, wait)
+        return found and "error " + " ".join(f"{np.mean(found['scores'][k]['error']):.4f}" for k in IMAGES)
 
     def run(self, job: Job):
         """The reconstruction of a job and its validation curve."""
@@ -226,23 +231,3 @@ class Study:
         yield from self.ablation_jobs()
         if "Noise2Sim" in self.methods:
             yield from (job for pair in self.drift_jobs() for job in pair)
-
-
-def run_plan(study: Study, blocks: Sequence[str] = (), limit_s: float = float("inf"), say: Callable = print) -> bool:
-    """Do the jobs of a plan in its order and keep each; whether all are done.
-
-    blocks   parts of the plan, all by default;  limit_s  no job is begun after so many seconds
-    say      is told every job as it ends
-    """
-    if not study.checkpoints:
-        raise ArgumentError("checkpoints", repr(study.checkpoints), "a folder in which the results are kept")
-    limit_s, start = number("limit_s", limit_s, above=0, finite=False), time.monotonic()
-    for job in study.plan():
-        if blocks and job.block not in blocks:
-            continue
-        began = time.monotonic()
-        if began - start > limit_s:
-            return False
-        error = {k: float(np.mean(v["error"])) for k, v in study.result(job)["scores"].items()}
-        say(f"{job.block}: {job.name}: error {error['x']:.4f} {error['z']:.4f}, {time.monotonic() - began:.0f} s")
-    return True

@@ -271,6 +271,12 @@ class GeneratorStudy:
         """The trainings of a loss, one a seed."""
         return [self.job(world, loss, seed) for seed in self.seeds[world]]
 
+    def do(self, job: Job, wait: bool = True) -> str | None:
+        """Make a training or find it; None where another process is at it, if it is not waited for."""
+        found = self.result(job, wait)
+        self.kept.forget()
+        return None if found is None else ""
+
     def plan(self) -> Iterator[Job]:
         """All trainings, every loss with the first seed before the second."""
         for world, losses in self.losses.items():

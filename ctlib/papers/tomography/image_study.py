@@ -276,6 +276,12 @@ class Study:
             else []
         )
 
+    def do(self, job: Job, wait: bool = True) -> str | None:
+        """Make a training or find it; None where another process is at it, if it is not waited for."""
+        found = self.result(job, wait)
+        self.kept.forget()
+        return None if found is None else ""
+
     def plan(self) -> Iterator[Job]:
         """All jobs, main verdicts first."""
         yield from self.tuning_jobs()

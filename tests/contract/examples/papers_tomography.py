@@ -286,7 +286,6 @@ SKIP = {
     "ctlib.papers.tomography.residual_unet.ResidualUNet.late": "maps as deep gives them",
     "ctlib.papers.tomography.residual_unet.residual_blocks": "made within networks, of the global stream",
     "ctlib.papers.tomography.residual_unet.unet_of_size": "the sizes of the paper: by ResidualUNet",
-    "ctlib.papers.tomography.run_plan.*": WIRING,
     "ctlib.papers.tomography.samples.*": WIRING,
     "ctlib.papers.tomography.scans.Scans*": WIRING,
     "ctlib.papers.tomography.scans.both": WIRING,

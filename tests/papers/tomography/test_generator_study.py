@@ -10,8 +10,8 @@ from ctlib.papers.tomography import generator_verdicts as verdicts
 from ctlib.papers.tomography.adversarial import GanSettings
 from ctlib.papers.tomography.contenders import Size
 from ctlib.papers.tomography.generator_study import CHANGES, ENERGY, FOUR, PLAIN, TWO, GeneratorStudy
-from ctlib.papers.tomography.run_plan import run_plan
 from ctlib.papers.tomography.samples import step_of_turn
+from ctlib.train.plan import run_plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = GanSettings(6, 2, 4e-4, lam=1.0, z_shape=(2, 4, 4), betas=(0.5, 0.99))

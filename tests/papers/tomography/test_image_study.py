@@ -9,8 +9,8 @@ from ctlib.papers.tomography import image_verdicts as verdicts
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT, METHODS, Size
 from ctlib.papers.tomography.image_scores import noise_and_blur, scores
 from ctlib.papers.tomography.image_study import COMPARED, Study
-from ctlib.papers.tomography.run_plan import run_plan
 from ctlib.papers.tomography.worlds import inside_skin, nearest
+from ctlib.train.plan import run_plan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
