@@ -41,6 +41,7 @@ REASONS = {
     "physics.compton": "what silicon detectors and scatter are made of",
     "physics.detectors": "behind the spectral model of chapters 3 and 5, chosen by name",
     "physics.scatter": "transport of photons, which does not know who corrects for it",
+    "train.plan": "the command that makes the trainings of chapters 2 to 6 calls it; they provide what it calls",
     "recon.cgls": "a reconstruction everybody knows, beside SIRT and TV",
 }
 

@@ -20,18 +20,23 @@ def cgls(
     x0  start, zero by default (then the iterates tend to the least-squares solution of least norm)
     callback  called with (iteration, x) after every step
 
-    A solved problem stays where it is. Needs A.T to be the exact adjoint.
+    A problem is solved, and stays where it is, when |A^T r| is the rounding of its own sum, 2 eps |A| |r|. Needs A.T to
+    be the exact adjoint.
     """
     x, num_iters = problem(A, y, x0, num_iters)
     r = y - A(x) if x0 is not None else y
     s = p = A.T(r)
-    gamma = inner(s, s, len(A.domain_shape))
+    image, data = len(A.domain_shape), len(A.range_shape)
+    gamma, norm2 = inner(s, s, image), 0.0  # |A|^2 as far as the directions tell
     for k in range(num_iters):
         q = A(p)
-        step = _ratio(gamma, inner(q, q, len(A.range_shape)))
+        stretched = inner(q, q, data)
+        norm2 = _ratio(stretched, inner(p, p, image)).detach().clamp_min(norm2)
+        step = _ratio(gamma, stretched)
         x, r = x + step * p, r - step * q
         s = A.T(r)
-        gamma, previous = inner(s, s, len(A.domain_shape)), gamma
+        gamma, previous = inner(s, s, image), gamma
+        gamma = gamma * (gamma > (2 * torch.finfo(r.dtype).eps) ** 2 * norm2 * inner(r, r, data))
         p = s + _ratio(gamma, previous) * p
         if callback is not None:
             callback(k + 1, x)

@@ -1,6 +1,7 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_fixtures import DenseImages
 
 from ctlib.geometry import FanBeam, Volume
 from ctlib.projector import Projector
@@ -12,6 +13,20 @@ def test_cgls_solves_least_squares_in_as_many_steps_as_unknowns(dense, randn):
     expected = torch.linalg.lstsq(A.matrix, y.reshape(-1, 1)).solution.reshape(3, 4)
     torch.testing.assert_close(cgls(A, y, 12), expected, atol=1e-9, rtol=0)
     torch.testing.assert_close(cgls(A, y, 200), expected, atol=1e-9, rtol=0)  # and stays there
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.sampled_from([1e-6, 1.0, 1e6]))
+def test_a_solved_problem_stays_where_it_is(seed, scale):
+    """Whatever rounding a processor's sums have: beyond the solution steps are noise, which conjugation amplifies."""
+    g = torch.Generator().manual_seed(seed)
+    matrix = scale * torch.randn(20, 12, dtype=torch.float64, generator=g)
+    A = DenseImages(matrix, (3, 4), (4, 5))
+    y = torch.randn(4, 5, dtype=torch.float64, generator=g)
+    expected = torch.linalg.lstsq(matrix, y.reshape(-1, 1)).solution.reshape(3, 4)
+    found = [cgls(A, y, steps) for steps in (40, 300)]
+    torch.testing.assert_close(found[1], found[0], atol=1e-9 / scale, rtol=0)
+    torch.testing.assert_close(found[1], expected, atol=1e-6 / scale, rtol=0)
 
 
 def test_cgls_from_zero_gives_the_solution_of_least_norm(dense, randn):
