@@ -36,7 +36,8 @@ def cgls(
         x, r = x + step * p, r - step * q
         s = A.T(r)
         gamma, previous = inner(s, s, image), gamma
-        gamma = gamma * (gamma > (2 * torch.finfo(r.dtype).eps) ** 2 * norm2 * inner(r, r, data))
+        rounding = (2 * torch.finfo(r.dtype).eps) ** 2 * norm2 * inner(r, r, data)
+        gamma = gamma * (gamma > rounding)
         p = s + _ratio(gamma, previous) * p
         if callback is not None:
             callback(k + 1, x)
