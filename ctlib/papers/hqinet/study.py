@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -109,7 +109,9 @@ class Study:
 
     def trial(self, method: str, settings: Mapping[str, float]) -> float:
         """PSNR [dB] on the validation patches of a short training; of the whole one where there is no trial."""
-        return self.make(self.trial_of(method, settings)).best
+        job = self.trial_of(method, settings)
+        with self.claim(job):  # another process may be at it
+            return self.make(job).best
 
     def trial_of(self, method: str, settings: Mapping[str, float]) -> Training:
         """The training that is a trial."""
@@ -179,13 +181,17 @@ class Study:
             ]
             yield from (self.training(m, s) for m in methods for s in self.seeds_of(m))
 
+    def claim(self, job: Training, wait: bool = True) -> AbstractContextManager[bool]:
+        """`claimed` for a training; where several processes make it together, or none of it is kept, all have it."""
+        alone = self.checkpoints and rank_and_size()[1] == 1
+        return claimed(Path(self.checkpoints, job.file), wait) if alone else nullcontext(True)
+
     def do(self, job: Training, wait: bool = True) -> str | None:
         """Make a training or find it, and say how good it is; None where another process is at it, if not waited for.
 
         The processes of one training, several devices, make it together.
         """
-        alone = rank_and_size()[1] == 1
-        with claimed(Path(self.checkpoints, job.file), wait) if alone else nullcontext(True) as ours:
+        with self.claim(job, wait) as ours:
             if not ours:
                 return None
             best = self.make(job).best

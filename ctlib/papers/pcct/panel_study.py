@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -257,8 +258,10 @@ class PanelStudy:
 
     def do(self, job: Job, wait: bool = True) -> str | None:
         """Make a job's result, or find it; None where another process is at it, if it is not waited for."""
-        with claimed(Path(self.checkpoints, f"{job.block}-{_file(job.name)}.job"), wait) as ours:
-            if not ours:
+        needs = [replace(job, block="train")] if job.block == "score" and job.method in METHODS else []
+        with ExitStack() as held:  # a score makes the training that it is of, unless another process is at that
+            files = (Path(self.checkpoints, f"{j.block}-{_file(j.name)}.job") for j in [*needs, job])
+            if not all(held.enter_context(claimed(file, wait)) for file in files):
                 return None
             if job.block == "scatter":
                 self.cells(next(b for part in self.bodies.values() for b in part if b.name == job.method))

@@ -1,7 +1,11 @@
 """The chapter's plan: trainings that share all but one thing, kept in files, chosen with as many trials for each."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from other_process import another_at
 
 from ctlib.errors import ArgumentError
 from ctlib.nets.seeded import num_parameters
@@ -118,3 +122,17 @@ def test_a_response_is_the_same_filter_on_larger_images():
     torch.testing.assert_close(wide[..., :8, :8], apply_response(small, response), atol=1e-6, rtol=0)
     assert [len(v) for v in filter_trials(4).values()] == [4, 4, 4, 1]
     assert study.HELD_OUT > 0
+
+
+def test_a_trial_that_another_process_makes_is_waited_for(cases, tmp_path):
+    s = Study({**P, "checkpoints": str(tmp_path), "tune_rates": [0.01]}, cases)
+    trial = s.tuning(["HQINet"])[0]
+    with another_at(tmp_path / trial.file) as end:
+        assert s.do(trial, wait=False) is None
+        with ThreadPoolExecutor(1) as pool:
+            best = pool.submit(s.trial, "HQINet", {"lr": 0.01})
+            time.sleep(0.3)
+            assert not best.done()
+            assert not (tmp_path / trial.file).exists()
+            end.set()
+            assert best.result(60) == s.make(trial).best

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from other_process import another_at
 
 pytest.importorskip("xraylib")
 pytest.importorskip("numba")
@@ -12,7 +13,7 @@ pytest.importorskip("numba")
 from ctlib.geometry import Volume
 from ctlib.papers.pcct import bodies, panel_compare, panels, scatter_chapter
 from ctlib.papers.pcct.experiment import Setting
-from ctlib.papers.pcct.panel_study import PanelStudy
+from ctlib.papers.pcct.panel_study import Job, PanelStudy
 from ctlib.papers.pcct.panel_test import errors, image_mix, mixed
 from ctlib.phantoms.materials import CORTICAL, MATERIALS
 from ctlib.physics import Material, Spectrum, mass_attenuation
@@ -191,4 +192,7 @@ def test_a_plan_is_kept_and_found_again(made, tmp_path):
     assert run_plan(again)
     assert sorted(p.name for p in tmp_path.iterdir()) == files
     assert len(files) == 5 + 2 + 2 * 4
+    with another_at(tmp_path / "train-Cross-seed-0.job"):
+        assert again.do(Job("score", "Cross"), wait=False) is None  # its training is another's
+    assert again.do(Job("score", "Cross"), wait=False) == ""
     assert torch.equal(again.scores("Cross")["rows"], study.scores("Cross")["rows"])
