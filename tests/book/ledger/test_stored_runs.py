@@ -113,7 +113,8 @@ def test_an_edit_of_every_recorded_result_of_this_book_fails(tmp_path, monkeypat
         (tmp_path / "claims").mkdir(exist_ok=True)
         name = f"{run['slug']}.yml"
         (tmp_path / "claims" / name).write_bytes((BOOK / "claims" / name).read_bytes())
-        for where in numbers_in(raw):
+        of_each = {where[:2]: where for where in numbers_in(raw)}  # one of every claim, quantity and curve
+        for where in of_each.values():
             copy_of.write_text(json.dumps(edited(raw, where)), encoding="utf-8")
             with pytest.raises(DataError) as error:
                 stored_runs.read_run(copy_of, tmp_path)
