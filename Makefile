@@ -8,7 +8,7 @@ MUTATE := .venv-mutate
 INTERPRETER := _build/triton
 TRITON_TESTS := $(BIN)/python -m pytest -q tests/backends/test_triton*.py tests/decompose/test_triton*.py
 
-.PHONY: help book test test-triton test-rtk mutate platforms lab bench gpu gpu-pack clean clean-gpu
+.PHONY: help book test test-long test-triton test-rtk mutate platforms lab bench gpu gpu-pack clean clean-gpu
 
 help:          ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/'
@@ -29,6 +29,9 @@ test: $(STAMP) ## lint, unit tests, and every chapter against its reference (run
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m ctlib.book lint
 	$(BIN)/python -m ctlib.book test
+
+test-long: $(STAMP) ## the other tests: all pages' cells twice, whole commands (`make gpu`, sweeps, the benchmark), other processors
+	$(BIN)/python -m ctlib.book test --long
 
 test-triton: $(STAMP) ## the GPU engine's tests: on a CUDA device, else in Triton's interpreter (some minutes)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(TRITON_TESTS); else \

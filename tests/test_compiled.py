@@ -84,6 +84,7 @@ def test_without_a_place_for_the_store_loops_are_compiled_with_one_line(folder, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_a_damaged_store_is_compiled_anew(folder):
     """After each damage the store is whole again, so that the next one needs no new store."""
     assert [run(folder), run(folder)] == [(2.0, 0), (2.0, 1)]
@@ -106,6 +107,7 @@ with injected(Faults({folder!r}, {at}, lasting=True)) as faults:
 """
 
 
+@pytest.mark.long
 def test_a_store_on_a_full_disk_costs_time_and_not_the_result(folder):
     helpers, path = str(Path(__file__).parent / "helpers"), os.pathsep.join([str(folder), str(LIBRARY.parent)])
     env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -121,6 +123,7 @@ def test_a_store_on_a_full_disk_costs_time_and_not_the_result(folder):
 BOTH = "import sys; from loops.outer import twice; print(twice({}), sum(twice.stats.cache_hits.values()))"
 
 
+@pytest.mark.long
 def test_two_processes_that_store_at_once_do_not_take_each_other_s_loops(folder):
     """numba numbers its files: two that begin together take the same number for different types."""
     path = os.pathsep.join([str(folder), str(LIBRARY.parent)])

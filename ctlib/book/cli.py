@@ -169,7 +169,7 @@ def _chosen(project: Project, args) -> list[str]:
 def _test(project: Project, args) -> int:
     from ctlib.book.runner.testing import run_tests
 
-    return run_tests(project, args.pytest, args.execute)
+    return run_tests(project, args.pytest, args.execute, args.long)
 
 
 def _lab(project: Project, args) -> int:

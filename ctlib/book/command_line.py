@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("chapters", nargs="*")
     p = command("test", "unit tests, and every chapter against its reference: its stored run, or else a fresh one")
     p.add_argument("--execute", action="store_true", help="execute every chapter, also where the store has its run")
+    p.add_argument("--long", action="store_true", help="the tests marked `long` alone, which are left out otherwise")
     p.add_argument("pytest", nargs=argparse.REMAINDER, help="further arguments for pytest")
     command("lab", "open the chapters as notebooks in JupyterLab")
     return top

@@ -123,6 +123,7 @@ print(max(largest_difference(SCANS[k], x[k], y[k]) for k in SCANS))
 """
 
 
+@pytest.mark.long
 def test_it_computes_the_same_on_a_machine_without_wide_permutations(tmp_path):
     """Compiled for an older instruction set, where `take` is one load per lane.
 

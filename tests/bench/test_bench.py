@@ -11,6 +11,7 @@ from ctlib.book.ledger.stored_runs import digest
 
 pytest.importorskip("astra", reason="the benchmark compares with astra-toolbox, which is not installed")
 BENCH = Path(__file__).parent
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ def said(words):
         return process.communicate(timeout=PATIENCE_S)[0], process.returncode
 
 
+@pytest.mark.long
 def test_all_stages_run_at_tiny_sizes_and_go_on_after_a_kill(tmp_path):
     pytest.importorskip("xraylib")
     words = ("--rehearse", "--minutes", PATIENCE_S / 60, "--state", tmp_path)

@@ -50,6 +50,7 @@ def test_a_cell_that_uses_up_what_another_made_is_told(mini):
     assert run_every_cell_twice(mini, "lab-beta", {}) == ["lab-beta, code cell 3: left was '2', is '1'"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("slug", Project().chapters())
 def test_every_cell_of_a_chapter_may_be_run_again(slug, tmp_path):
     pytest.importorskip("xraylib")

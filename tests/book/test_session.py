@@ -222,6 +222,7 @@ def test_a_path_in_an_edited_cell_is_where_the_notebook_lies(tmp_path):
     assert told.splitlines()[-1] == repr(("NoneType", str(tmp_path / "exams"), os.path.expanduser("~")))
 
 
+@pytest.mark.long
 def test_an_outcome_ends_the_page_but_not_a_run_with_other_values(mini, book):
     path = mini.source("01-alpha")
     text = without_figure(path.read_text()).replace(

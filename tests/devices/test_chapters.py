@@ -7,7 +7,7 @@ import stand_in
 from chapters import run_on_device
 
 pytest.importorskip("xraylib")
-pytestmark = pytest.mark.usefixtures("one_thread", "device")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread", "device")]
 
 
 @pytest.fixture

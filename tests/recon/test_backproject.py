@@ -162,6 +162,7 @@ torch.testing.assert_close(one, other)
 """
 
 
+@pytest.mark.long
 def test_a_machine_without_avx512_gets_the_same_image(tmp_path):
     """The compiler is told of a machine without any extension: the lookup becomes one load per sample."""
     env = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -15,10 +15,11 @@ from ctlib.book.session import ONE_THREAD
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "1200", "-p", "ctlib.book.runner.replay"]
 
 
-def run_tests(project: Project, arguments: list[str], execute: bool = False) -> int:
+def run_tests(project: Project, arguments: list[str], execute: bool = False, long: bool = False) -> int:
     """Exit code of pytest on the tests and the references, in two processes.
 
     arguments  further ones for pytest;  execute  run every chapter again, also where the store has a run of it
+    long       the tests marked `long` alone, which are left out otherwise; no references
     """
     if bad := reference.problems(project):
         raise BookError("references cannot be trusted:\n" + "\n".join(bad))
@@ -26,7 +27,8 @@ def run_tests(project: Project, arguments: list[str], execute: bool = False) -> 
     env.pop("CTLIB_PRESET", None)
     as_stored = ONE_THREAD.items() <= env.items() and not execute
     replays = [word for path in stored(project) for word in ("--replay", str(path))] if as_stored else []
-    command = [sys.executable, "-m", "pytest", *NBVAL, *replays, "-n", "2", "--dist", "loadfile", *arguments]
+    chosen = ["-m", "long"] if long else ["-m", "not long", *NBVAL, *replays]
+    command = [sys.executable, "-m", "pytest", *chosen, "-n", "2", "--dist", "loadfile", *arguments]
     return subprocess.call(command, cwd=project.root, env=env)
 
 

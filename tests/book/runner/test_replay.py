@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from minibook import FRONT, miniature
 
+from ctlib.book.cli import main
 from ctlib.book.project import ROOT
 from ctlib.book.runner import reference, run, store, testing
 from ctlib.book.session import ONE_THREAD
@@ -202,6 +203,16 @@ def test_a_run_takes_part_only_where_it_is_of_this_code_and_asked_for(gamma, ask
     (project.book / "claims" / f"{SLUG}.yml").write_text("claims: []\n")
     assert asked(CUDA_VISIBLE_DEVICES="") == []
     (project.book / "claims" / f"{SLUG}.yml").unlink()
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_long_tests_are_run_apart(gamma, monkeypatch, long):
+    words = []
+    monkeypatch.setattr(subprocess, "call", lambda command, cwd, env: words.extend(command) or 0)
+    assert main(["test", "--root", str(gamma[0].root), *["--long"] * long, "tests"]) == 0
+    assert words[words.index("pytest") + 1 :][:2] == ["-m", "long" if long else "not long"]
+    assert ("--nbval" in words) is not long, "the references belong to the others"
+    assert words[-1] == "tests"
 
 
 def command(project, *words) -> subprocess.CompletedProcess:

@@ -41,6 +41,7 @@ def test_a_grid_is_the_product_of_typed_values(mini):
         sweep.parse_grid(mini, "01-alpha", ["n"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["kernel", "worker"])
 def test_a_killed_kernel_or_worker_costs_no_point_and_an_error_of_the_notebook_is_not_tried_again(mini, book, victim):
     done = book("sweep", "beta", "--grid", "seed=0,1,13", "-p", "victim", victim)
@@ -58,6 +59,7 @@ def test_a_killed_kernel_or_worker_costs_no_point_and_an_error_of_the_notebook_i
     assert not list(mini.root.rglob("*.part*")), "something was left behind"
 
 
+@pytest.mark.long
 def test_a_killed_driver_loses_no_finished_point(mini, book):
     words = ["sweep", "beta", "--grid", "seed=0,1,2,3", "-p", "wait", "0.5", "--workers", "1"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -90,6 +92,7 @@ def test_a_row_from_sources_that_changed_on_the_way_is_no_row(mini, monkeypatch)
     ]
 
 
+@pytest.mark.long
 def test_a_summary_holds_claims_numbers_time_and_key_of_every_point_on_any_scheduler(mini, book, tmp_path):
     mini.source("01-alpha").write_text(without_figure(mini.source("01-alpha").read_text()))
     file = tmp_path / "scheduler.json"

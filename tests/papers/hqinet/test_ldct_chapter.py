@@ -1,5 +1,6 @@
 """The chapter on HQINet runs on a folder as people have it, with gaps and few patients, and says what it found."""
 
+import pytest
 from ldct_writer import write_awkward
 
 from ctlib.book.project import Project
@@ -12,6 +13,7 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_chapter_runs_on_a_users_data(tmp_path, capsys):
     write_awkward(tmp_path / "downloads")
     values = {**TINY, "data": str(tmp_path / "downloads"), "checkpoints": str(tmp_path)}

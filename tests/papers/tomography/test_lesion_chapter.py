@@ -10,7 +10,7 @@ from ctlib.book.runner import inprocess
 from ctlib.papers.tomography import chapter
 from ctlib.papers.tomography.image_verdicts import main_claims
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
 SLUG = "06-generative-tomography"
 
 
