@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import time
-from collections import Counter
 
 from ctlib.book import parameters
 from ctlib.book.project import PRESETS, Project, UsageError
@@ -46,7 +45,6 @@ def main() -> int:
     about.add_argument("--preset", default="laptop", choices=PRESETS)
     about.add_argument("--minutes", type=float, default=float("inf"), help="begin no training after so many")
     about.add_argument("--blocks", nargs="*", default=[], help="parts of the plan alone")
-    about.add_argument("--list", action="store_true", help="count the trainings of every part, do none")
     about.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="as in `run`")
     asked, project = about.parse_args(), Project()
     try:
@@ -66,9 +64,6 @@ def main() -> int:
             if rank_and_size()[0] == 0:
                 print(time.strftime("%H:%M"), text, flush=True)
 
-        if asked.list:
-            say(", ".join(f"{block}: {n}" for block, n in Counter(job.block for job in study.plan()).items()))
-            return 0
         done = run_plan(study, asked.blocks, 60 * asked.minutes, say)
         say("all done" if done else "stopped: the same command goes on")
         return 0 if done else 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -83,6 +83,11 @@ class Ledger:
             collector.claims[claim_id] = record
         row = f"{claim_id}: {measured(record, claim.unit)}  {record['verdict'] or 'recorded'}"
         emit(row, {CLAIM_MIME: {"id": claim_id, **record}, **self._badge(claim, record)})
+
+    def check_all(self, claims: Iterable[tuple[str, object, Mapping | None]]) -> None:
+        """`check` every claim of (its id, values, curves); without curves where no training is behind it."""
+        for claim_id, values, curves in claims:
+            self.check(claim_id, values, curves)
 
     def _badge(self, claim: Claim, record: dict) -> dict[str, str]:
         """The check as HTML, with the verdict of record where a larger preset has one; nothing on a bare machine."""

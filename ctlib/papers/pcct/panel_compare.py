@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -146,12 +146,6 @@ def network_error(study: PanelStudy, method: str) -> float:
         table2(study, method)[..., ROWS.index("spr")].mean()
         / table2(study, "uncorrected")[..., ROWS.index("spr")].mean()
     )
-
-
-def check_all(check: Callable, claims: Iterator[Claim]) -> None:
-    """check(claim, values, curves=curves) of every claim."""
-    for claim, values, behind in claims:
-        check(claim, values, curves=behind)
 
 
 def water_floor(study: PanelStudy) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -149,12 +149,6 @@ def drift_claims(study: Study) -> Iterator[Claim]:
     image = study.chosen("Noise2Sim", "mouse")[1]
     errors = [[np.mean(study.result(job)["scores"][image]["error"]) for job in pair] for pair in study.drift_jobs()]
     yield "s2s-noise2sim-slices", [moving / still for still, moving in errors], curves_of(study, "mouse", "Noise2Sim")
-
-
-def check_all(check: Callable, claims: Iterable[Claim]) -> None:
-    """check(claim, values, curves=curves) of every claim."""
-    for claim, values, curves in claims:
-        check(claim, values, curves=curves)
 
 
 def _seconds(study: Study, method: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -119,12 +119,6 @@ def other_claims(study: Study) -> Iterator[Claim]:
     if study.jobs("drawings"):
         pair = [study.found("drawings", method=m) for m in (END, BEHIND)]
         yield "gtr-drawings", least_gap(study, *pair), curves(end=pair[0], behind=pair[1])
-
-
-def check_all(check: Callable, claims: Iterator[Claim]) -> None:
-    """check(claim, values, curves) of every claim; those without curves have no training behind them."""
-    for claim, values, behind in claims:
-        check(claim, values, **({"curves": behind} if behind else {}))
 
 
 def table2(study: Study, speeds: Mapping[str, tuple[float, float]]) -> tuple[list[str], list[list]]:
