@@ -22,7 +22,7 @@ def curve_panels(
     thick: Collection[tuple[str, str]] = (),
     image: object = None,
 ):
-    """Plots side by side, a label of one color in all of them; returns the figure.
+    """Plots side by side, a label of one color in all of them, named once above them where all have the same.
 
     panels  {title: {label: (x, y)}}; a 2-D y, (seeds, points), is drawn as its median with the range shaded
     levels  {title: {label: y}}: dashed lines in the label's color;  dots  {title: {label: (x, y)}}: points
@@ -33,6 +33,7 @@ def curve_panels(
     if not panels:
         raise ArgumentError("panels", "none", "at least one plot")
     labels = list(dict.fromkeys(label for series in panels.values() for label in series))
+    shared = len(panels) > 1 and len(labels) > 2 and all(list(series) == labels for series in panels.values())
     first = int(image is not None)
     ncols = min(ncols, len(panels) + first)
     nrows, size = -(-(len(panels) + first) // ncols), 8 if ncols > 2 else 9
@@ -59,7 +60,11 @@ def curve_panels(
         ax.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
         for axis in (a for name, a in (("x", ax.xaxis), ("y", ax.yaxis)) if name in log):
             _log_ticks(axis)
-        ax.legend(fontsize=size - 1)
+        if not shared:
+            ax.legend(fontsize=size - 1)
+    if shared:
+        named, fit = axes.flat[first].get_legend_handles_labels(), 125 // (max(map(len, labels)) + 6)
+        fig.legend(*named, loc="outside upper center", ncols=max(1, min(len(labels), fit)), fontsize=size - 1)
     fig.supxlabel(xlabel, fontsize=size + 1)
     fig.supylabel(ylabel, fontsize=size + 1)
     return fig

@@ -38,3 +38,17 @@ def test_an_image_comes_first_and_nothing_is_an_error():
     assert fig.axes[1].lines
     with pytest.raises(ArgumentError, match="panels"):
         curve_panels({}, xlabel="", ylabel="")
+
+
+def test_labels_that_all_plots_share_are_named_once_outside_of_them():
+    same = {label: (X, X) for label in ("denoise", "inpaint", "restore")}
+    fig = curve_panels({"real": same, "synthetic": dict(same)}, xlabel="step", ylabel="dB")
+    (legend,) = fig.legends
+    assert [t.get_text() for t in legend.get_texts()] == list(same)
+    assert all(ax.get_legend() is None for ax in fig.axes)
+    fig.draw_without_rendering()
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= fig.bbox.width
+    assert not any(box.overlaps(ax.get_window_extent()) for ax in fig.axes)
+    other = curve_panels({"real": same, "synthetic": {"denoise": (X, X)}}, xlabel="step", ylabel="dB")
+    assert not other.legends and all(ax.get_legend() for ax in other.axes)
