@@ -71,15 +71,18 @@ def _equivalence(path: Path, field: str, spec: object) -> Equivalence:
 
 
 def _settles(path: Path, field: str, spec: object) -> Settles:
-    known = {"share", "neutral", "better", "window"}
-    given = {"neutral": 0, "better": "higher", "window": 3} | _parts(path, field, spec, {"share"}, known)
+    absolute = isinstance(spec, dict) and "within" in spec
+    needed, known = ({"within"}, set()) if absolute else ({"share"}, {"share", "neutral"})
+    spec = _parts(path, field, spec, needed, needed | known | {"better", "window"})
+    given = {"share": 1, "neutral": 0, "better": "higher", "window": 3} | spec
     if given["better"] not in ("higher", "lower"):
         raise DataError(path, f"{field}.better", f"got {given['better']!r}, needs higher or lower")
     if type(given["window"]) is not int or given["window"] not in range(1, 100, 2):
         raise DataError(path, f"{field}.window", f"got {given['window']!r}, needs an odd number of points")
     share = _number(path, f"{field}.share", given["share"], 0.0, 1.0)
     neutral = _number(path, f"{field}.neutral", given["neutral"], -math.inf)
-    return Settles(share, neutral, given["better"], given["window"])
+    within = _number(path, f"{field}.within", given["within"], 0.0) if absolute else None
+    return Settles(share, neutral, given["better"], given["window"], within)
 
 
 def _bands(path: Path, name: str, entry: dict) -> dict[str, object]:

@@ -75,6 +75,7 @@ class Settles:
 
     share    of |median - neutral| that a curve may still gain in the last third of its steps
     neutral  the claim's value that would mean no difference: 0 for a difference, 1 for a ratio
+    within   in place of both: a gain in the curves' unit, where the claim's value has another, such as a count
     better   "higher" or "lower": which values of the curves are good
     window   of the running median that takes single outliers away [points], odd
     """
@@ -83,10 +84,11 @@ class Settles:
     neutral: float = 0.0
     better: str = "higher"
     window: int = 3
+    within: float | None = None
 
     def allowed(self, values: Sequence[float]) -> float:
         """The gain that a curve may still show, for these values of the claim."""
-        return self.share * abs(statistics.median(values) - self.neutral)
+        return self.share * abs(statistics.median(values) - self.neutral) if self.within is None else self.within
 
     def gain(self, curve: Curve) -> float:
         """Best of the whole curve minus best of its first two thirds, after a running median; nan if not finite."""
@@ -104,7 +106,8 @@ class Settles:
         return bool(curves) and all(self.gain(c) <= allowed for c in curves.values())
 
     def __str__(self) -> str:
-        return f"curves gain at most {self.share:g} of the difference in their last third"
+        amount = f"{self.share:g} of the difference" if self.within is None else f"{self.within:g}"
+        return f"curves gain at most {amount} in their last third"
 
 
 def running_median(values: Sequence[float], window: int) -> list[float]:

@@ -63,7 +63,8 @@ def _claim(claim: Claim) -> dict:
     if claim.equivalence:
         out["equivalence"] = {"margin": claim.equivalence.margin, "level": claim.equivalence.level}
     if claim.settles:
-        out["settles"] = {key: getattr(claim.settles, key) for key in ("share", "neutral", "better", "window")}
+        size = ("share", "neutral") if claim.settles.within is None else ("within",)
+        out["settles"] = {key: getattr(claim.settles, key) for key in (*size, "better", "window")}
     return out | ({"erratum": claim.erratum} if claim.erratum else {})
 
 

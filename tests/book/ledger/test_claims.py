@@ -87,6 +87,8 @@ def ledger(tmp_path, monkeypatch):
         ("  expect:", "  settles: 0.25\n  expect:", "gap.settles"),
         ("  expect:", "  settles: {neutral: 0}\n  expect:", "gap.settles"),
         ("  expect:", "  settles: {share: 0}\n  expect:", "gap.settles.share"),
+        ("  expect:", "  settles: {within: 0}\n  expect:", "gap.settles.within"),
+        ("  expect:", "  settles: {within: 0.1, share: 0.2}\n  expect:", "gap.settles"),
         ("  expect:", "  settles: {share: 0.2, better: more}\n  expect:", "gap.settles.better"),
         ("  expect:", "  settles: {share: 0.2, window: 4}\n  expect:", "gap.settles.window"),
         ("  expect:", "  erratum: a square is missing\n  expect:", "gap.erratum"),

@@ -67,6 +67,14 @@ def test_curves_are_held_against_the_difference_that_the_verdict_is_about():
     assert not rule.holds([100.0], None)
 
 
+def test_a_count_is_held_against_a_gain_in_the_curves_own_unit():
+    rule, slow = Settles(1.0, within=0.05), curve(1000.0)
+    assert rule.gain(slow) > 0.05
+    assert not rule.holds([3.0], {"a": slow})
+    assert rule.holds([0.0], {"a": curve(200.0)})
+    assert "at most 0.05 in" in str(rule)
+
+
 def test_an_outlier_neither_hides_a_gain_nor_makes_one():
     steps, values = curve(1000.0)
     early, late = list(values), [0.5] * len(values)
