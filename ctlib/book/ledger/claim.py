@@ -11,6 +11,7 @@ from ctlib.book.ledger.criteria import (
     DIRECTION,
     ERRATUM,
     FAILED,
+    INTERVAL,
     REPRODUCED,
     SEEN,
     UNSETTLED,
@@ -19,6 +20,7 @@ from ctlib.book.ledger.criteria import (
     Curve,
     Equivalence,
     Settles,
+    interval_verdict,
 )
 from ctlib.book.project import PRESETS
 
@@ -33,6 +35,7 @@ class Claim:
     needs        smallest preset that may carry a verdict: below it a value is seen, and judges nothing
     settles      what the curves of the trainings behind it must show
     equivalence  tested in place of the band; `reproduced` then holds the margin on the mean of a row
+    interval     its values are the lower end, the mean and the upper end of a 95 % interval, judged as a whole
     erratum      what is misprinted: values inside `reproduced` are the check that shows it
     """
 
@@ -51,12 +54,13 @@ class Claim:
     needs: str = PRESETS[0]
     settles: Settles | None = None
     equivalence: Equivalence | None = None
+    interval: bool = False
     erratum: str = ""
 
     def verdict(self, values: Values, preset: str | None = None, curves: Mapping[str, Curve] | None = None) -> str:
         """What values measured at a preset say.
 
-        values  one number per seed, or {row: paired differences} for `equivalence`
+        values  one number per seed; {row: paired differences} for `equivalence`; the three of an `interval`
         preset  None: one that may carry the verdict;  curves  those behind the values, by method and seed
         """
         if self.reproduced is None:
@@ -76,12 +80,17 @@ class Claim:
         return preset is None or at >= PRESETS.index(self.needs)
 
     def judged(self, values: Values) -> str:
-        """Every value inside `reproduced`: reproduced; median inside `direction`: direction only; else not."""
+        """Every value inside `reproduced`: reproduced; median inside `direction`: direction only; else not.
+
+        Of an `interval` and of an `equivalence` what `interval_verdict` and `Equivalence.verdict` say.
+        """
         numbers = one_each(values)
         if not numbers or not all(math.isfinite(v) for v in numbers):
             return FAILED
         if self.equivalence:
             return self.equivalence.verdict(values) if isinstance(values, Mapping) else UNSETTLED
+        if self.interval:
+            return interval_verdict(self.reproduced, numbers)
         if all(self.reproduced.holds(v) for v in numbers):
             return REPRODUCED
         return DIRECTION if (self.direction or self.reproduced).holds(statistics.median(numbers)) else FAILED
@@ -91,7 +100,8 @@ class Claim:
         """The rule in words, as tables show it."""
         if self.reproduced is None:
             return f"not testable: {self.not_testable}"
-        parts = [str(self.equivalence or self.reproduced), *([str(self.settles)] if self.settles else [])]
+        asked = f"whole {INTERVAL} interval {self.reproduced}" if self.interval else str(self.reproduced)
+        parts = [str(self.equivalence or asked), *([str(self.settles)] if self.settles else [])]
         return "; ".join([*parts, *([f"judged from preset {self.needs} on"] if self.needs != PRESETS[0] else [])])
 
 

@@ -24,7 +24,7 @@ from ctlib.errors import DataError
 BOOK = Path(os.environ.get("CTLIB_BOOK") or ROOT / "book")  # the runner says which book it runs
 TESTABLE_KEYS = ("id", "statement", "where", "paper", "quantity", "unit", "reason")
 CRITERIA_KEYS = ("reproduced", "equivalence")  # one of them
-OPTIONAL_KEYS = ("direction", "expect", "only", "needs", "settles", "erratum")
+OPTIONAL_KEYS = ("direction", "expect", "only", "needs", "settles", "interval", "erratum")
 UNTESTABLE_KEYS = ("id", "statement", "where", "paper", "not_testable")
 
 
@@ -88,7 +88,7 @@ def _settles(path: Path, field: str, spec: object) -> Settles:
 def _bands(path: Path, name: str, entry: dict) -> dict[str, object]:
     """The criterion of a testable claim, as fields of `Claim`."""
     if "equivalence" in entry:
-        for key in ("reproduced", "direction", "erratum"):
+        for key in ("reproduced", "direction", "interval", "erratum"):
             if key in entry:
                 raise DataError(path, f"{name}.{key}", "does not go with `equivalence`")
         tested = _equivalence(path, f"{name}.equivalence", entry["equivalence"])
@@ -121,6 +121,12 @@ def _options(path: Path, name: str, entry: dict) -> dict[str, object]:
         raise DataError(path, f"{name}.needs", f"{out['needs']} is above every preset of `only`: no verdict could come")
     if "settles" in entry:
         out["settles"] = _settles(path, f"{name}.settles", entry["settles"])
+    if "interval" in entry:
+        if entry["interval"] is not True:
+            raise DataError(path, f"{name}.interval", f"got {entry['interval']!r}, needs true, or no such key")
+        if "direction" in entry or "erratum" in entry:
+            raise DataError(path, f"{name}.interval", "goes without direction and erratum: the whole of it is judged")
+        out["interval"] = True
     if "erratum" in entry:
         out |= _texts(path, name, entry, ["erratum"])
         if out["expect"] or "settles" in entry or "direction" in entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from ctlib.book.ledger.badges import claim_badge
 from ctlib.book.ledger.claim import Claim, Values
 from ctlib.book.ledger.claimfile import BOOK, read_book, read_claims
 from ctlib.book.ledger.claims_table import ClaimsTable
-from ctlib.book.ledger.criteria import UNTESTABLE, VERDICTS, Band
+from ctlib.book.ledger.criteria import UNTESTABLE, VERDICTS, Band, is_interval
 from ctlib.book.ledger.kept import curves_behind, keep_steps, keep_values, numbers_of, say
 from ctlib.book.ledger.outcomes import ClaimFailed, asked
 from ctlib.book.ledger.standing import NOT_MEASURED, standing
@@ -69,7 +70,8 @@ class Ledger:
     def check(self, claim_id: str, values: object, curves: Mapping | None = None) -> None:
         """Record the measured value (or one per seed) of a claim; shows one row with digits and the verdict.
 
-        values  a number, one per seed or, of a claim with `equivalence`, {row: paired differences}
+        values  a number, one per seed; of a claim with `equivalence` {row: paired differences}, of one with `interval`
+                its lower end, mean and upper end
         curves  {"method, seed": (steps, values)}: validation curves, for a claim with `settles`
         """
         claim = self._claim(claim_id)
@@ -114,7 +116,11 @@ class Ledger:
             needed = "{row: paired differences}" if claim.equivalence else "a number or one number per seed"
             raise ArgumentError(f"values of {claim.id}", repr(values)[:80], needed)
         if not rows:
-            return numbers_of(claim.id, values)
+            numbers = numbers_of(claim.id, values)
+            if claim.interval and all(map(math.isfinite, numbers)) and not is_interval(numbers):
+                needed = "lower end, mean and upper end of its interval, in this order"
+                raise ArgumentError(f"values of {claim.id}", repr(numbers)[:80], needed)
+            return numbers
         if not values:
             raise ArgumentError(f"values of {claim.id}", "no row", "at least one row")
         if len(set(map(str, values))) < len(values):

@@ -29,6 +29,28 @@ class Band:
         return " and ".join(ends)
 
 
+INTERVAL = "95 %"  # of an interval that a page hands over
+
+
+def interval_verdict(band: Band, values: Sequence[float]) -> str:
+    """What an interval (lower end, mean, upper end) says of a band.
+
+    Reproduced: all of it lies inside. Not reproduced: all of it lies outside. Unsettled: it holds both; or it has no
+    width, as that of a single body and training, which shows nothing.
+    """
+    if not is_interval(values) or values[0] == values[-1]:
+        return UNSETTLED
+    low, _, high = values
+    if band.holds(low) and band.holds(high):
+        return REPRODUCED
+    return FAILED if high < band.low or low > band.high else UNSETTLED
+
+
+def is_interval(values: Sequence[float]) -> bool:
+    """Whether values are the lower end, the mean and the upper end of an interval, in that order."""
+    return len(values) == 3 and values[0] <= values[1] <= values[2]
+
+
 @dataclass(frozen=True)
 class Equivalence:
     """Two one-sided tests of paired differences, row by row: is the mean difference within (-margin, margin)?

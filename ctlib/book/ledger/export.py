@@ -62,6 +62,8 @@ def _claim(claim: Claim) -> dict:
     out |= {"reproduced": _band(claim.reproduced), "direction": _band(claim.direction or claim.reproduced)}
     if claim.equivalence:
         out["equivalence"] = {"margin": claim.equivalence.margin, "level": claim.equivalence.level}
+    if claim.interval:
+        out["interval"] = True
     if claim.settles:
         size = ("share", "neutral") if claim.settles.within is None else ("within",)
         out["settles"] = {key: getattr(claim.settles, key) for key in (*size, "better", "window")}

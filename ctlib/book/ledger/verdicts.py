@@ -35,6 +35,8 @@ def record_of(
     median, low, high = (portable(float(s)) for s in stats)
     verdict = claim.verdict(values if isinstance(values, Mapping) else numbers, preset, curves)
     record = {"values": [portable(v) for v in numbers], "median": median, "min": low, "max": high, "verdict": verdict}
+    if claim.interval:
+        record["interval"] = True
     if isinstance(values, Mapping):
         record["rows"] = {row: [portable(v) for v in given] for row, given in values.items()}
     if curves:

@@ -17,13 +17,15 @@ def digits(value: float) -> str:
 
 
 def measured(record: Mapping, unit: str = "") -> str:
-    """`median [min, max] unit (n)` of a claim record."""
+    """`median [min, max] unit (n)` of a claim record; `mean [lower end, upper end] unit, 95 %` of an interval."""
     unit = "" if unit in ("", "1") else f" {unit}"
     if not math.isfinite(float(record["median"])):
         return f"not finite: {', '.join(digits(v) for v in record['values'])}"
     if len(record["values"]) == 1:
         return f"{digits(record['median'])}{unit}"
     spread = f"[{digits(record['min'])}, {digits(record['max'])}]"
+    if record.get("interval"):
+        return f"{digits(record['median'])} {spread}{unit}, 95 %"
     return f"{digits(record['median'])} {spread}{unit} (n = {len(record['values'])})"
 
 

@@ -119,9 +119,31 @@ def test_an_erratum_is_shown_by_every_value_or_not_at_all():
     assert misprint.verdict([2.0, 0.5]) == "unsettled"
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.1, 0.3, 0.5], "reproduced"),
+        ([-0.3, 0.1, 0.5], "unsettled"),  # contains 0: nothing is shown, whichever side its mean lies on
+        ([-0.5, -0.1, 0.3], "unsettled"),
+        ([-0.5, -0.3, -0.1], "not reproduced"),
+        ([0.2, 0.2, 0.2], "unsettled"),  # of one body and one training
+        ([0.1, 0.3], "unsettled"),
+        ([0.3, 0.1, 0.5], "unsettled"),
+        ([math.nan, 0.1, 0.5], "not reproduced"),
+    ],
+)
+def test_an_interval_is_judged_as_a_whole(values, said):
+    asked = Claim("x", "", "", "", reproduced=Band(0.0), interval=True)
+    assert asked.verdict(values) == said
+    below = Claim("x", "", "", "", reproduced=Band(high=0.0), interval=True)
+    mirrored = [-v for v in reversed(values)]
+    assert below.verdict(mirrored) == said
+
+
 def test_the_criterion_in_words():
     assert claim().criterion == "≥ 1"
     told = claim(settles=Settles(0.25), needs="laptop").criterion
     assert told == "≥ 1; curves gain at most 0.25 of the difference in their last third; judged from preset laptop on"
+    assert Claim("x", "", "", "", reproduced=Band(0), interval=True).criterion == "whole 95 % interval ≥ 0"
     same = Claim("x", "", "", "", reproduced=Band(-1, 1), equivalence=Equivalence(1.0)).criterion
     assert same == "every row within ±1, two one-sided tests at level 0.05"

@@ -34,6 +34,7 @@ def chapters(book, run):  # noqa: F811
         "beats": {"values": [2.0], "curves": {"ours, 0": {"steps": STEPS, "values": STEPS}}},
         "alike": {"values": [0.0], "rows": {"a": [0.1, -0.1]}},
         "printed": {"values": [3.0]},
+        "leads": {"values": [-0.25, 0.5, 1.0]},
     }
     run["claims"] = judge_again("00-demo", records, "laptop", book)
     kept = {"values": [1.0], "median": 1.0, "min": 1.0, "max": 1.0, "unit": "HU"}
@@ -56,12 +57,15 @@ def test_the_export_obeys_the_schema_and_says_which_verdict_counts(chapters):
         "beats": ("unsettled", "laptop"),
         "alike": ("unsettled", "laptop"),
         "printed": ("erratum", "laptop"),
+        "leads": ("unsettled", "laptop"),
         "r": ("not testable",),
     }
     assert claims["gap"]["measured"]["laptop"]["values"] == [1.5, "nan"]
     assert claims["gap"]["measured"]["ci"]["verdict"] == "reproduced"
     assert claims["beats"]["measured"]["laptop"]["plateau"] == {"allowed": 0.5, "gains": {"ours, 0": 2.0}}
     assert claims["alike"]["measured"]["laptop"]["p_values"]["a"] == pytest.approx(0.0628, abs=1e-4)
+    assert claims["leads"]["interval"] is claims["leads"]["measured"]["laptop"]["interval"] is True
+    assert "interval" not in claims["gap"]
     assert [r["source"] for r in chapter["runs"]] == ["this build", "recorded"]
     assert chapter["runs"][1]["said"] == ["It is so."]
 

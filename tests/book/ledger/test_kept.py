@@ -34,6 +34,15 @@ TRAINED = """\
   unit: dB
   equivalence: {margin: 0.5}
   reason: half of the smallest difference that a reader sees
+- id: leads
+  statement: The network leads
+  where: Table 4
+  paper: not compared
+  quantity: lead
+  unit: dB
+  reproduced: {min: 0.0}
+  reason: the interval must leave out 0
+  interval: true
 - id: printed
   statement: Equation 3 holds as printed
   where: eq. 3
@@ -181,6 +190,18 @@ def test_check_asks_for_curves_and_rows_where_the_claim_does(ledger):
             ledger.check("alike", values)
 
 
+def test_an_interval_is_handed_over_in_order_and_shown_as_one(ledger, capsys):
+    for values in (0.5, [0.1, 0.2], [0.3, 0.1, 0.5], [0.1, 0.5, 0.3]):
+        with pytest.raises(ArgumentError, match="leads"):
+            ledger.check("leads", values)
+    ledger.check("leads", [-0.25, 0.5, 1.0])
+    assert capsys.readouterr().out == "leads: 0.5000 [-0.2500, 1] dB, 95 %  unsettled\n"
+    again = json.loads(json.dumps(ledger.records))
+    assert verdicts.judge_again("00-demo", again, "ci", ledger.book) == ledger.records
+    bare = {"leads": {key: v for key, v in again["leads"].items() if key != "interval"}}  # recorded without claims
+    assert verdicts.judge_again("00-demo", bare, "ci", ledger.book) == ledger.records
+
+
 def test_a_record_holds_rows_and_curves_and_is_judged_again_from_them(ledger):
     flat = (STEPS, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     ledger.check("beats", [2.0], {("ours", 0): flat})
@@ -214,6 +235,7 @@ def test_what_a_page_relies_on_below_needs_and_in_misprints(tmp_path, monkeypatc
     ledger.check("gap", 2.0)
     ledger.check("beats", gain, RISING)
     ledger.check("alike", {"a": [0.1, 0.1]})
+    ledger.check("leads", [0.1, 0.2, 0.3])
     ledger.check("printed", printed)
     assert ledger.verdict("beats") == ("seen" if preset == "ci" else "unsettled")
     assert ledger.verdict("printed") == ("erratum" if printed > 1 else "unsettled")
