@@ -44,8 +44,8 @@ def dose_rows(fits: Mapping[str, DoseFit]) -> list[list]:
 
 
 def apart(fit: DoseFit) -> float:
-    """Largest over smallest number of photons that the materials ask for."""
-    return float(np.nanmax(fit.each) / np.nanmin(fit.each))
+    """Largest over smallest number of photons that the materials ask for; infinite where one fits no number."""
+    return float(np.max(fit.each) / np.min(fit.each)) if np.isfinite(fit.each).all() else float("inf")
 
 
 def nearest(fits: Mapping[str, DoseFit]) -> str:

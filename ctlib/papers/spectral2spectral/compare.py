@@ -173,11 +173,48 @@ def ablation_rows(study: Study) -> list[list]:
 
 
 def at_edges(study: Study) -> str:
-    """Which methods' best settings lie at the end of what was tried, in words."""
+    """Which methods' best strengths lie at the end of what was tried, in words."""
     tuned = {kind: study.tuned(kind) for kind in ("rods", "mouse")}
     found = {k: [m for m in dict.fromkeys(x.method for x in t.trials) if t.at_edge(m)] for k, t in tuned.items()}
     told = [f"{', '.join(map(short, methods))} ({kind})" for kind, methods in found.items() if methods]
     return "; ".join(told) or "no method"
+
+
+def chosen_words(study: Study) -> str:
+    """The settings of the networks that were best on the validation specimens, in words."""
+    words = lambda o: (  # noqa: E731
+        f"{'solved' if not o['start'] else 'SIRT-50'} first images, {o['share']:g} of the steps, "
+        f"{'applied once' if o.get('outer') == 1 else 'applied in each outer step'}"
+    )
+    told = {
+        (m, kind): words(dict(study.chosen(m, kind)[0]))
+        for kind in ("rods", "mouse") for m in study.methods if m in TRAINED and m != PRINTED
+    }  # fmt: skip
+    alike = {text: [f"{short(m)} ({kind})" for (m, kind), t in told.items() if t == text] for text in told.values()}
+    return "; ".join(f"{', '.join(who)}: {text}" for text, who in alike.items())
+
+
+def gallery(study: Study, kind: str, seeds: Sequence[int], methods: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """(images, titles) of bins 1, 3 and 5 of specimens in rows, methods and the truth in columns."""
+    top, images, titles = 0.3 * study.matrix(study.site(kind, VALIDATION))[:, 1], [], []
+    for seed, e in ((seed, e) for seed in seeds for e in BINS_SHOWN):
+        results = found(study, kind, seed)
+        for m in [*methods, "truth"]:
+            images.append(results[m]["pictures"]["transverse"][e] / top[e])
+            titles.append(f"{short(m)} {results[m]['scores']['error'][e]:.2f}")
+    return images, titles
+
+
+def ablation_pictures(study: Study, mice: int = 2) -> tuple[list[Tensor], list[str]]:
+    """(images, titles) of bin 5 of the first mice, one a row, with every part left out: from 0 to three times water."""
+    by, top = ablations(study), 0.3 * study.matrix(study.site("mouse", VALIDATION))[4, 1]
+    images, titles = [], []
+    for k in range(min(mice, len(study.ablated))):
+        for name, runs in by.items():
+            image = ablation_image(study, name)
+            images.append(runs[k]["pictures"][image]["transverse"][4] / top)
+            titles.append(f"{name} {runs[k]['scores'][image]['error'][4]:.2f}")
+    return images, titles
 
 
 def courses(study: Study, kind: str) -> dict[str, tuple[list[int], np.ndarray]]:

@@ -109,9 +109,10 @@ def noise2noise(scene: ScannedScene, settings: Settings, every: int, photons: bo
 
     every    training steps between two deals of the photons
 
-    Trained once for each scene and kind of pair: asked again, the same prior comes back.
+    Trained once for each scene, kind of pair and settings: asked again, the same prior comes back.
     """
-    if (photons, every) not in scene.taught:
+    kind = photons, every, settings
+    if kind not in scene.taught:
         views = None if photons else scene.by_views()
         deal = ThinnedPairs(scene.scan.counts, scene.half, stream(3, scene.seed), int(every)) if photons else None
         scale = bin_scale(scene.x0)
@@ -119,8 +120,8 @@ def noise2noise(scene: ScannedScene, settings: Settings, every: int, photons: bo
         def loss(net, x, index, progress):
             return paired_loss(net, *(h[index] / scale for h in (deal() if photons else views)))
 
-        scene.taught[photons, every] = self_trained(scene, settings, loss, retrain=False)
-    return scene.taught[photons, every]
+        scene.taught[kind] = self_trained(scene, settings, loss, retrain=False)
+    return scene.taught[kind]
 
 
 def spectral2spectral(

@@ -25,15 +25,21 @@ PRINTED = "Spectral2Spectral as printed"
 TAUGHT = "Spectral2Spectral"
 BINS = "bins teach bins"
 SPAN = "TV in the span"
-NETWORK_TRIALS = ((0, 0.25), (50, 1.0), (0, 1.0), (50, 0.25))
-"""SIRT iterations of the first images (0: solved), share of the training steps: few slices may be learned by heart."""
+NETWORK_TRIALS: tuple[dict[str, object], ...] = (
+    {"start": 0, "share": 0.25},
+    {"start": 0, "share": 1.0},
+    {"start": 0, "share": 1.0, "outer": 1},
+    {"start": 50, "share": 1.0},
+)
+"""SIRT iterations of the first images (0: solved), share of the training steps (few slices may be learned by heart),
+and whether the network is applied once, or between as many data steps as the study has."""
 TRIALS: dict[str, tuple[dict[str, object], ...]] = {
     "TV": tuple({"strength": v} for v in (0.7, 1.0, 1.4, 2.0)),
-    "Noise2Sim": tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
-    "Noise2Noise": tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
+    "Noise2Sim": NETWORK_TRIALS,
+    "Noise2Noise": NETWORK_TRIALS,
     "low-rank": tuple({"strength": v} for v in (3.0, 6.0, 9.0, 13.0)),
-    TAUGHT: tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
-    BINS: tuple({"start": n, "share": k} for n, k in NETWORK_TRIALS),
+    TAUGHT: NETWORK_TRIALS,
+    BINS: NETWORK_TRIALS,
     SPAN: tuple({"strength": v} for v in (0.5, 0.7, 1.0, 1.4)),
     PRINTED: ({},),
 }
@@ -65,11 +71,11 @@ def _started(scene: Scene, iterations: int) -> Scene:
     return replace(scene, x0=x0, full=full, sirt_start=iterations, taught={})
 
 
-def _network(make: Callable[[Scene, Settings], Prior], outer: int | None = None) -> Callable:
-    """A method of a network whose first images and training steps are chosen; its outer steps, if not the loop's."""
+def _network(make: Callable[[Scene, Settings], Prior]) -> Callable:
+    """A method of a network whose first images, training steps and outer steps (else the loop's) are chosen."""
 
     def maker(scene: Scene, s: Settings, options: Mapping):
-        total, steps = options["share"] * s.outer * s.steps, outer or s.outer
+        total, steps = options["share"] * s.outer * s.steps, options.get("outer", s.outer)
         s, scene = replace(s, outer=steps, steps=max(1, round(total / steps))), _started(scene, options["start"])
         return scene, make(scene, s), s
 
@@ -93,7 +99,7 @@ MAKERS: dict[str, Callable] = {
     SPAN: _classical(in_span),
     "Noise2Sim": _network(lambda scene, s: noise2sim(scene, s, LIMIT)),
     "Noise2Noise": _network(lambda scene, s: noise2noise(scene, s, REDRAW, scene.scan.mode == "poisson")),
-    TAUGHT: _network(lambda scene, s: spectral2spectral(scene, s, SIMILARITY), outer=1),
+    TAUGHT: _network(lambda scene, s: spectral2spectral(scene, s, SIMILARITY)),
     BINS: _network(lambda scene, s: spectral2spectral(scene, s, 0.0, retrain=False, pairs="bins", most=1)),
     PRINTED: _printed,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ctlib.papers.spectral2spectral.evaluation import spine_row
 from ctlib.papers.spectral2spectral.experiment import Settings
 from ctlib.papers.spectral2spectral.jobs import Job, Site
 from ctlib.papers.spectral2spectral.measured import IMAGES, measured, seen
@@ -179,15 +180,23 @@ class Study:
         return {**result, **{k: result[k][image] for k in ("scores", "materials", "pictures")}}
 
     def baselines(self, kind: str, seed: int) -> dict[str, dict]:
-        """The same of what needs no prior: FBP, first images, those without noise, and the truth's pictures."""
+        """The same of what needs no prior: FBP, SIRT-50, solved images, those without noise, the truth's pictures."""
         site = self.site(kind, seed)
 
         def make() -> dict:
             s = self.scene(site)
-            images = {"FBP": fbp(s.A, s.y), "first": s.x0, "noiseless": s.noiseless(), "truth": s.truth}
-            return {name: seen(s, x) for name, x in images.items()}
+            sirt = first_images(s.A, s.y, PRINTED_START)
+            images = {"FBP": fbp(s.A, s.y), "SIRT-50": sirt, "first": s.x0, "noiseless": s.noiseless()}
+            return {name: seen(s, x) for name, x in {**images, "truth": s.truth}.items()}
 
         return self.kept.get(f"baselines-{kind}-seed{seed}", self.about(site), make)
+
+    def row(self, seed: int) -> int:
+        """The row of a mouse along which profiles are judged, kept."""
+        site = self.site("mouse", seed)
+        return self.kept.get(f"row-mouse-seed{seed}", self.about(site), lambda: {"row": spine_row(self.scene(site))})[
+            "row"
+        ]
 
     @property
     def ablated(self) -> list[int]:

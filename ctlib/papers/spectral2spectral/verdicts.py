@@ -14,12 +14,13 @@ from ctlib.papers.spectral2spectral.compare import (
     ablation_image,
     ablations,
     materials_of,
+    phase_wins,
     scores_of,
     short,
     theirs,
 )
 from ctlib.papers.spectral2spectral.dose import PAPER
-from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, RIVALS, SPAN
+from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, RIVALS, SPAN, TAUGHT
 from ctlib.papers.spectral2spectral.study import VALIDATION, Study
 
 ABLATION_CLAIMS = {
@@ -40,10 +41,16 @@ def curves_of(study: Study, kind: str, *methods: str) -> dict[str, tuple]:
     curves = {}
     for m in dict.fromkeys(methods):
         for seed in study.seeds[kind]:
-            steps, values = study.found(m, kind, seed)["course"] if m in study.methods else ([], [])
-            if steps:
-                curves[f"{short(m)}, seed {seed}"] = (list(steps), (np.array(values) / values[-1]).tolist())
+            course = study.found(m, kind, seed)["course"] if m in study.methods else ([], [])
+            if course[0]:
+                curves[f"{short(m)}, seed {seed}"] = _flat(course)
     return curves
+
+
+def _flat(course: tuple[Sequence[int], Sequence[float]]) -> tuple[list[int], list[float]]:
+    """(steps, error over its last value) of a training."""
+    steps, values = course
+    return list(steps), (np.array(values) / values[-1]).tolist()
 
 
 def rod_claims(study: Study) -> Iterator[Claim]:
@@ -82,7 +89,8 @@ def mouse_claims(study: Study) -> Iterator[Claim]:
     error, ssim = (scores_of(study, "mouse", s) for s in ("error", "ssim"))
     shown, curves = list(BINS_SHOWN), lambda *m: curves_of(study, "mouse", ours, *m)
     ratio = lambda a, b: geometric(error[a][:, shown] / error[b][:, shown])  # noqa: E731
-    yield "s2s-no-reference", error["first"][:, 4] / error[ours][:, 4], curves()
+    without = np.minimum(error["FBP"], error["SIRT-50"])[:, 4]
+    yield "s2s-no-reference", without / error[ours][:, 4], curves()
     rivals = np.min([error[m] for m in ("FBP", *RIVALS)], axis=0)[:, shown]
     yield "s2s-mouse-best", (error[ours][:, shown] < rivals).sum(1), curves(*RIVALS)
     for name, m in {"tv": "TV", "noise2noise": "Noise2Noise", "sister": "low-rank"}.items():
@@ -112,7 +120,7 @@ def ablation_claims(study: Study) -> Iterator[Claim]:
     error = {name: np.array([r["scores"][made(name)]["error"] for r in runs]) for name, runs in by.items()}
     first = np.array([study.start_scores(seed)["error"] for seed in study.ablated])
     course = lambda *names: {  # noqa: E731
-        f"{n}, seed {s}": (r["course"][0], (np.array(r["course"][1]) / r["course"][1][-1]).tolist())
+        f"{n}, seed {s}": _flat(r["course"])
         for n in ("as printed", *names)
         for s, r in zip(study.ablated, by[n], strict=True)
     }
@@ -129,7 +137,7 @@ def ablation_claims(study: Study) -> Iterator[Claim]:
         yield "s2s-ir-helps", geometric(worse("without IR")[:, shown]), course("without IR")
     if {"without RG", "without IR"} <= by.keys():
         alike = {n: _similarity(study, by[n], full, image) for n in ("without RG", "without IR")}
-        yield "s2s-table2-self", (alike["without RG"] > alike["without IR"])[:, shown].sum(1), course("without RG")
+        yield "s2s-table2-self", (alike["without RG"] > alike["without IR"])[:, shown].sum(1), course(*alike)
     for claim, name in ABLATION_CLAIMS.items():
         if name in by:
             yield claim, geometric(worse(name)), course(name)
@@ -147,8 +155,20 @@ def _similarity(study: Study, runs: Sequence[dict], full: Sequence[dict], image:
 def drift_claims(study: Study) -> Iterator[Claim]:
     """(claim, values a mouse, curves) of Noise2Sim's slices."""
     image = study.chosen("Noise2Sim", "mouse")[1]
-    errors = [[np.mean(study.result(job)["scores"][image]["error"]) for job in pair] for pair in study.drift_jobs()]
-    yield "s2s-noise2sim-slices", [moving / still for still, moving in errors], curves_of(study, "mouse", "Noise2Sim")
+    pairs = study.drift_jobs()
+    errors = [[np.mean(study.result(job)["scores"][image]["error"]) for job in pair] for pair in pairs]
+    curves = {f"{word}, seed {j.site.seed}": _flat(study.result(j)["course"])
+              for pair in pairs for word, j in zip(("alike", "changing"), pair, strict=True)}  # fmt: skip
+    yield "s2s-noise2sim-slices", [moving / still for still, moving in errors], curves
+
+
+def phase_claims(study: Study, errors: Mapping[str, np.ndarray], over: Sequence[str]) -> Iterator[Claim]:
+    """(claim, share of the diagram's points that a method wins over some others, curves) of both kinds of pairs."""
+    for claim, method in {"s2s-phase": TAUGHT, "s2s-phase-bins": BINS}.items():
+        runs = {(n, c, s): study.found(method, "mouse", s, n, c)["course"]
+                for n in study.sizes for c in study.doses for s in study.phase_seeds}  # fmt: skip
+        curves = {f"{n} pixels, {c:g} photons, seed {s}": _flat(course) for (n, c, s), course in runs.items()}
+        yield claim, phase_wins(errors, method, over) / errors[method].size, curves
 
 
 def _seconds(study: Study, method: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ctlib.errors import ArgumentError
 from ctlib.papers.spectral2spectral.experiment import Settings
@@ -43,6 +44,7 @@ def test_as_many_settings_for_every_method_and_none_for_the_printed_one():
     found = trials_of(list(TRIALS), 3)
     assert {m: len(t) for m, t in found.items()} == {m: 1 if m == PRINTED else 3 for m in TRIALS}
     assert found[PRINTED] == [{}]
+    assert all(len({repr(o) for o in tried}) == len(tried) for tried in found.values())
     with pytest.raises(ArgumentError, match="num"):
         trials_of(["TV"], 5)
 
@@ -55,6 +57,17 @@ def test_every_method_runs_and_trained_ones_have_a_course(method):
     assert run.x.shape == run.z.shape == scene.x0.shape
     assert bool(run.x.isfinite().all())
     assert bool(course) == (method in ("Noise2Sim", "Noise2Noise", TAUGHT, BINS, PRINTED))
+
+
+@pytest.mark.parametrize("method", ["Noise2Sim", "Noise2Noise", TAUGHT, BINS])
+def test_a_trial_is_the_same_whatever_was_tried_before_it_on_the_scene(method):
+    s = study()
+    scene = s.scene(s.site("mouse", VALIDATION))
+    first, second = TRIALS[method][:2]
+    run_method(method, scene, SETTINGS, first)
+    after = run_method(method, scene, SETTINGS, second)[0]
+    alone = run_method(method, study().scene(s.site("mouse", VALIDATION)), SETTINGS, second)[0]
+    assert torch.equal(after.x, alone.x)
 
 
 def test_a_plan_is_done_once_and_read_afterwards(tmp_path):

@@ -59,7 +59,7 @@ def test_ratios_are_over_the_method_that_is_judged(study, claims):
 
 
 def test_tables_have_a_row_for_every_method(study):
-    names = ["FBP", "no prior", "no prior, no noise", *METHODS]
+    names = ["FBP", "SIRT-50", "no prior", "no prior, no noise", *METHODS]
     assert [row[0] for row in compare.table1_rows(study)] == names
     assert [row[0] for row in compare.score_rows(study, "mouse")] == names
     assert [len(row) for row in compare.table1_rows(study)] == [7] * len(names)
