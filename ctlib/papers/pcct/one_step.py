@@ -153,7 +153,8 @@ def one_step(
 def noise_and_bias(images: Tensor, truth: Tensor, inside: Tensor) -> Mapping[str, Tensor]:
     """Of images (S, M, Y, X) of repeated scans: rms error, bias and noise (M,) over the voxels inside (Y, X).
 
-    bias: of their mean; noise: standard deviation from scan to scan, which needs two scans or more
+    bias: of their mean, without the noise that so few scans leave in it (0 where that is more than all of it);
+    noise: standard deviation from scan to scan, which needs two scans or more
     """
     images, truth = contract.together((None, None, None), promote=True, images=images, truth=truth)
     contract.trailing("images", images, truth.shape)
@@ -165,6 +166,6 @@ def noise_and_bias(images: Tensor, truth: Tensor, inside: Tensor) -> Mapping[str
     off = (images - truth)[..., inside]
     return {
         "rmse": off.square().mean((0, 2)).sqrt(),
-        "bias": off.mean(0).square().mean(-1).sqrt(),
+        "bias": (off.mean(0).square() - off.var(0) / len(off)).mean(-1).clamp_min(0).sqrt(),
         "noise": off.var(0).mean(-1).sqrt(),
     }

@@ -116,6 +116,16 @@ def test_noise_and_bias_add_up_to_the_error():
     assert found["rmse"].tolist() == pytest.approx([1.25**0.5] * 2, abs=0.03)
 
 
+def test_the_bias_of_two_scans_is_free_of_their_noise():
+    truth, inside = torch.zeros(2, 100, 100), torch.ones(100, 100, dtype=torch.bool)
+    images = torch.randn(2, 2, 100, 100, generator=torch.Generator().manual_seed(1))
+    images[:, 1] += 0.5
+    found = noise_and_bias(images, truth, inside)
+    assert found["bias"][0] < 0.15, "the mean of two draws alone is off by 0.7"
+    assert found["bias"][1] == pytest.approx(0.5, abs=0.03)
+    assert noise_and_bias(torch.stack([truth + 1, truth - 1]), truth, inside)["bias"].tolist() == [0.0, 0.0]
+
+
 def test_the_deviance_is_least_at_the_truth_and_has_a_twin_beyond_the_fold():
     point = f64([20.0, 1.0]) * SETTING.cm
     two = SETTING.model([15.0, 50.0, 125.0])
