@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ LABELS = (
     "projected water [cm]", "projected calcium [cm]", "scatter over primary [%]", "water image [mg/mL]",
     "calcium image [mg/mL]", "60 keV image [HU]",
 )  # fmt: skip
+PANELS = ("center SPR [%]", "off-center SPR [%]", "water [mg/mL]", "Ca [mg/mL]", "VMI [HU]")  # of Fig. 11
 PAPER = {  # Table II: uncorrected, kernel, Direct, Cross
     "water-proj": (0.2587, 0.1297, 0.0632, 0.0628), "ca-proj": (0.0374, 0.0332, 0.0146, 0.0113),
     "spr": (10.47, 5.56, 2.30, 2.12), "water": (34.95, 19.43, 11.80, 10.06), "ca": (17.10, 6.06, 5.51, 4.38),
@@ -83,6 +84,63 @@ def paired(study: PanelStudy, better: str, worse: str) -> dict[str, list[float]]
     return {label: ((a - b)[:, k] / b[:, k].mean()).tolist() for k, label in enumerate(LABELS)}
 
 
+def intervals(
+    rows: Mapping[str, Sequence[float]], margin: float, level: float = 0.05
+) -> list[tuple[str, float, float, float, str]]:
+    """(row, mean, low, high, what it shows) of paired differences: their mean and its interval at 1 - 2 level.
+
+    "same": the interval lies within the margin, which is what two one-sided t tests at this level ask; "apart": the
+    mean lies outside, at the level over the number of rows; "open": neither is shown, as of one difference alone
+    """
+    from scipy.stats import t
+
+    out = []
+    for row, given in rows.items():
+        d, n = np.asarray(given, dtype=float), len(given)
+        error = float(d.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+        mean, reach = float(d.mean()), (error * float(t.ppf(1 - p, max(n - 1, 1))) for p in (level, level / len(rows)))
+        one, alone = reach
+        word = "same" if abs(mean) + one < margin else "apart" if abs(mean) - alone > margin else "open"
+        out.append((row, mean, mean - one, mean + one, word))
+    return out
+
+
+def least(study: PanelStudy, which: Sequence[int]) -> str:
+    """In how many rows of Table II every method has the least mean error over some test bodies, in words."""
+    names, means = methods_of(study), [table2(study, m)[:, list(which)].mean((0, 1)) for m in methods_of(study)]
+    best = [names[i] for i in np.argmin(means, axis=0)]
+    return ", ".join(f"{m} in {best.count(m)}" for m in dict.fromkeys(best))
+
+
+def per_body(study: PanelStudy, method: str) -> np.ndarray:
+    """Errors (5, bodies) of Fig. 11: scatter ratio in the center and off it, water, calcium and 60 keV images."""
+    s = study.scores(method, study.seeds.get(method, (0,))[0])
+    return np.stack([s["center"], s["off"], *s["rows"][:, 3:].T])
+
+
+def case_panels(study: PanelStudy, methods: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Errors of water, calcium and 60 keV images of two test bodies, in shares of 50, 20 mg/mL and 60 HU; titles."""
+    images, titles = [], []
+    found = {m: study.scores(m, study.seeds.get(m, (0,))[0]) for m in methods}
+    for c in range(min(2, len(study.bodies["test"]))):
+        for part, reach in enumerate((0.05, 0.02, 60.0)):
+            for m, s in found.items():
+                images.append((s["images"][c, part] if part < 2 else s["vmi"][c]) / reach)
+                titles.append(f"{m}: {float(s['rows'][c, 3 + part]):.3g}")
+    return images, titles
+
+
+def projected(study: PanelStudy, methods: Sequence[str]) -> list[Tensor]:
+    """Projected water of the first view of two test bodies, -1 to 1 for 0 to 40 cm, and errors in units of 0.5 cm."""
+    maps = []
+    for c, body in enumerate(study.bodies["test"][:2]):
+        first_view = study.test_signals(body)[0][None, :, :1]
+        truth = study.tested_on.paths(first_view)[0, 0, 0]
+        of = [study.scores(m, study.seeds.get(m, (0,))[0])["paths"][c, 0] for m in methods]
+        maps += [2 * truth / 40 - 1, *((x - truth) / 0.5 for x in of)]
+    return maps
+
+
 def quotients(study: PanelStudy) -> Iterator[Claim]:
     """(claim, values, curves) of every row of Table II: kernel, Direct and Cross against what stands before them."""
     mean = {m: table2(study, m).mean(1) for m in methods_of(study)}  # (seeds, 6)
@@ -148,10 +206,15 @@ def network_error(study: PanelStudy, method: str) -> float:
     )
 
 
+def coarse_grid(study: PanelStudy) -> tuple[int, int]:
+    """Rows and columns of cells on which the networks return the share of scatter."""
+    rows, cols = (math.prod(p) for p in zip(*study.pools, strict=True))
+    return study.scan.rows // rows, study.scan.cols // cols
+
+
 def water_floor(study: PanelStudy) -> float:
     """Error of the water image [mg/mL] that the best scatter on the networks' grid leaves in the first test body."""
-    rows, cols = (math.prod(p) for p in zip(*study.pools, strict=True))
-    cells = study.scan.rows // rows, study.scan.cols // cols
+    cells = coarse_grid(study)
     signals = study.test_signals(study.bodies["test"][0])
     return float(floor_of(study.tested_on, *signals, study.cm, cells)[ROWS.index("water")])
 

@@ -10,6 +10,7 @@ from other_process import another_at
 pytest.importorskip("xraylib")
 pytest.importorskip("numba")
 
+from ctlib.book.ledger.criteria import FAILED, REPRODUCED, UNSETTLED, Equivalence
 from ctlib.geometry import Volume
 from ctlib.papers.pcct import bodies, panel_compare, panels, scatter_chapter
 from ctlib.papers.pcct.experiment import Setting
@@ -181,6 +182,34 @@ def test_a_study_trains_scores_and_compares(made):
     names = [claim for claim, _, _ in (*panel_compare.quotients(made), *panel_compare.others(made))]
     assert "pcct-equivalent" in names
     assert "pcct-t2-water-cross" in names
+
+
+def test_intervals_say_what_the_two_tests_of_the_ledger_say():
+    rule, g = Equivalence(margin=0.1), torch.Generator().manual_seed(0)
+    for center in (0.0, 0.05, 0.09, 0.11, 0.2, -0.2):
+        rows = {k: (center + 0.05 * torch.randn(6, generator=g)).tolist() for k in "abc"}
+        shown = panel_compare.intervals(rows, 0.1)
+        assert [w == "same" for *_, w in shown] == [rule.p_value(d) < 0.05 for d in rows.values()]
+        words = {w for *_, w in shown}
+        expected = REPRODUCED if words == {"same"} else FAILED if "apart" in words else UNSETTLED
+        assert rule.verdict(rows) == expected
+    assert panel_compare.intervals({"one": [0.0]}, 0.1)[0][-1] == "open"
+
+
+def test_figures_of_a_study_hold_what_was_scored(made):
+    methods = ["uncorrected", "Direct"]
+    images, titles = panel_compare.case_panels(made, methods)
+    assert len(images) == len(titles) == 2 * 3 * 2
+    rows = made.scores("Direct", made.seeds["Direct"][0])["rows"]
+    assert titles[1] == f"Direct: {float(rows[0, 3]):.3g}"
+    of_images = torch.from_numpy(panel_compare.per_body(made, "Direct")[2:].T)
+    torch.testing.assert_close(of_images, rows[:, 3:])
+    maps = panel_compare.projected(made, methods)
+    assert len(maps) == 2 * 3
+    assert float(maps[1].abs().max()) > 0.01
+    counted = [int(part.rsplit(" ", 1)[1]) for part in panel_compare.least(made, [0, 1]).split(", ")]
+    assert sum(counted) == 6
+    assert panel_compare.coarse_grid(made)[0] <= made.scan.rows
 
 
 def test_a_plan_is_kept_and_found_again(made, tmp_path):
