@@ -56,12 +56,14 @@ class Seen:
     """Squares with and without the lesion, (N, S, S) in HU, of every (method, dose).
 
     groups, bodies  the scan and the body that each comes from; scans of a body follow each other, with the same lesions
+    people          whose body it is: a person may have several stretches of slices, each a body here
     """
 
     present: Mapping[tuple[str, float], Tensor]
     absent: Mapping[tuple[str, float], Tensor]
     groups: tuple[int, ...]
     bodies: tuple[int, ...]
+    people: tuple[int, ...]
     pixel_mm: float
 
 
@@ -80,8 +82,8 @@ def scans_of(case: Case, scanner: Scanner, dose: float, seed: int) -> Tensor:
 
 
 def can_read(cases: Sequence[Case]) -> bool:
-    """Whether there are enough scans for templates and intervals: several people, or bodies that are scanned again."""
-    return bool(cases) and (cases[0].truth is not None or (len({c.patient for c in cases}) > 1 and len(cases) > 5))
+    """Whether there are enough bodies for templates and intervals; of people, who are scanned once, several more."""
+    return len({c.patient for c in cases}) > 1 and (cases[0].truth is not None or len(cases) > 5)
 
 
 def observe(
@@ -95,6 +97,8 @@ def observe(
     absent: dict[tuple[str, float], list[Tensor]] = {}
     groups: list[int] = []
     bodies: list[int] = []
+    people: dict[str, int] = {}  # those with lesions, in order
+    whose: list[int] = []
     for body, c in enumerate(cases):
         k = len(c.full) // 2
         known = c.full[k] if c.truth is None else c.truth[k]
@@ -106,6 +110,7 @@ def observe(
             number = groups[-1] + 1 if groups else 0
             groups += [number] * len(sites)
             bodies += [body] * len(sites)
+            whose += [people.setdefault(c.patient, len(people))] * len(sites)
             for dose in doses:
                 hu = scans_of(c, scanner, dose, stream("lesion", c.patient, repeat))
                 both = window(torch.stack([hu, hu + lesion]), *WINDOW_HU)
@@ -115,25 +120,27 @@ def observe(
                     squares = cutouts(GRAY_HU * run(both)[:, 0], sites, task.size)  # (2, sites, S, S)
                     absent.setdefault((name, dose), []).append(squares[0])
                     present.setdefault((name, dose), []).append(squares[1])
-    if len(set(groups)) < 2:
-        raise ArgumentError(
-            "cases", f"{len(groups)} lesions in {len(set(groups))} scans", "flat soft tissue in several"
-        )
+    if len(people) < 2:
+        raise ArgumentError("cases", f"{len(groups)} lesions in {len(people)} bodies", "flat soft tissue in several")
     joined = ({key: torch.cat(v) for key, v in of.items()} for of in (present, absent))
-    return Seen(*joined, tuple(groups), tuple(bodies), scanner.pixel_mm)
+    return Seen(*joined, tuple(groups), tuple(bodies), tuple(whose), scanner.pixel_mm)
 
 
 def detectabilities(
     seen: Seen, observer: str = "hotelling", num_channels: int = 10, draws: int = 1000
 ) -> dict[tuple[str, float], tuple[float, float, float, float]]:
-    """{(method, dose): (d', share of that of the full dose, ends of its 95 % interval)}."""
+    """{(method, dose): (d', share of that of the full dose, ends of its 95 % interval)}.
+
+    Nobody's body is read by a template that was learned on it, and whole bodies are drawn anew: scans of one body share
+    its anatomy and its lesions.
+    """
     keys = {f"{name} at {dose}": (name, dose) for name, dose in seen.present}
     read = {
-        text: decisions(seen.present[key], seen.absent[key], seen.groups, observer, num_channels)
+        text: decisions(seen.present[key], seen.absent[key], seen.people, observer, num_channels)
         for text, key in keys.items()
     }
     reference = f"{FULL_DOSE[0]} at {FULL_DOSE[1]}"
-    return {keys[text]: v for text, v in compare_detectability(read, reference, seen.groups, draws).items()}
+    return {keys[text]: v for text, v in compare_detectability(read, reference, seen.people, draws).items()}
 
 
 def least_dose(found: Mapping[tuple[str, float], tuple], method: str, margin: float = 0.1) -> float:

@@ -69,8 +69,8 @@ def decisions(
 ) -> tuple[Tensor, Tensor]:
     """Decision values (N,) of images (N, S, S) with and without the lesion, by templates that never saw them.
 
-    groups  what must not be on both sides, one number an image (a body, a noise): even ones are judged by the template
-            of the odd ones and the other way round
+    groups  what must not be on both sides, one number an image: its body (not its scan: those of a body share anatomy
+            and lesions); even ones are judged by the template of the odd ones and the other way round
     """
     present, absent = contract.together(("Y", "X"), present=present.double(), absent=absent.double())
     half = torch.as_tensor([int(g) % 2 for g in groups])

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from ctlib.errors import ArgumentError
-from ctlib.papers.hqinet.detection import Seen, spectra
+from ctlib.papers.hqinet import detection
+from ctlib.papers.hqinet.cases import synthetic_case
+from ctlib.papers.hqinet.detection import Seen, Task, spectra
 from ctlib.papers.hqinet.lesions import (
     cutouts,
     edge_width,
@@ -69,11 +71,44 @@ def test_the_width_of_an_edge_is_that_of_its_blur(blur_mm):
         assert math.isnan(edge_width(radii, nothing))
 
 
+@pytest.fixture(scope="module")
+def seen():
+    """Three bodies, each scanned three times, with plain reconstruction alone."""
+    scanner = Scanner(64, 6.0, 60)
+    cases = [synthetic_case(k, scanner, 0.25, 12.0, 3) for k in range(3)]
+    plain = {"FBP": lambda x: x[:, 1:2]}
+    return detection.observe(cases, scanner, Task(9.0, -60.0, 4, 3, 8), plain, [0.25, 1.0])
+
+
+def test_every_scan_of_a_body_is_on_one_side(seen, monkeypatch):
+    """Templates and intervals know bodies, whose scans have the same lesions, not scans."""
+    assert len(set(seen.groups)) == 9
+    assert [*dict.fromkeys(zip(seen.groups, seen.people, strict=True))] == [(g, g // 3) for g in range(9)]
+    given = []
+    decide, compare = detection.decisions, detection.compare_detectability
+    monkeypatch.setattr(detection, "decisions", lambda a, b, of, *rest: given.append(of) or decide(a, b, of, *rest))
+    monkeypatch.setattr(
+        detection, "compare_detectability", lambda v, ref, of, draws: given.append(of) or compare(v, ref, of, draws)
+    )
+    found = detection.detectabilities(seen, num_channels=3, draws=20)
+    assert found.keys() == {("FBP", 0.25), ("FBP", 1.0)}
+    assert given == [seen.people] * 3
+
+
+def test_one_body_is_not_enough_however_often_it_is_scanned():
+    scanner = Scanner(64, 6.0, 60)
+    one = [synthetic_case(0, scanner, 0.25, 12.0, 3)]
+    assert not detection.can_read(one)
+    assert not detection.can_read([])
+    with pytest.raises(ArgumentError, match="in 1 bodies"):
+        detection.observe(one, scanner, Task(9.0, -60.0, 4, 3, 8), {"FBP": lambda x: x[:, 1:2]}, [1.0])
+
+
 def test_noise_spectra_know_bodies_apart():
     """Two bodies with as many lesions each: what differs between them is no noise."""
     noise = 5 * torch.randn(2, 2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     anatomy = 300 * torch.rand(2, 1, 2, 8, 8, generator=torch.Generator().manual_seed(1))  # bodies, repeats, sites
     squares = {("FBP", 1.0): (anatomy + noise).flatten(0, 2)}
-    seen = Seen(squares, squares, (0, 0, 1, 1, 2, 2, 3, 3), (0,) * 4 + (1,) * 4, 1.0)
+    seen = Seen(squares, squares, (0, 0, 1, 1, 2, 2, 3, 3), (0,) * 4 + (1,) * 4, (0,) * 4 + (1,) * 4, 1.0)
     _, power = spectra(seen)["FBP", 1.0]
     assert float(power.mean()) == pytest.approx(25.0, rel=0.3)
