@@ -137,13 +137,24 @@ def real_case(run: Sequence[RealSlice], scanner: Scanner, doses: Sequence[float]
     return Case(first.patient, first.region, dose, low, full, None, inside, scanner.pixel_mm, *about)
 
 
+def torso_hu(seed: int, scanner: Scanner, num_slices: int, slice_mm: float) -> Tensor:
+    """A torso of ellipsoids in HU on a grid twice as fine as the scanner's, (Z, 2 Y, 2 X)."""
+    n, pixel = scanner.n, scanner.pixel_mm
+    fine = Volume((contract.count("num_slices", num_slices, 1), 2 * n, 2 * n), (slice_mm, pixel / 2, pixel / 2))
+    return hu_from_mu(torso_volume(fine, seed, supersample=1))
+
+
+def without_noise(case: Case, scanner: Scanner, slice_mm: float = 5.0) -> Tensor:
+    """A synthetic case reconstructed without noise, (Z, Y, X) in HU: all error is that of the reconstruction."""
+    hu = torso_hu(int(case.patient[1:]), scanner, len(case.full), slice_mm)
+    return scanner.image(scanner.line_integrals(hu))
+
+
 def synthetic_case(
     seed: int, scanner: Scanner, dose: float, noise_hu: float, num_slices: int = 5, slice_mm: float = 5.0
 ) -> Case:
     """A torso of ellipsoids, scanned at a full dose of this noise [HU] and at a share of its photons."""
-    n, pixel = scanner.n, scanner.pixel_mm
-    fine = Volume((contract.count("num_slices", num_slices, 1), 2 * n, 2 * n), (slice_mm, pixel / 2, pixel / 2))
-    hu = hu_from_mu(torso_volume(fine, seed, supersample=1))
+    pixel, hu = scanner.pixel_mm, torso_hu(seed, scanner, num_slices, slice_mm)
     truth, y = avg_pool2d(hu[:, None], 2)[:, 0], scanner.line_integrals(hu)
     inside, k = inside_body(truth, pixel), num_slices // 2
     photons = scanner.photons_for(y[k], soft_tissue_of(truth[k], inside[k]), noise_hu)

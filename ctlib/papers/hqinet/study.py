@@ -131,6 +131,10 @@ class Study:
         few = method in VARIANTS and VARIANTS[method][0] == "ablations"
         return self.p["seeds"][: self.p["ablation_seeds"]] if few else self.p["seeds"]
 
+    def steps_of(self, method: str) -> int:
+        """Steps of a method's trainings."""
+        return self.training(method, self.seeds_of(method)[0]).steps
+
     def trained(self, method: str) -> list[Trained]:
         """All trainings of a method, one a seed."""
         return [self.make(self.training(method, seed)) for seed in self.seeds_of(method)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ctlib.papers.hqinet import cases
 from ctlib.papers.hqinet.cases import Case
+from ctlib.papers.hqinet.cohort import scanner_of
 from ctlib.papers.hqinet.judged import METRICS, JudgedSlices, body_scores, judged_slices
 from ctlib.papers.hqinet.study import Study
 
@@ -24,8 +29,14 @@ def spread(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std()) if len(values) > 1 else 0.0
 
 
+def over_people(values: Tensor, patients: Sequence[str]) -> tuple[float, float]:
+    """(mean, standard deviation) over people or bodies of the means over their slices; nan where there is one alone."""
+    each = torch.stack([values[[p == q for q in patients]].mean() for p in sorted(set(patients))])
+    return float(each.mean()), float(each.std()) if len(each) > 1 else math.nan
+
+
 def table_one(study: Study, method: str, mi_bins: int) -> list[list]:
-    """Rows of Table I: the paper's, then for every world and reference low dose, the method, and the full dose."""
+    """Rows of Table I: the paper's, then for every world and reference low dose, the method's first seed, full dose."""
     rows = [[f"{m}, paper", *PAPER[m], None] for m in PAPER]
     outputs = study.outputs(method)
     for kind, s in study.tests.items():
@@ -34,7 +45,7 @@ def table_one(study: Study, method: str, mi_bins: int) -> list[list]:
             cells = [body_scores(x, ref, s.inside, METRICS, mi_bins) for x in images]
             for m in METRICS:
                 last = [] if against == "truth" else [None]
-                rows.append([f"{m}, {kind}, against {against}", *(spread(c[m]) for c in cells), *last])
+                rows.append([f"{m}, {kind}, against {against}", *(over_people(c[m], s.patients) for c in cells), *last])
     return rows
 
 
@@ -69,11 +80,31 @@ def deviations(study: Study, method: str, what: str, mi_bins: int = 64) -> list[
     return [deviation({k: outputs[k][i] for k in tests}) / before for i in seeds]
 
 
-def window_rows(cases: Sequence[Case], windows: Mapping[str, tuple[float, float]], each: int, bins: int) -> list[list]:
+def without_noise(study: Study) -> Tensor:
+    """The synthetic test slices reconstructed without noise, gray (N, 1, Y, X): the floor of a pipeline."""
+    scanner = scanner_of(study.p)
+    made = [replace(c, full=cases.without_noise(c, scanner)) for c in study.cases["test"] if c.truth is not None]
+    return judged_slices(made, study.p["judged"]).full
+
+
+def gain_beyond(exact: Tensor, outputs: Sequence[Tensor], s: JudgedSlices) -> float:
+    """Gain [dB] against the truth in the squared error beyond that of reconstructions without noise, median over seeds.
+
+    outputs  one a seed;  nan where they have less error than those reconstructions
+    """
+
+    def error(x: Tensor) -> float:
+        return float((x - s.truth)[s.inside].square().mean())
+
+    left = statistics.median(error(x) for x in outputs) - error(exact)
+    return 10 * math.log10((error(s.low) - error(exact)) / left) if left > 0 else math.nan
+
+
+def window_rows(bodies: Sequence[Case], windows: Mapping[str, tuple[float, float]], each: int, bins: int) -> list[list]:
     """Rows: the paper's low-dose row, then ours in each window, over whole slices as the paper's may be."""
     rows = [["paper, window unknown", *(PAPER[m][0] for m in PAPER)]]
     for name, limits in windows.items():
-        s: JudgedSlices = judged_slices(cases, each, limits)
+        s: JudgedSlices = judged_slices(bodies, each, limits)
         found = body_scores(s.low, s.full, torch.ones_like(s.inside), list(PAPER), bins)
         rows.append([name, *(spread(found[m]) for m in PAPER)])
     return rows

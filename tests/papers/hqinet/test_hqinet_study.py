@@ -1,5 +1,6 @@
 """The chapter's plan: trainings that share all but one thing, kept in files, chosen with as many trials for each."""
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,6 +87,30 @@ def test_tables_have_the_papers_rows_and_both_references(cases):
     assert len(gain) == 2
     assert len(tables.deviations(s, "HQINet", "PSNR")) == 2
     assert tables.changes(s, "HQINet", "truth", "PSNR").keys() == {"synthetic"}
+
+
+def test_what_lies_beyond_a_reconstruction_without_noise(cases):
+    s = Study({**P, "n": 32, "pixel_mm": 10.0, "views": 40, "kernel": "hann"}, cases)  # the scanner of the cases
+    exact, made = tables.without_noise(s), s.tests["synthetic"]
+    error = lambda x: float((x - made.truth)[made.inside].square().mean())  # noqa: E731
+    assert 0 < error(exact) < error(made.full) < error(made.low)
+    assert tables.gain_beyond(exact, [made.low], made) == pytest.approx(0.0)
+    assert tables.gain_beyond(exact, [made.full], made) > 0
+    assert math.isnan(tables.gain_beyond(exact, [made.truth], made))
+    ideal = made.truth + (exact - made.truth) + 0.5 * (made.low - exact)  # half of the noise is gone
+    total = 10 * math.log10(error(made.low) / error(ideal))
+    assert tables.gain_beyond(exact, [ideal], made) > total  # the floor hides a part of it
+
+
+def test_spreads_are_over_people_and_one_has_none():
+    values = torch.tensor([1.0, 3.0, 5.0, 7.0])
+    mean, deviation = tables.over_people(values, ("a", "b", "a", "a"))
+    a, b = 13 / 3, 3.0
+    assert mean == pytest.approx((a + b) / 2)
+    assert deviation == pytest.approx((a - b) / 2**0.5)
+    mean, deviation = tables.over_people(values, ("a",) * 4)
+    assert mean == 4.0
+    assert math.isnan(deviation)
 
 
 def test_a_person_in_two_parts_is_refused(cases):
