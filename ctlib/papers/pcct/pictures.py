@@ -36,7 +36,8 @@ def perturbed(
     at     path lengths (M,) around which is perturbed, where the solver starts
     of     "counts", by a share of them up to span, or "thresholds", up to span [keV]
     which  the two counts, or thresholds, that move: along the first axis and along the second
-    NaN where the solver does not converge.
+    NaN where the solver does not converge and, with as many bins as materials, where its best does not give the
+    counts to 1e-6: beyond a fold no path lengths do.
     """
     contract.choice("of", of, ("counts", "thresholds"))
     s = torch.linspace(-span, span, contract.count("num", num, 2), dtype=torch.float64)
@@ -55,7 +56,11 @@ def perturbed(
     found, info = decompose_mle(
         model, readings, box, thresholds_kev=own, start=at.expand(len(flat), -1), return_info=True
     )
-    found = torch.where(info.converged[:, None], found, torch.nan)
+    kept = info.converged
+    if model.num_bins == len(at):
+        given = model(found, thresholds_kev=edges if own is None else own)
+        kept = kept & ((given / readings - 1).abs().amax(-1) < 1e-6)
+    found = torch.where(kept[:, None], found, torch.nan)
     return found.reshape(num, num, -1), at + moves @ slope.mT
 
 

@@ -152,3 +152,14 @@ def test_a_surface_lies_on_its_tangent_for_small_changes(of, span, bins):
     found, plane = perturbed(model, point, of, span, 3, SETTING.box)
     assert (plane - point).abs().max() > 1e-6
     assert (found - plane).abs().max() < 0.05 * (plane - point).abs().max()
+
+
+def test_a_surface_has_holes_where_no_path_lengths_give_the_counts():
+    """Two bins near their fold: the solver ends on the line between the branches, with other counts."""
+    two, point = SETTING.model([15.0, 50.0, 125.0]), f64([20.0, 1.0]) * SETTING.cm
+    found, _ = perturbed(two, point, "thresholds", 2.0, 5, SETTING.box)
+    holes = found.isnan().any(-1)
+    assert 0 < int(holes.sum()) < 25
+    assert not bool(holes[2, 2])
+    four, _ = perturbed(MODEL, point, "thresholds", 2.0, 5, SETTING.box)
+    assert not bool(four.isnan().any())
