@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ctlib import contract
 from ctlib.geometry import ParallelBeam, Volume
+from ctlib.papers.tomography.courses import look_every
 from ctlib.papers.tomography.losses import data_term, two_sample_kl
 from ctlib.papers.tomography.proper import energy_score, many_sample_kl
 from ctlib.projector import Projector
@@ -65,23 +66,28 @@ def exact_case(noise: float, n: int = 8, views: int = 6) -> ExactCase:
 
 
 def trained_generator(
-    case: ExactCase, kind: str, seed: int = 0, steps: int = 800, batch: int = 64, lr: float = 0.02
-) -> tuple[Tensor, Tensor]:
-    """(B, M) of the generator x = B y + M z, z ~ N(0, 1), trained with one loss: (N, M) and (N, N).
+    case: ExactCase, kind: str, seed: int = 0, steps: int = 800, batch: int = 64, lr: float = 0.02,
+    look: Callable[[int, tuple[Tensor, Tensor]], None] | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(B, M) of the generator x = B y + M z, z ~ N(0, 1), M trained with one loss: (N, M) and (N, N).
 
-    It can be the posterior exactly, B the gain and M a root of the covariance. It starts at the posterior's mean, as a
-    generator of images starts at a trained network, with a random M.
+    B stays the gain, the posterior's mean: a loss of rays sees it in the rays alone, and an optimizer that scales every
+    entry by itself would spoil it where no ray sees. M starts at random; with a root of the covariance the generator is
+    the posterior.
+
+    look  look(step, (B, M)) before the first step, now and then, and after the last one
     """
     contract.choice("kind", kind, LOSSES)
     steps, batch = contract.count("steps", steps, 1), contract.count("batch", batch, 1)
     source = torch.Generator().manual_seed(contract.seed("seed", seed))
-    num, n = len(case.root), case.n
-    B = case.gain.clone().requires_grad_()
+    num, n, B = len(case.root), case.n, case.gain
     M = (0.5 / math.sqrt(num) * torch.randn(num, num, generator=source, dtype=torch.float64)).requires_grad_()
-    optimizer = torch.optim.Adam([B, M], lr)
+    optimizer = torch.optim.Adam([M], lr)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     J, sigma = 4 if kind == "KL of four" else 2, case.ray_sd
-    for _ in range(steps):
+    for step in range(steps):
+        if look is not None and step % look_every(steps) == 0:
+            look(step, (B, M.detach()))
         truth, y = case.drawn(batch, source)
         x = y @ B.T + torch.randn(J, batch, num, generator=source, dtype=torch.float64) @ M.T
         if kind == "energy score":
@@ -98,7 +104,9 @@ def trained_generator(
         loss.backward()
         optimizer.step()
         rate.step()
-    return B.detach(), M.detach()
+    if look is not None:
+        look(steps, (B, M.detach()))
+    return B, M.detach()
 
 
 def judged_exactly(case: ExactCase, trained: tuple[Tensor, Tensor]) -> Mapping[str, float]:
@@ -126,10 +134,13 @@ def judged_exactly(case: ExactCase, trained: tuple[Tensor, Tensor]) -> Mapping[s
     }
 
 
-def judged_losses(noise: Sequence[float], steps: int) -> dict[tuple[float, str], Mapping[str, float]]:
-    """`judged_exactly` of a generator trained with every loss, by (noise level, loss)."""
+def judged_losses(noise: Sequence[float], steps: int) -> dict[tuple[float, str], dict[int, Mapping[str, float]]]:
+    """By (noise level, loss) `judged_exactly` by step of a generator that it trains; the last is the result."""
     found = {}
     for level in contract.numbers("noise", noise, above=0):
         case = exact_case(level)
-        found |= {(level, m): judged_exactly(case, trained_generator(case, m, steps=steps)) for m in LOSSES}
+        for m in LOSSES:
+            seen = found[level, m] = {}
+            look = lambda k, made, s=seen, c=case: s.update({k: judged_exactly(c, made)})  # noqa: E731
+            trained_generator(case, m, steps=steps, look=look)
     return found

@@ -17,27 +17,32 @@ from ctlib.papers.tomography.adversarial import GanBatch, GanSettings, fit_gan
 from ctlib.papers.tomography.bench import Bench
 from ctlib.papers.tomography.bodies import FIELD_MM
 from ctlib.papers.tomography.contenders import Size
+from ctlib.papers.tomography.courses import look_every
 from ctlib.papers.tomography.critic import Critic
 from ctlib.papers.tomography.experiment import Family, paper_rates
 from ctlib.papers.tomography.inserts import insert_threshold
 from ctlib.papers.tomography.latent import random_sphere
 from ctlib.papers.tomography.networks import EndToEnd, Sampler
 from ctlib.papers.tomography.noise_study import NoiseStudy
+from ctlib.papers.tomography.sample_numbers import of_samples
 from ctlib.papers.tomography.scans import RANGE, Scans, both, hit
 from ctlib.papers.tomography.warm_start import fit_scale, warm_start
 from ctlib.papers.tomography.worlds import World, world_of
 from ctlib.train import Settings, fit
 from ctlib.train.kept import Kept
+from ctlib.train.loop import Run
 
 CODE = [
     f"ctlib.papers.tomography.{m}"
-    for m in ("adversarial", "bodies", "critic", "experiment", "generator_study", "latent", "losses", "networks",
-              "noise_networks", "noise_study", "proper", "readings", "residual_unet", "scans", "signal_levels",
-              "warm_start", "worlds")
+    for m in ("adversarial", "bodies", "courses", "critic", "experiment", "generator_study", "latent", "losses",
+              "networks", "noise_networks", "noise_study", "proper", "readings", "residual_unet", "sample_numbers",
+              "scans", "signal_levels", "warm_start", "worlds")
 ]  # fmt: skip
 EQUATION_1, TWO, PLAIN, UNBIASED, FOUR, ENERGY = (
     "equation 1", "KL", "KL plain start", "KL unbiased", "KL of four", "energy score",
 )  # fmt: skip
+LOOKED = 4  # validation bodies that a generator in training is looked at on
+DRAWN = 4  # samples of each of their readings
 CHANGES = {  # of the settings, and whether the spread starts from a least-squares fit to sigma
     EQUATION_1: ({"kind": "data"}, True),
     TWO: ({}, True),
@@ -224,18 +229,26 @@ class GeneratorStudy:
         return self.scans(world).project(RANGE * gray)
 
     def result(self, job: Job, wait: bool = True) -> dict | None:
-        """Weights of generator and critic, and the history of their training: kept, or made now."""
+        """Weights of generator and critic, and the history of their training with its looks: kept, or made now."""
 
         def make() -> dict:
             sampler, critic = self.players(job, self.start(job.world, job.seed, CHANGES[job.loss][1]))
+            settings, begun = self.settings_of(job), self.look(job, sampler)
+
+            def seen(run: Run) -> None:
+                if run.step % look_every(settings.steps) == 0 or run.step == settings.steps:
+                    for name, value in {"look": run.step, **self.look(job, sampler)}.items():
+                        run.history.setdefault(name, []).append(value)
+
             path = self.kept.path(job.name, self.about_job(job), "training") if self.checkpoints else None
             fetch = partial(self.fetch, job, self.posterior(job.world, job.seed))
             num = len(self.scans(job.world).images["train"])
             project = partial(self.project, job.world)
-            run = fit_gan(sampler, critic, project, fetch, num, self.settings_of(job), path, 50)
+            run = fit_gan(sampler, critic, project, fetch, num, settings, path, 50, seen)
             if path is not None:
                 path.unlink(missing_ok=True)
-            return {"sampler": sampler.state_dict(), "critic": critic.state_dict(), "history": run.history}
+            looks = {name: [value, *run.history[name]] for name, value in {"look": 0, **begun}.items()}
+            return {"sampler": sampler.state_dict(), "critic": critic.state_dict(), "history": run.history | looks}
 
         return self.kept.get(job.name, self.about_job(job), make, wait)
 
@@ -257,12 +270,34 @@ class GeneratorStudy:
         """`num` latents on the sphere."""
         return random_sphere((num, *self.settings.z_shape), generator, radius=self.settings.z_radius)
 
-    @torch.no_grad()
     def sampled(self, job: Job, features: Tensor, num: int, seed: int = 0) -> Tensor:
         """`num` samples of every reading: gray (num, B, Y, X)."""
-        sampler, source = self.trained(job)[0], torch.Generator().manual_seed(seed)
+        return self.drawn(self.trained(job)[0], features, num, seed)
+
+    @torch.no_grad()
+    def drawn(self, sampler: Sampler, features: Tensor, num: int, seed: int) -> Tensor:
+        """The same by any generator."""
+        source = torch.Generator().manual_seed(seed)
         each = [sampler.render(sampler.prepare(f[None]), self.sphere(num, source).to(f))[:, 0] for f in features]
         return torch.stack(each, 1)
+
+    @torch.no_grad()
+    def numbers(
+        self, job: Job, sampler: Sampler, part: str, signal: float, num: int, bodies: int, seed: int
+    ) -> dict[str, float]:
+        """`of_samples` of `num` samples of some bodies of a part at one signal, by a generator."""
+        scans, world, few = self.scans(job.world), self.world(job.world), slice(0, bodies)
+        features, y = scans.features[part][signal][few], scans.sinograms[part][few]
+        truth, region = scans.gray(part)[few, 0], world.regions[part][few].to(features.device)
+        x = self.drawn(sampler, features, num, seed)
+        seen = self.project(job.world, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return of_samples(x, seen, truth, y, self.posterior(job.world, job.seed)(features), region)
+
+    def look(self, job: Job, sampler: Sampler) -> dict[str, float]:
+        """Numbers of a generator in training on validation bodies, always with the same latents: by "what, signal"."""
+        sampler.eval()
+        by = {s: self.numbers(job, sampler, "val", s, DRAWN, LOOKED, seed=1) for s in self.signals}
+        return {f"{what}, {s:g}": value for s, found in by.items() for what, value in found.items()}
 
     def job(self, world: str, loss: str, seed: int) -> Job:
         return Job(f"generator, {world}", world, loss, seed)

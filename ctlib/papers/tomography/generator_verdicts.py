@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctlib.metrics.paired import paired_interval
 from ctlib.papers.tomography.consistency import data_misfit
+from ctlib.papers.tomography.courses import unrest
 from ctlib.papers.tomography.critic import lipschitz_bound
 from ctlib.papers.tomography.critic_study import layer_norms, steepest
 from ctlib.papers.tomography.generator_study import ENERGY, EQUATION_1, PLAIN, TWO, UNBIASED, GeneratorStudy, Job
@@ -80,12 +81,27 @@ class Judged:
             found[f"s = {s:g}"] = range(self.pg_steps + 1), torch.cat(each, 1).T.cpu().numpy()
         return found
 
-    def courses(self, world: str, *losses: str) -> dict[str, tuple]:
-        """How near the spread of the two samples comes to sigma, 1 at best, for every training of some losses."""
+    def looks(self, job: Job, what: str) -> np.ndarray:
+        """One number of a generator in training on validation bodies: (looks, signals)."""
+        seen = self.study.result(job)["history"]
+        return np.array([seen[f"{what}, {s:g}"] for s in self.study.signals]).T
+
+    def courses(self, world: str, what: str, *losses: str, of: Callable | None = None) -> dict[str, tuple]:
+        """How far a number of the validation bodies still is from its end, every training.
+
+        of  of the looks (looks, signals) of these losses, trained with the same seed: the number (looks,); by default
+            that of one loss at every signal by itself
+        """
         found = {}
-        for loss in losses:
-            for name, (steps, values) in self.history(world, loss, "spread").items():
-                found[name] = steps, [1 - abs(v - 1) for v in values]
+        for jobs in zip(*(self.study.jobs(world, loss) for loss in losses), strict=True):
+            at, seen = self.study.result(jobs[0])["history"]["look"], [self.looks(job, what) for job in jobs]
+            name = f"{' and '.join(losses)}, {jobs[0].seed}"
+            if of is not None:
+                found[name] = unrest(at, of(*seen))
+            else:
+                found |= {
+                    f"{name}, s = {s:g}": unrest(at, v) for s, v in zip(self.study.signals, seen[0].T, strict=True)
+                }
         return found
 
 
@@ -94,52 +110,68 @@ def _spread(values: np.ndarray):
 
 
 def spread_claims(j: Judged, world: str) -> Iterator[Claim]:
-    """(claim, values a training and signal, curves) of collapse, its cure and its calibration."""
+    """(claim, values a training and signal, curves) of collapse, its cure and its calibration.
+
+    A curve is that of the claim's own quantity on validation bodies: how far it still is from its end.
+    """
     losses = j.study.losses[world]
     at = lambda loss, what="rays": j.of(world, loss, what)  # noqa: E731
+    course = lambda what, *losses, of=None: j.courses(world, what, *losses, of=of)  # noqa: E731
     if EQUATION_1 in losses:
-        yield "gtr-collapse", at(EQUATION_1).ravel(), j.history(world, EQUATION_1, "spread")
-    yield "gtr-spread", at(TWO).ravel(), j.courses(world, TWO)
+        yield "gtr-collapse", at(EQUATION_1).ravel(), course("rays", EQUATION_1)
+    yield "gtr-spread", at(TWO).ravel(), course("rays", TWO)
     if PLAIN in losses:
-        yield "gtr-spread-created", at(PLAIN).ravel(), j.courses(world, PLAIN)
+        yield "gtr-spread-created", at(PLAIN).ravel(), course("rays", PLAIN)
     if UNBIASED in losses:
-        yield "gtr-unbiased-trained", (at(UNBIASED) / at(TWO)).mean(1), j.courses(world, TWO, UNBIASED)
-    yield "gtr-compatible", at(TWO, "match").ravel(), {}
-    yield "gtr-samples-within-68", at(TWO, "pixel 68 %").ravel() - 0.68, j.courses(world, TWO)
+        narrower = lambda a, b: (a / b).mean(1)  # noqa: E731
+        told = course("rays", UNBIASED, TWO, of=narrower)
+        yield "gtr-unbiased-trained", narrower(at(UNBIASED), at(TWO)), told
+    yield "gtr-compatible", at(TWO, "match").ravel(), course("match", TWO)
+    yield "gtr-samples-within-68", at(TWO, "pixel 68 %").ravel() - 0.68, course("pixel 68 %", TWO)
     if ENERGY in losses:
-        both = j.courses(world, TWO, ENERGY)
-        yield "gtr-proper-within-68", at(ENERGY, "pixel 68 %").ravel() - 0.68, j.courses(world, ENERGY)
-        yield "gtr-proper-score", (at(ENERGY, "score") / at(TWO, "score")).max(1), both
-    yield "gtr-agree", [_worst(row) for row in at(TWO, "apart")], j.courses(world, TWO)
-    yield "gtr-towards-truth", [_worst(row) for row in at(TWO, "error")], j.courses(world, TWO)
+        worse = lambda a, b: (a / b).max(1)  # noqa: E731
+        yield "gtr-proper-within-68", at(ENERGY, "pixel 68 %").ravel() - 0.68, course("pixel 68 %", ENERGY)
+        yield "gtr-proper-score", worse(at(ENERGY, "score"), at(TWO, "score")), course("score", ENERGY, TWO, of=worse)
+    yield "gtr-agree", _worst(at(TWO, "apart")), course("apart", TWO, of=_worst)
+    yield "gtr-towards-truth", _worst(at(TWO, "error")), course("error", TWO, of=_worst)
     if EQUATION_1 in losses:
-        jumps = [[_jumps(j.study.result(job)["history"]["critic"]) for job in j.study.jobs(world, m)]
-                 for m in (EQUATION_1, TWO)]  # fmt: skip
-        yield "gtr-stable", [b / a for a, b in zip(*jumps, strict=True)], {}
+        both = [[j.study.result(job)["history"]["critic"] for job in j.study.jobs(world, m)] for m in (EQUATION_1, TWO)]
+        each = [jumps(b) / jumps(a) for a, b in zip(*both, strict=True)]
+        yield "gtr-stable", [v[-1] for v in each], {
+            f"KL over equation 1, {seed}": unrest(*_ends(v)) for seed, v in zip(j.study.seeds[world], each, strict=True)
+        }  # fmt: skip
 
 
-def _worst(row: np.ndarray) -> float:
-    """Largest ratio of neighbors: below 1 where the row falls from every signal to the next."""
-    return max(b / a for a, b in pairwise(row))
+def _worst(rows: np.ndarray) -> np.ndarray:
+    """Largest ratio of neighbors in rows of signals: below 1 where a row falls from every signal to the next."""
+    return (rows[:, 1:] / rows[:, :-1]).max(1)
 
 
-def _jumps(critic: list[float]) -> float:
-    """Fluctuation of the critic's loss from step to step, second half."""
-    return float(np.std(np.diff(critic[len(critic) // 2 :])))
+def jumps(critic: Sequence[float]) -> np.ndarray:
+    """Fluctuation of the critic's loss from step to step in the second half of the training up to every step."""
+    changes = np.diff(critic)
+    return np.array([np.std(changes[k // 2 : k]) for k in range(min(4, len(changes)), len(changes) + 1)])
+
+
+def _ends(values: np.ndarray) -> tuple[list[int], list[float]]:
+    """Twelve points of a curve that ends at its last step, the first at 0."""
+    at = sorted({max(1, len(values) * k // 12) for k in range(1, 13)})
+    return [0, *at], [float(values[0]), *(float(values[k - 1]) for k in at)]
 
 
 def gradient_claims(j: Judged, world: str) -> Iterator[Claim]:
-    """(claim, values a training, curves) of the projected gradient."""
+    """(claim, values a training, curves along its iterations) of the projected gradient."""
     study, jobs = j.study, j.study.jobs(world, TWO)
     paths = [{s: j.path(job, s) for s in study.signals} for job in jobs]
-    falls = lambda path, k: float(torch.cat([p[k][-1] < p[k][0] for p in path.values()]).double().mean())  # noqa: E731
-    yield "gtr-data-falls", [falls(p, 0) for p in paths], {}
-    yield "gtr-rmse-falls", [falls(p, 1) for p in paths], {}
-    yield (
-        "gtr-consistent",
-        [max(misfit(j, job, s, p[s][2][-1]) for s in p) for job, p in zip(jobs, paths, strict=True)],
-        {},
-    )
+    steps = range(j.pg_steps + 1)
+    for claim, k in (("gtr-data-falls", 0), ("gtr-rmse-falls", 1)):
+        along = [torch.cat([p[k] < p[k][0] for p in path.values()], 1).double().mean(1).tolist() for path in paths]
+        told = {f"KL, {job.seed}": unrest(steps, v) for job, v in zip(jobs, along, strict=True)}
+        yield claim, [v[-1] for v in along], told
+    apart = {f"KL, {job.seed}, s = {s:g}": unrest(steps, p[s][0].mean(1).sqrt().tolist())
+             for job, p in zip(jobs, paths, strict=True) for s in p}  # fmt: skip
+    last = [max(misfit(j, job, s, p[s][2][-1]) for s in p) for job, p in zip(jobs, paths, strict=True)]
+    yield "gtr-consistent", last, apart
 
 
 def misfit(j: Judged, job: Job, signal: float, gray: Tensor) -> float:
@@ -178,17 +210,27 @@ def with_interval(values: Tensor) -> str:
     return f"{float(values.mean()):.2f} ({low:.2f} to {high:.2f})"
 
 
-def insert_claims(counts: Mapping[float, Mapping[str, tuple[Tensor, Tensor]]]) -> Iterator[Claim]:
-    """(claim, values, curves) of invented inserts: ends of intervals of paired differences."""
+def insert_claims(
+    counts: Mapping[float, Mapping[str, tuple[Tensor, Tensor]]], j: Judged, world: str = "synthetic"
+) -> Iterator[Claim]:
+    """(claim, values, curves) of invented inserts: ends and mean of intervals of paired differences.
+
+    Curves are those of the samples' energy score over that at the end: inserts are not counted while generators train.
+    """
     low, high = min(counts), max(counts)
-    sample = f"sample, {TWO}"
-    off = counts[low][sample][1] - counts[low]["end to end"][1]
-    yield "gtr-invented", paired_interval(off, torch.Generator().manual_seed(0)), {}
-    change = counts[high][sample][1] - counts[low][sample][1]
-    yield "gtr-invented-signal", paired_interval(change, torch.Generator().manual_seed(0)), {}
-    if f"sample, {ENERGY}" in counts[low]:
-        off = counts[low][f"sample, {ENERGY}"][1] - counts[low][sample][1]
-        yield "gtr-invented-proper", paired_interval(off, torch.Generator().manual_seed(0)), {}
+    sample, proper = f"sample, {TWO}", f"sample, {ENERGY}"
+
+    def ends(off: Tensor) -> tuple[float, float, float]:
+        low, high = paired_interval(off, torch.Generator().manual_seed(0))
+        return low, float(off.mean()), high
+
+    whole = lambda seen: seen.mean(1) / seen[-1].mean()  # noqa: E731
+    told = j.courses(world, "score", TWO, of=whole)
+    yield "gtr-invented", ends(counts[low][sample][1] - counts[low]["end to end"][1]), told
+    yield "gtr-invented-signal", ends(counts[high][sample][1] - counts[low][sample][1]), told
+    if proper in counts[low]:
+        told = told | j.courses(world, "score", ENERGY, of=whole)
+        yield "gtr-invented-proper", ends(counts[low][proper][1] - counts[low][sample][1]), told
 
 
 def critic_claims(j: Judged, world: str) -> Iterator[Claim]:
@@ -201,13 +243,90 @@ def critic_claims(j: Judged, world: str) -> Iterator[Claim]:
     yield "gtr-critic-slope", [steepest(c, images) / lipschitz_bound(c, (n, n)) for c in critics], {}
 
 
-def exact_claims(exact: Mapping[tuple[float, str], Mapping[str, float]]) -> Iterator[Claim]:
-    """(claim, values a noise level, curves) of the case with an exact posterior, `judged_exactly` by level and loss."""
-    at = lambda loss, what: np.array([found[what] for (_, m), found in exact.items() if m == loss])  # noqa: E731
-    yield "gtr-exact-rays", at(TWO, "rays"), {}
-    yield "gtr-exact-pixels", at(TWO, "within 68 %") - 0.68, {}
-    yield "gtr-exact-proper", at(ENERGY, "within 68 %") - 0.68, {}
-    yield "gtr-exact-covariance", at(ENERGY, "covariance") / at(TWO, "covariance"), {}
+def exact_claims(exact: Mapping[tuple[float, str], Mapping[int, Mapping[str, float]]]) -> Iterator[Claim]:
+    """(claim, values a noise level, curves) of the case with an exact posterior, `judged_losses`."""
+
+    def of(losses: Sequence[str], what: str, number: Callable) -> tuple[list[float], dict[str, tuple]]:
+        levels = dict.fromkeys(level for level, _ in exact)
+        seen = {level: [exact[level, m] for m in losses] for level in levels}
+        values = {k: [number(*(f[what] for f in at)) for at in zip(*(s.values() for s in by), strict=True)]
+                  for k, by in seen.items()}  # fmt: skip
+        told = {f"{' and '.join(losses)}, {k:g}": unrest(list(seen[k][0]), v) for k, v in values.items()}
+        return [v[-1] for v in values.values()], told
+
+    yield "gtr-exact-rays", *of([TWO], "rays", float)
+    yield "gtr-exact-pixels", *of([TWO], "within 68 %", lambda share: share - 0.68)
+    yield "gtr-exact-proper", *of([ENERGY], "within 68 %", lambda share: share - 0.68)
+    yield "gtr-exact-covariance", *of([ENERGY, TWO], "covariance", lambda a, b: a / b)
+
+
+def law_claims(courses: Mapping[str, Sequence[Mapping[str, Mapping[int, float]]]]) -> Iterator[Claim]:
+    """(claim, values a seed, curves) of generators of one number: by loss and seed, distances to both laws by step."""
+
+    def of(loss: str, number: Callable) -> tuple[list[float], dict[str, tuple]]:
+        seen = [
+            (
+                list(to["Gaussian"]),
+                [number(*v) for v in zip(to["Gaussian"].values(), to["semicircle"].values(), strict=True)],
+            )
+            for to in courses[loss]
+        ]
+        return [v[-1] for _, v in seen], {f"{loss}, {k}": unrest(*one) for k, one in enumerate(seen, 1)}
+
+    to_gaussian, told = of(TWO, lambda gaussian, _: gaussian)
+    starts = [next(iter(to["Gaussian"].values())) for to in courses[TWO]]
+    yield "gtr-law", [end - start for end, start in zip(to_gaussian, starts, strict=True)], told
+    yield "gtr-law-semicircle", *of(TWO, lambda gaussian, semicircle: semicircle - gaussian)
+    yield "gtr-proper-law", *of(ENERGY, lambda gaussian, _: gaussian)
+    yield "gtr-proper-law-nearer", *of(ENERGY, lambda gaussian, semicircle: gaussian - semicircle)
+
+
+def law_told(courses: Mapping[str, Sequence[Mapping[str, Mapping[int, float]]]]) -> tuple[tuple[bool, str], str]:
+    """Which laws generators of one number learned, where that can be told."""
+    _, nearer, proper, proper_nearer = (max(values) for _, values, _ in law_claims(courses))
+    apart = max(nearer, proper_nearer) < 0 and proper <= 0.02
+    learned = "The KL term learns the semicircle, the energy score the Gaussian."
+    return (apart, learned), "After so few steps the laws are not told apart yet."
+
+
+def training_panels(j: Judged, world: str) -> dict[str, dict[str, tuple]]:
+    """Spread of samples and critic's loss by step and loss, first seed."""
+    asked = {"spread / σ": "spread", "critic's loss": "critic"}
+    first = lambda m, what: next(iter(j.history(world, m, what).values()))  # noqa: E731
+    return {title: {m: first(m, what) for m in j.study.losses[world]} for title, what in asked.items()}
+
+
+def fewest_invented(counts: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    """The estimate that invents fewest inserts, and what it shows of the true ones."""
+    by = {m: [float(v.mean()) for v in pair] for m, pair in counts.items()}
+    m = min(by, key=lambda m: by[m][1])
+    return f"{m} invents fewest, {by[m][1]:.2f} a body, and shows {by[m][0]:.2f} of the true ones"
+
+
+def law_rows(numbers: Mapping[str, Sequence[tuple[Tensor, Mapping[str, Mapping[int, float]]]]]) -> list[list]:
+    """Rows: loss, deviation and largest sample of the first seed, median distances to both laws at the end."""
+    at_end = lambda made: np.median([[list(course.values())[-1] for course in to.values()] for _, to in made], axis=0)  # noqa: E731
+    return [[m, float(made[0][0].std()), float(made[0][0].max()), *at_end(made)] for m, made in numbers.items()]
+
+
+def exact_told(exact: Mapping[tuple[float, str], Mapping[int, Mapping[str, float]]]) -> str:
+    """What rays and pixels of the case with an exact posterior are like, and which covariance is nearer."""
+    rays, kl, proper, ratio = (np.asarray(values) for _, values, _ in exact_claims(exact))
+    width = " to ".join(dict.fromkeys(f"{v:.2f}" for v in (rays.min(), rays.max())))
+    return (
+        f"The KL term's rays are {width} times as wide as they should be; of the truths "
+        f"{68 + 100 * kl.mean():.0f} % lie in the 68 % of its pixels, {68 + 100 * proper.mean():.0f} % with the energy "
+        f"score, whose covariance is {'' if ratio.max() < 1 else 'not '}nearer at every noise level."
+    )
+
+
+def nearest_68(j: Judged, world: str) -> str:
+    """By signal the loss whose samples miss 68 % of the pixels by least, in the mean over seeds."""
+    off = {m: np.abs(j.of(world, m, "pixel 68 %") - 0.68).mean(0) for m in j.study.losses[world]}
+    best = [min(off, key=lambda m: off[m][k]) for k in range(len(j.study.signals))]
+    return ", ".join(
+        f"{m} at s = {s:g} ({off[m][k]:.2f})" for k, (s, m) in enumerate(zip(j.study.signals, best, strict=True))
+    )
 
 
 def sample_cells(study: GeneratorStudy, shown: Sequence[tuple[str, int]]) -> tuple[list[str], list[Tensor]]:

@@ -7,44 +7,16 @@ from torch import Tensor
 
 from ctlib import metrics
 from ctlib.contract import number
-from ctlib.metrics.calibration import calibration, pairwise_rmse, spread_ratio
 from ctlib.papers.tomography.generator_study import GeneratorStudy, Job
 from ctlib.papers.tomography.inserts import count_inserts
 from ctlib.papers.tomography.latent import projected_gradient
 from ctlib.papers.tomography.losses import data_term
-from ctlib.papers.tomography.proper import energy_score
 from ctlib.papers.tomography.scans import RANGE, hit
 
-LEAST_SD = 1e-4  # gray: samples that agree to less claim to know everything
 
-
-@torch.no_grad()
 def measured(study: GeneratorStudy, job: Job, signal: float, num: int, bodies: int) -> dict[str, float]:
-    """Numbers of `num` samples of some test bodies at one signal.
-
-    rays         median over rays of the samples' deviation over sigma;  match  data term of a sample, per ray
-    ray 68 %     share of true line integrals inside the samples' central interval of 68 %;  pixel 68 %  of pixels
-    ray sd, pixel sd  deviation of the standardized residuals
-    apart, error root mean square difference of two samples, and of a sample from the truth, inside the body, gray
-    score        energy score, gray: lower is better, and no law has less than the posterior
-    """
-    scans, few = study.scans(job.world), slice(0, bodies)
-    features, y = scans.features["test"][signal][few], scans.sinograms["test"][few]
-    truth, region = scans.gray("test")[few, 0], study.world(job.world).regions["test"][few].to(features.device)
-    mu, sigma = study.posterior(job.world, job.seed)(features)
-    x = study.sampled(job, features, num)
-    seen = study.project(job.world, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    rays = calibration(y, seen.mean(0), seen.std(0).clamp_min(1e-3), hit(mu))
-    pixels = calibration(truth, x.mean(0), x.std(0).clamp_min(LEAST_SD), region)
-    return {
-        "rays": spread_ratio(seen, sigma, hit(mu)),
-        "match": float(data_term(seen, mu, sigma, hit(mu).expand_as(seen))),
-        "ray 68 %": rays["within 68 %"], "ray sd": rays["sd"],
-        "pixel 68 %": pixels["within 68 %"], "pixel sd": pixels["sd"],
-        "apart": pairwise_rmse(x[:, region]),
-        "error": float((x - truth)[:, region].square().mean().sqrt()),
-        "score": float(energy_score(x, truth)),
-    }  # fmt: skip
+    """`of_samples` of `num` samples of some test bodies at one signal."""
+    return study.numbers(job, study.trained(job)[0], "test", signal, num, bodies, seed=0)
 
 
 def refined(

@@ -44,6 +44,15 @@ def test_the_energy_score_comes_nearer_the_posterior_than_equation_1(case):
     assert found["energy score"]["covariance"] < 0.5 * found["equation 1"]["covariance"]
 
 
+def test_no_loss_spoils_the_mean_and_looks_end_with_the_result(case):
+    seen = {}
+    look = lambda step, made: seen.update({step: judged_exactly(case, made)})  # noqa: E731
+    trained = trained_generator(case, "KL", steps=12, look=look)
+    assert list(seen) == [*range(0, 12, 2), 12]
+    assert all(found["mean"] == pytest.approx(1) for found in seen.values())
+    assert seen[12] == judged_exactly(case, trained)
+
+
 def test_wrong_arguments_are_named(case):
     for call in (lambda: exact_case(0.0), lambda: trained_generator(case, "KL of nine")):
         with pytest.raises(ArgumentError):

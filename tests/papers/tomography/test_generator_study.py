@@ -65,15 +65,34 @@ def test_every_claim_has_values(done):
     claims = [*verdicts.spread_claims(judged, "synthetic"), *verdicts.gradient_claims(judged, "synthetic"),
               *verdicts.critic_claims(judged, "synthetic")]  # fmt: skip
     counts = {s: verdicts.insert_counts(judged, s) for s in (3.0, 5.0)}
-    claims += verdicts.insert_claims(counts)
+    claims += verdicts.insert_claims(counts, judged)
     for name, values, behind in claims:
         assert np.isfinite(np.asarray(values)).all(), name
         assert all(len(at) == len(curve) > 0 for at, curve in behind.values())
+        assert all(np.isfinite(curve).all() for _, curve in behind.values()), name
     assert {"gtr-collapse", "gtr-spread-created", "gtr-proper-score", "gtr-stride-bound"} <= {c[0] for c in claims}
     rows = judged.rows("synthetic")
     assert [row[0] for row in rows] == [f"s = {s:g}, {loss}" for s in (3.0, 5.0) for loss in CHANGES]
     assert all(len(row) == 1 + 4 for row in rows)
     assert PLAIN in CHANGES
+
+
+def test_generators_in_training_are_looked_at_on_validation_bodies(done):
+    job = done.job("synthetic", TWO, 1)
+    seen = done.result(job)["history"]
+    assert seen["look"] == list(range(7))  # before the first of six steps and after each
+    assert len(seen["spread"]) == 6
+    after = done.look(job, done.trained(job)[0])
+    assert {name: seen[name][-1] for name in after} == pytest.approx(after)
+    judged = verdicts.Judged(done, 4, 2, 2, 0.2)
+    by_signal = judged.courses("synthetic", "rays", TWO)
+    assert list(by_signal) == ["KL, 1, s = 3", "KL, 1, s = 5"]
+    assert all(values[-1] == 0 < values[0] for _, values in by_signal.values())
+
+
+def test_the_critics_fluctuation_ends_with_the_second_half():
+    critic = [0.0, 5.0, -5.0, 5.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    assert verdicts.jumps(critic)[-1] == pytest.approx(np.std([1, -1, 1, -1]))
 
 
 def test_the_first_step_turns_the_latent_by_the_angle():

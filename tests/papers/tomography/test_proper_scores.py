@@ -8,7 +8,7 @@ import torch
 from ctlib.errors import ArgumentError
 from ctlib.papers.tomography import lowest_law as laws
 from ctlib.papers.tomography.losses import kl_floor, two_sample_kl
-from ctlib.papers.tomography.one_number import distance_to, trained_numbers
+from ctlib.papers.tomography.one_number import courses_to, distance_to, trained_numbers
 from ctlib.papers.tomography.proper import energy_score, many_sample_floor, many_sample_kl
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,3 +111,9 @@ def test_a_generator_of_one_number_learns_the_law_of_its_loss():
 def test_wrong_arguments_are_named(call):
     with pytest.raises(ArgumentError):
         call()
+
+
+def test_courses_begin_before_training_and_end_with_the_samples():
+    samples, found = courses_to(("Gaussian",), "KL", seed=0, steps=12)
+    assert list(found["Gaussian"]) == [*range(0, 12, 2), 12]
+    assert found["Gaussian"][12] == distance_to("Gaussian", samples)
