@@ -201,7 +201,8 @@ def gallery(study: Study, kind: str, seeds: Sequence[int], methods: Sequence[str
         results = found(study, kind, seed)
         for m in [*methods, "truth"]:
             images.append(results[m]["pictures"]["transverse"][e] / top[e])
-            titles.append(f"{short(m)} {results[m]['scores']['error'][e]:.2f}")
+            error = "" if m == "truth" else f"{results[m]['scores']['error'][e]:.2f}"
+            titles.append(error if len(titles) > len(methods) else f"{short(m)}\n{error}")
     return images, titles
 
 
