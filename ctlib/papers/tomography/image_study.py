@@ -16,6 +16,7 @@ from ctlib.losses import l1_ssim_loss
 from ctlib.nets.seeded import seeded
 from ctlib.papers.tomography.bench import Bench, scan_geometry
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT, Contenders, Size
+from ctlib.papers.tomography.courses import look_every
 from ctlib.papers.tomography.experiment import paper_rates
 from ctlib.papers.tomography.image_scores import noise_and_blur, scores
 from ctlib.papers.tomography.losses import mean_loss
@@ -27,12 +28,13 @@ from ctlib.train.tuning import Tuning, tune
 
 CODE = [
     f"ctlib.papers.tomography.{m}"
-    for m in ("bench", "bodies", "contenders", "experiment", "image_scores", "image_study", "networks",
+    for m in ("bench", "bodies", "contenders", "courses", "experiment", "image_scores", "image_study", "networks",
               "noise_networks", "readings", "residual_unet", "signal_levels", "worlds")
 ]  # fmt: skip
 SHOWN = 4  # test bodies whose images are kept
 REPEATS = 3  # scans of the same bodies, to tell noise from blur
-COMPARED = (BEHIND, APART, END)  # the methods of every main table; each has a search of its rate
+COMPARED = (BEHIND, APART, END)  # the methods of every main table
+MEAN_LR = 3e-3  # the largest peak rate of a network of line integrals
 
 
 @dataclass(frozen=True)
@@ -136,21 +138,31 @@ class Study:
 
     def mean_net(self, job: Job) -> nn.Module:
         """The network of line integrals before FBP, with half of the steps, trained or as it is kept."""
+        return self.mean_trained(job)[0]
+
+    def mean_trained(self, job: Job) -> tuple[nn.Module, tuple[list[int], list[float]]]:
+        """The same, and its validation curve: SSIM of FBP of its line integrals. The best of it is kept."""
         steps = max(1, job.steps // 2)
-        mine = replace(job, method="mean", lr=min(job.lr, 3e-3), steps=steps)
-        bench, net = self.bench(job.world, job.scan), seeded(job.seed + 1000, self.contenders(job).mean_net)
+        mine = replace(job, method="mean", lr=min(job.lr, MEAN_LR), steps=steps)
+        makers = self.contenders(job)
+        bench, net = self.bench(job.world, job.scan), seeded(job.seed + 1000, makers.mean_net)
         net = net.to(self.device)
 
         def make() -> dict:
             fetch = lambda indices, seeds: bench.drawn(indices, seeds)[:2]  # noqa: E731
             path = self.kept.path(mine.name, self.about(mine), "training") if self.checkpoints else None
-            fit(net, mean_loss, fetch, len(bench.images["train"]), self.schedule(steps, mine.lr, job.seed), path, 100)
+            judge = lambda net: 1 - self.validation(nn.Identity(), makers.before(APART, net), bench)  # noqa: E731
+            settings, num = self.schedule(steps, mine.lr, job.seed), len(bench.images["train"])
+            looks = {"validate": judge, "validate_every": look_every(steps)}
+            run = fit(net, mean_loss, fetch, num, settings, path, 100, **looks)
             if path is not None:
                 path.unlink(missing_ok=True)
-            return {"net": net.state_dict()}
+            curve = run.history["validation_step"], [1 - v for v in run.history["validation"]]
+            return {"net": net.state_dict(), "curve": curve}
 
-        net.load_state_dict(self.kept.get(mine.name, self.about(mine), make)["net"])
-        return net.eval()
+        found = self.kept.get(mine.name, self.about(mine), make)
+        net.load_state_dict(found["net"])
+        return net.eval(), found["curve"]
 
     def trained(self, job: Job) -> tuple[nn.Module, tuple[list[int], list[float]], float]:
         """(network, validation curve in SSIM, CPU seconds) of a job; goes on from its checkpoint to the step."""
@@ -164,7 +176,7 @@ class Study:
 
         loss = partial(l1_ssim_loss, data_range=1.0, alpha=self.weights[0], beta=self.weights[1])
         path = self.kept.path(job.name, self.about(job), "training") if self.checkpoints else None
-        began, every = time.process_time(), max(1, job.steps // min(24, max(6, job.steps // 12)))  # 6 to 24 looks
+        began, every = time.process_time(), look_every(job.steps)
         judge = lambda net: 1 - self.validation(net, before, bench)  # noqa: E731
         settings = self.schedule(job.steps, job.lr, job.seed)
         run = fit(
@@ -230,13 +242,17 @@ class Study:
         return self.kept.get(f"fbp-{world}-{scan}", self.about(job) | {"part": "FBP"}, make)
 
     # --- the plan -------------------------------------------------------------------------------------------------
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The methods with a search of their rate: all that are trained at the main size."""
+        return (*COMPARED, *([JOINT] if self.seeds["joint"] else []))
+
     def tuning_jobs(self) -> list[Job]:
         """Every rate of every method, on real bodies where there are any, the main size, a seed of its own."""
         world = "real" if "real" in self.limits else "synthetic"
         seed = 900 + self.seeds["main"][0]
-        return [
-            Job("tuning", world, "full", m, self.main, seed, lr, self.tune_steps) for m in COMPARED for lr in self.rates
-        ]
+        options = [(m, lr) for m in self.searched for lr in self.rates]
+        return [Job("tuning", world, "full", m, self.main, seed, lr, self.tune_steps) for m, lr in options]
 
     @property
     def search(self) -> Tuning:
@@ -244,13 +260,13 @@ class Study:
         if "main" not in self.searches:
             by = {(j.method, j.lr): min(1 - v for v in self.result(j)["curve"][1]) for j in self.tuning_jobs()}
             self.searches["main"] = tune(
-                {m: [{"lr": lr} for lr in self.rates] for m in COMPARED}, lambda m, s: by[m, s["lr"]]
+                {m: [{"lr": lr} for lr in self.rates] for m in self.searched}, lambda m, s: by[m, s["lr"]]
             )
         return self.searches["main"]
 
     def rate(self, method: str) -> float:
-        """The rate that was best for a method; joint training takes that of the end-to-end network."""
-        return float(self.search.best(END if method == JOINT else method).settings["lr"])
+        """The rate that was best for a method, whatever the size, scan and bodies."""
+        return float(self.search.best(method).settings["lr"])
 
     def job(self, block: str, world: str, scan: str, method: str, size: int, seed: int) -> Job:
         steps = self.short_steps if block in ("scans", "drawings") else self.steps

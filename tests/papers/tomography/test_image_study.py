@@ -59,15 +59,35 @@ def test_a_plan_is_kept_and_gives_every_claim_values(done):
     for name, values, behind in claims:
         assert np.isfinite(np.asarray(values)).all(), name
         assert all(len(at) == len(curve) > 0 for at, curve in behind.values())
-    assert {"gtr-ssim", "gtr-joint", "gtr-channels", "gtr-scaling", "gtr-sparse"} <= {c[0] for c in claims}
+    assert {"gtr-ssim", "gtr-joint", "gtr-noise-share", "gtr-channels", "gtr-scaling", "gtr-sparse"} <= {
+        c[0] for c in claims
+    }
     columns, rows = verdicts.table2(again, {})
     assert all(len(row) == len(columns) for row in rows)
     assert [row[0] for row in rows] == ["FBP without noise", "FBP", *COMPARED, JOINT]
 
 
 def test_every_method_has_the_same_search_and_the_best_of_it(done):
-    assert {m: len(done.search.of(m)) for m in COMPARED} == dict.fromkeys(COMPARED, 2)
-    assert done.rate(JOINT) == done.rate(END)
+    assert {m: len(done.search.of(m)) for m in METHODS} == dict.fromkeys(METHODS, 2)
+    assert all(j.lr == done.rate(j.method) for block in done.seeds for j in done.jobs(block))
+    assert study("", seeds=done.seeds | {"joint": []}).searched == COMPARED
+
+
+def test_the_curve_of_the_first_network_is_behind_the_claims_on_it(done):
+    by = {name: curves for name, _, curves in verdicts.main_claims(done)}
+    for claim in ("gtr-ssim-mean", "gtr-noise-first", "gtr-noise-share", "gtr-joint"):
+        at, values = by[claim]["μ, 1"]
+        assert at[-1] == 2  # half of the steps
+        assert all(0 < v < 1 for v in values)
+
+
+def test_a_sentence_follows_the_share_of_the_first_network(done, monkeypatch):
+    for part, picked in ((0.7, 0), (0.2, 1)):
+        at = {BEHIND: 0.0, APART: part, END: 1.0, JOINT: 0.0}
+        monkeypatch.setattr(verdicts, "rows", lambda study, at=at: at)
+        monkeypatch.setattr(verdicts, "means", lambda study, value: np.array([[value]]))
+        cases = verdicts.first_told(done)
+        assert [bool(c[0]) for c in cases[:2]].index(True) == picked
 
 
 def test_an_interval_holds_the_mean_and_counts_people(done):
