@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ctlib.metrics.calibration import calibration, standardized_residuals
 from ctlib.nets.seeded import seeded
+from ctlib.papers.tomography.courses import look_every
 from ctlib.papers.tomography.losses import distillation_loss, gaussian_nll, mean_loss
 from ctlib.papers.tomography.noise_networks import MeanNet, PosteriorNet, SpreadNet
 from ctlib.papers.tomography.residual_unet import ResidualUNet
-from ctlib.papers.tomography.scans import Scans, both
+from ctlib.papers.tomography.scans import Scans, both, hit, predict
 from ctlib.train import Settings, fit
 
 
@@ -47,21 +48,39 @@ class NoiseStudy:
 
         return seeded(seed, make).to(self.device)
 
-    def train(self, net: nn.Module, loss, fetch, name: str, seed: int, steps: int) -> nn.Module:
-        """Train a network of readings in place."""
+    def train(
+        self, net: nn.Module, loss, fetch, name: str, seed: int, steps: int,
+        estimate: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None, curves: dict[str, tuple] | None = None,
+    ) -> nn.Module:  # fmt: skip
+        """Train a network of readings in place; `curves` gets its validation curve, `nll` of the estimate, by name."""
         path = Path(self.checkpoints, f"{name}-{seed}.ckpt") if self.checkpoints else None
         settings = replace(self.settings, steps=steps, seed=seed)
-        fit(net, loss, fetch, len(self.scans.sinograms["train"]), settings, path, 50)
+        looks = {}
+        if curves is not None:
+            looks = {"validate": lambda _: self.nll(estimate), "validate_every": look_every(steps), "keep": "last"}
+        run = fit(net, loss, fetch, len(self.scans.sinograms["train"]), settings, path, 50, **looks)
+        if curves is not None:
+            curves[f"{name}, {seed}"] = run.history["validation_step"], run.history["validation"]
         return net
+
+    @torch.no_grad()
+    def nll(self, estimate: Callable[[Tensor], tuple[Tensor, Tensor]]) -> float:
+        """Negative log likelihood [nat] of the validation bodies by an estimate of mu and sigma, mean over signals."""
+        y, by = self.scans.sinograms["val"], self.scans.features["val"].values()
+        return sum(calibration(y, *estimate(f), hit(f[:, 1]))["nll"] for f in by) / len(by)
 
     def untrained(self, seed: int) -> tuple[nn.Module, nn.Module]:
         """(mu network, sigma network) as they start."""
         return self.net(MeanNet, 1, seed), self.net(SpreadNet, 1, seed + 1000)
 
-    def two_stages(self, seed: int) -> tuple[nn.Module, nn.Module]:
-        """(mu network, sigma network), one trained after the other, {eq}`gtr-mean` and {eq}`gtr-nll`."""
+    def two_stages(self, seed: int, curves: dict[str, tuple] | None = None) -> tuple[nn.Module, nn.Module]:
+        """(mu network, sigma network), one trained after the other, {eq}`gtr-mean` and {eq}`gtr-nll`.
+
+        curves  gets their validation curves in nat; the first network's with the table's sigma
+        """
         mean, spread = self.untrained(seed)
-        self.train(mean, mean_loss, self.scans.fetch_sinograms, "mean", seed, self.steps[0])
+        by_table = lambda f: (predict(mean, f), f[:, 2].exp())  # noqa: E731
+        self.train(mean, mean_loss, self.scans.fetch_sinograms, "mean", seed, self.steps[0], by_table, curves)
 
         def with_mean(indices, seeds):
             features, y = self.scans.fetch_sinograms(indices, seeds)
@@ -69,9 +88,12 @@ class NoiseStudy:
                 return features, torch.stack([y, mean(features)], 1)
 
         loss = lambda sigma, known: gaussian_nll(known[:, 0], known[:, 1], sigma)  # noqa: E731
-        return mean, self.train(spread, loss, with_mean, "spread", seed, self.steps[1])
+        pair = lambda f: both((mean, spread), f)  # noqa: E731
+        return mean, self.train(spread, loss, with_mean, "spread", seed, self.steps[1], pair, curves)
 
-    def distilled(self, nets: tuple[nn.Module, nn.Module], seed: int) -> nn.Module:
+    def distilled(
+        self, nets: tuple[nn.Module, nn.Module], seed: int, curves: dict[str, tuple] | None = None
+    ) -> nn.Module:
         """One network of two outputs (mu, sigma), taught by the pair, {eq}`gtr-distillation`."""
         mean, spread = nets
         student = self.net(PosteriorNet, 2, seed + 2000)
@@ -85,7 +107,8 @@ class NoiseStudy:
                 return features, torch.stack([mean(features), spread(features)], 1)
 
         loss = lambda out, known: distillation_loss(out.unbind(1), known.unbind(1))  # noqa: E731
-        return self.train(student, loss, taught, "student", seed, self.steps[2])
+        own = lambda f: predict(student, f).unbind(1)  # noqa: E731
+        return self.train(student, loss, taught, "student", seed, self.steps[2], own, curves)
 
     def judged(self, estimate: tuple[Tensor, Tensor], rays: Tensor) -> dict[str, float]:
         """`calibration` of (mu, sigma) on the test bodies, on some rays (N, V, U)."""

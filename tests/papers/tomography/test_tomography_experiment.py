@@ -240,3 +240,14 @@ def test_a_family_uses_its_back_projection_and_its_ramp_where_asked(family):
     found = with_ramp.images(features)
     torch.testing.assert_close(found[:, 0], BACK(ramp(features[:, 0])))
     assert (found[:, 1] == 0).all()
+
+
+def test_curves_of_the_networks_of_rays_change_no_training(noise):
+    curves, short = {}, replace(noise, steps=(6, 6, 6))
+    watched, alone = short.two_stages(3, curves), short.two_stages(3)
+    for one, other in zip(watched, alone, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    short.distilled(watched, 3, curves)
+    assert list(curves) == ["mean, 3", "spread, 3", "student, 3"]
+    assert all(steps == list(range(1, 7)) for steps, _ in curves.values())
+    assert curves["spread, 3"][1][-1] == pytest.approx(short.nll(lambda f: both(watched, f)))
