@@ -90,6 +90,34 @@ def test_generators_in_training_are_looked_at_on_validation_bodies(done):
     assert all(values[-1] == 0 < values[0] for _, values in by_signal.values())
 
 
+def test_tables_have_their_sentences(done):
+    judged = verdicts.Judged(done, 4, 2, 2, 0.2)
+    assert verdicts.nearest_68(judged, "synthetic").count("at s =") == 2
+    counts = {"a": (torch.tensor([0.5]), torch.tensor([2.0])), "b": (torch.tensor([0.0]), torch.tensor([1.0]))}
+    told = verdicts.fewest_invented(counts)
+    assert told == "b invents fewest, 1.00 a body, and shows 0.00 of the true ones"
+
+
+def test_claims_on_laws_and_on_the_exact_case_follow_their_courses():
+    course = lambda *values: dict(zip((0, 1, 2), values, strict=True))  # noqa: E731
+    laws = {
+        TWO: [{"semicircle": course(0.4, 0.02, 0.01), "Gaussian": course(0.4, 0.05, 0.04)}],
+        ENERGY: [{"semicircle": course(0.4, 0.05, 0.04), "Gaussian": course(0.4, 0.02, 0.015)}],
+    }
+    found = {name: values[0] for name, values, _ in verdicts.law_claims(laws)}
+    expected = [-0.36, -0.03, 0.015, -0.025]
+    assert list(found.values()) == pytest.approx(expected)
+    assert verdicts.law_told(laws)[0][0]
+    laws[ENERGY][0]["Gaussian"][2] = 0.03  # neither law
+    assert not verdicts.law_told(laws)[0][0]
+    numbers = lambda rays, inside, off: {"rays": rays, "within 68 %": inside, "covariance": off}  # noqa: E731
+    exact = {(1.0, TWO): course(*[numbers(1.0, 0.9, 2.0)] * 3), (1.0, ENERGY): course(*[numbers(1.1, 0.7, 1.0)] * 3)}
+    claims = list(verdicts.exact_claims(exact))
+    assert [values[0] for _, values, _ in claims] == pytest.approx([1.0, 0.22, 0.02, 0.5])
+    assert all(curve == ([0, 1, 2], [0.0] * 3) for _, _, curves in claims for curve in curves.values())
+    assert "whose covariance is nearer" in verdicts.exact_told(exact)
+
+
 def test_the_critics_fluctuation_ends_with_the_second_half():
     critic = [0.0, 5.0, -5.0, 5.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     assert verdicts.jumps(critic)[-1] == pytest.approx(np.std([1, -1, 1, -1]))

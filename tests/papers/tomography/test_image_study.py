@@ -90,6 +90,14 @@ def test_a_sentence_follows_the_share_of_the_first_network(done, monkeypatch):
         assert [bool(c[0]) for c in cases[:2]].index(True) == picked
 
 
+def test_tables_have_their_sentences(done):
+    assert verdicts.others_told(verdicts.other_rows(done)).count(";") == 2  # two scans and the drawings
+    assert verdicts.others_told([["a, x", 0.5, 0.1], ["a, y", 0.2, 0.6]]).endswith("a, y.")
+    assert verdicts.blur_told(done).count("Least noise") == len(done.signals)
+    gains = [verdicts.means(done, r).mean() for r in verdicts.by_size(done, END)]
+    assert f"end to end {100 * (gains[-1] - gains[0]):+.2f}" in verdicts.sizes_told(done)
+
+
 def test_an_interval_holds_the_mean_and_counts_people(done):
     by = verdicts.rows(done)
     mean, low, high = verdicts.interval(done, "synthetic", by[END], by[BEHIND], 5.0)
