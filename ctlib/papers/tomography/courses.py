@@ -23,4 +23,19 @@ def unrest(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], li
     """
     values = list(map(float, values))
     far = [abs(v - values[-1]) for v in values]
-    return list(steps), [max(far[i:]) for i in range(len(far))]
+    return drawn_out(steps, [max(far[i:]) for i in range(len(far))])
+
+
+def drawn_out(steps: Sequence[float], values: Sequence[float], least: int = 6) -> tuple[list[float], list[float]]:
+    """A curve of `least` points or more: where there are fewer looks, the first value is held up to the second.
+
+    least  what a claim that asks whether a curve has settled wants to see
+    """
+    at, v = list(steps), list(map(float, values))
+    if len(at) == 1 and at[0] > 0:
+        at, v = [0, *at], [*v, *v]
+    more = least - len(at)
+    if more <= 0 or len(at) < 2:
+        return at, v
+    held = [at[0] + (at[1] - at[0]) * k / (more + 1) for k in range(1, more + 1)]
+    return [at[0], *held, *at[1:]], [v[0], *[v[0]] * more, *v[1:]]

@@ -10,6 +10,7 @@ from torch import nn
 
 from ctlib.metrics.paired import paired_interval
 from ctlib.papers.tomography.contenders import APART, BEHIND, END, JOINT
+from ctlib.papers.tomography.courses import drawn_out
 from ctlib.papers.tomography.image_study import COMPARED, Job, Study
 from ctlib.papers.tomography.throughput import frames_per_second
 
@@ -90,7 +91,7 @@ def main_claims(study: Study) -> Iterator[Claim]:
 def mean_curves(study: Study) -> dict[str, tuple]:
     """Validation curves of the networks before FBP, one a seed."""
     jobs = [j for j in study.jobs("main") if j.method == APART]
-    return {f"μ, {k}": study.mean_trained(job)[1] for k, job in enumerate(jobs, 1)}
+    return {f"μ, {k}": drawn_out(*study.mean_trained(job)[1]) for k, job in enumerate(jobs, 1)}
 
 
 def first_told(study: Study) -> tuple[tuple[bool, str], ...]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ctlib.metrics.calibration import calibration, standardized_residuals
 from ctlib.nets.seeded import seeded
-from ctlib.papers.tomography.courses import look_every
+from ctlib.papers.tomography.courses import drawn_out, look_every
 from ctlib.papers.tomography.losses import distillation_loss, gaussian_nll, mean_loss
 from ctlib.papers.tomography.noise_networks import MeanNet, PosteriorNet, SpreadNet
 from ctlib.papers.tomography.residual_unet import ResidualUNet
@@ -60,7 +60,7 @@ class NoiseStudy:
             looks = {"validate": lambda _: self.nll(estimate), "validate_every": look_every(steps), "keep": "last"}
         run = fit(net, loss, fetch, len(self.scans.sinograms["train"]), settings, path, 50, **looks)
         if curves is not None:
-            curves[f"{name}, {seed}"] = run.history["validation_step"], run.history["validation"]
+            curves[f"{name}, {seed}"] = drawn_out(run.history["validation_step"], run.history["validation"])
         return net
 
     @torch.no_grad()

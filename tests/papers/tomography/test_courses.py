@@ -4,7 +4,7 @@ import pytest
 
 from ctlib.book.ledger.criteria import Settles
 from ctlib.errors import ArgumentError
-from ctlib.papers.tomography.courses import look_every, unrest
+from ctlib.papers.tomography.courses import drawn_out, look_every, unrest
 
 STEPS = list(range(0, 25))
 FLAT = Settles(1.0, better="lower", within=0.05)
@@ -26,8 +26,14 @@ def test_a_number_that_stays_has_settled_wherever_it_came_from():
 
 
 def test_the_curve_falls_to_zero():
-    _, far = unrest([0, 1, 2, 3], [1.0, 3.0, 2.5, 2.0])
-    assert far == [1.0, 1.0, 0.5, 0.0]
+    _, far = unrest(range(6), [1.0, 3.0, 2.5, 2.0, 2.0, 2.0])
+    assert far == [1.0, 1.0, 0.5, 0.0, 0.0, 0.0]
+
+
+def test_a_curve_of_few_looks_holds_its_first_value():
+    assert drawn_out([0, 1], [3.0, 2.0]) == ([0, 0.2, 0.4, 0.6, 0.8, 1], [3.0] * 5 + [2.0])
+    assert drawn_out([5], [3.0], least=3) == ([0, 2.5, 5], [3.0] * 3)
+    assert drawn_out(range(6), range(6)) == (list(range(6)), list(range(6)))
 
 
 def test_there_are_6_to_24_looks():

@@ -114,7 +114,7 @@ def test_claims_on_laws_and_on_the_exact_case_follow_their_courses():
     exact = {(1.0, TWO): course(*[numbers(1.0, 0.9, 2.0)] * 3), (1.0, ENERGY): course(*[numbers(1.1, 0.7, 1.0)] * 3)}
     claims = list(verdicts.exact_claims(exact))
     assert [values[0] for _, values, _ in claims] == pytest.approx([1.0, 0.22, 0.02, 0.5])
-    assert all(curve == ([0, 1, 2], [0.0] * 3) for _, _, curves in claims for curve in curves.values())
+    assert all(set(curve[1]) == {0.0} for _, _, curves in claims for curve in curves.values())
     assert "whose covariance is nearer" in verdicts.exact_told(exact)
 
 
