@@ -48,7 +48,9 @@ def test_labels_that_all_plots_share_are_named_once_outside_of_them():
     assert all(ax.get_legend() is None for ax in fig.axes)
     fig.draw_without_rendering()
     box = legend.get_window_extent()
-    assert box.x0 >= 0 and box.x1 <= fig.bbox.width
+    assert box.x0 >= 0
+    assert box.x1 <= fig.bbox.width
     assert not any(box.overlaps(ax.get_window_extent()) for ax in fig.axes)
     other = curve_panels({"real": same, "synthetic": {"denoise": (X, X)}}, xlabel="step", ylabel="dB")
-    assert not other.legends and all(ax.get_legend() for ax in other.axes)
+    assert not other.legends
+    assert all(ax.get_legend() for ax in other.axes)
