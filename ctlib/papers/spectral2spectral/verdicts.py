@@ -28,6 +28,7 @@ ABLATION_CLAIMS = {
     "s2s-schedule": "schedules swapped",
     "s2s-scaling": "scaled by mean",
 }
+LOOKS = 6  # points of a curve that a claim asks for
 Claim = tuple[str, object, Mapping[str, tuple]]  # its id, values, curves
 
 
@@ -48,9 +49,10 @@ def curves_of(study: Study, kind: str, *methods: str) -> dict[str, tuple]:
 
 
 def _flat(course: tuple[Sequence[int], Sequence[float]]) -> tuple[list[int], list[float]]:
-    """(steps, error over its last value) of a training."""
+    """(steps, error over its last value) of a training; one of few looks holds its first value before the first."""
     steps, values = course
-    return list(steps), (np.array(values) / values[-1]).tolist()
+    early = [steps[0] * k / LOOKS for k in range(LOOKS - len(steps))]
+    return [*early, *steps], (np.array([values[0]] * len(early) + list(values)) / values[-1]).tolist()
 
 
 def rod_claims(study: Study) -> Iterator[Claim]:
