@@ -20,7 +20,7 @@ from ctlib.papers.spectral2spectral.compare import (
     theirs,
 )
 from ctlib.papers.spectral2spectral.dose import PAPER
-from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, RIVALS, SPAN, TAUGHT
+from ctlib.papers.spectral2spectral.methods import BINS, PRINTED, RIVALS, SPAN, TAUGHT, TRAINED
 from ctlib.papers.spectral2spectral.study import VALIDATION, Study
 
 ABLATION_CLAIMS = {
@@ -167,9 +167,11 @@ def drift_claims(study: Study) -> Iterator[Claim]:
 def phase_claims(study: Study, errors: Mapping[str, np.ndarray], over: Sequence[str]) -> Iterator[Claim]:
     """(claim, share of the diagram's points that a method wins over some others, curves) of both kinds of pairs."""
     for claim, method in {"s2s-phase": TAUGHT, "s2s-phase-bins": BINS}.items():
-        runs = {(n, c, s): study.found(method, "mouse", s, n, c)["course"]
-                for n in study.sizes for c in study.doses for s in study.phase_seeds}  # fmt: skip
-        curves = {f"{n} pixels, {c:g} photons, seed {s}": _flat(course) for (n, c, s), course in runs.items()}
+        curves = {
+            f"{short(m)}, {n} pixels, {c:g} photons, seed {s}": _flat(study.found(m, "mouse", s, n, c)["course"])
+            for m in (method, *(m for m in over if m in TRAINED))
+            for n in study.sizes for c in study.doses for s in study.phase_seeds
+        }  # fmt: skip
         yield claim, phase_wins(errors, method, over) / errors[method].size, curves
 
 
